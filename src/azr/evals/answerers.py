@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from azr.evals.problems import Problem
@@ -54,20 +54,31 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswerer:
-    """A model, sampled in this process."""
+    """A model, sampled in this process.
+
+    Attributes:
+        generator: samples from it.
+        sampling: how; a completion ends earlier where the model's context does.
+        count_tokens: length of a prompt.
+        context: tokens that prompt and completion may have together.
+        window: how many problems are put to it at once.
+        seconds: see `Answerer`.
+    """
 
     generator: Generator
     sampling: Sampling
     count_tokens: Callable[[str], int]
-    max_prompt_tokens: int
+    context: int
     window: int = 64
     seconds: float | None = None
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
         """Sample completions."""
-        if self.count_tokens(prompt) > self.max_prompt_tokens:
+        room = min(self.sampling.max_new_tokens, self.context - self.count_tokens(prompt))
+        if room < 1:
             return ()
-        drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=self.sampling)
+        sampling = replace(self.sampling, max_new_tokens=room)
+        drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=sampling)
         return [Reply(sample.text, len(sample.completion_ids), sample.finished) for sample in drawn]
 
 

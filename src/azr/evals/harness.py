@@ -20,7 +20,7 @@ from azr.run.directory import explained
 from azr.sandbox.base import Sandbox
 from azr.types import Verdict
 
-HARNESS_VERSION = 1
+HARNESS_VERSION = 2
 """Counts up whenever a change in prompts, extraction or judging may change a score."""
 
 

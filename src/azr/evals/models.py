@@ -58,7 +58,7 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
         the answerer, and what puts a message into the model's chat template.
 
     Raises:
-        UserError: it cannot be had, or its context has no room for the longest answer.
+        UserError: it cannot be had.
     """
     import torch
 
@@ -67,11 +67,9 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     policy = load_model(config.model_copy(update={"name": source}))
-    room = (policy.context_length or 2**17) - settings.max_tokens
-    if room < 1:
-        raise UserError(f"model {source} holds {policy.context_length} tokens; lower --max-tokens below that")
+    context = policy.context_length or 2**17
     # The generator's own temperature is not used here: each call of `sample` names its own.
-    generation = GenerationConfig(max_prompt_tokens=room)
+    generation = GenerationConfig(max_prompt_tokens=context)
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
     generator = LocalGenerator(policy, generation, seed=settings.seed)
-    return ModelAnswerer(generator, sampling, policy.count_tokens, room), policy.chat
+    return ModelAnswerer(generator, sampling, policy.count_tokens, context), policy.chat
