@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STOPPED = 3
 """Exit code of a run that was told to stop and can be resumed."""
 
-RESUMABLE = ("steps", "threads", "checkpoint.", "sandbox.workers")
+RESUMABLE = ("steps", "threads", "checkpoint.", "sandbox.workers", "trackers.")
 """Keys that may change when a run goes on; any other would make it a different run."""
 
 
@@ -69,6 +69,7 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
     from rich.console import Console
 
     from azr.run.summary import closing_lines
+    from azr.run.trackers.feed import Feed, make_trackers
     from azr.screen import make_screen
     from azr.train import Training
 
@@ -78,13 +79,18 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     async def go() -> int:
+        trackers = make_trackers(config.trackers)
         sandbox = make_sandbox(config.sandbox)
         try:
             parts = make_parts(config, sandbox)
             run = run_directory()
             say(f"run directory: {run.path}")
-            with run, make_screen(config.steps, console) as screen:
-                state = await Training(config, run, parts, screen).run()
+            with (
+                run,
+                make_screen(config.steps, console) as screen,
+                Feed(trackers, config, run.path, screen.say) as feed,
+            ):
+                state = await Training(config, run, parts, screen, feed).run()
         finally:
             await sandbox.close()
         for line in closing_lines(run.path, state, config.steps, parts.domain.show):

@@ -6,7 +6,9 @@ Reading files, overrides and error messages live in `azr.settings`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+import re
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -70,10 +72,45 @@ class LoRAConfig(Section):
     )
 
 
+class Served(NamedTuple):
+    """A model that a server has: the name that it goes by there, and the server's address."""
+
+    name: str
+    url: str
+
+
+def served(model: str) -> Served | None:
+    """Read a model's name of the form NAME@http://host:port/v1; None for a model that is loaded here.
+
+    Raises:
+        ValueError: the address has no host, or brings a password or a key along, which would end up in every log.
+    """
+    if (found := re.fullmatch(r"(.+)@(https?://.*)", model)) is None:
+        return None
+    address = urlsplit(found[2])
+    if "@" in address.netloc or address.query or address.fragment:
+        raise ValueError("a served model's address takes no password and no ?key=value; see model.endpoint.key_env")
+    if not address.hostname:
+        raise ValueError("a served model is named NAME@http://host:port/v1")
+    return Served(found[1], found[2].rstrip("/"))
+
+
+class EndpointConfig(Section):
+    """How a server with OpenAI's API is asked, where model.name is NAME@http://host:port/v1 (extra `remote`)."""
+
+    key_env: str = Field("AZR_API_KEY", description="environment variable that holds the API key, if there is one")
+    connections: PositiveInt = Field(16, description="requests under way at once")
+    attempts: PositiveInt = Field(6, description="how often a request is sent to a server that is busy or restarting")
+    timeout_seconds: PositiveFloat = Field(600.0, description="the longest that one answer may take")
+
+
 class ModelConfig(Section):
     """Which model, and how it is loaded."""
 
-    name: str = Field(description='folder, hub name, or "nursery" for the small model made by azr itself')
+    name: str = Field(
+        description="folder, hub name, `nursery` or `nursery-primes` for the small models that ship, or"
+        " NAME@http://host:port/v1 for one that a server has"
+    )
     device: str = Field("auto", description="auto takes CUDA, then Apple MPS, then the CPU")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 on CUDA, else float32"
@@ -85,6 +122,17 @@ class ModelConfig(Section):
     )
     lora: LoRAConfig = Field(LoRAConfig(), description="with rank > 0 only adapters learn; needs the extra `lora`")
     trust_remote_code: bool = Field(False, description="run code that comes with the model; only if you trust it")
+    endpoint: EndpointConfig = EndpointConfig()
+
+    @property
+    def served(self) -> Served | None:
+        """Where the model is, if a server has it."""
+        return served(self.name)
+
+    @model_validator(mode="after")
+    def _address_holds_no_secret(self) -> Self:
+        served(self.name)
+        return self
 
 
 class GenerationConfig(Section):
@@ -119,6 +167,9 @@ class SelfPlayConfig(Section):
         description="which tasks are solved: new ones, filled up from the buffer; new ones; any in the buffer",
     )
     train_proposer: bool = Field(True, description="false: the proposer's rollouts get no gradient (ablation)")
+    learn: bool = Field(
+        True, description="false: propose, check, measure learnability and file the tasks, but update nothing"
+    )
     seed_factor: PositiveInt = Field(4, description="tasks of each kind made by the untrained model, in batches [S]")
     seed_attempts: PositiveInt = Field(
         40, description="seeding has fallen short when it has not filled up after so many batches of proposals a kind"
@@ -291,6 +342,31 @@ class EventsConfig(Section):
     )
 
 
+class TrackersConfig(Section):
+    """Where metrics are shown besides the run's own files, which are always written; each needs its extra."""
+
+    use: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], Field(strict=False)] = Field(
+        (), description="any of `tensorboard`, `wandb` and `trackio`; on the command line `trackers.use=wandb,trackio`"
+    )
+    project: str = Field("azr", description="of Weights & Biases and Trackio")
+    name: str | None = Field(None, description="of the run there; null: the name of its folder")
+    wandb_mode: Literal["online", "offline"] | None = Field(
+        None, description="offline: kept in RUN/wandb for `wandb sync`; null: what WANDB_MODE says, else online"
+    )
+
+    @field_validator("use", mode="before")
+    @classmethod
+    def _names_in_a_row(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("use")
+    @classmethod
+    def _each_once(cls, use: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(use)) != len(use):
+            raise ValueError("name none twice")
+        return use
+
+
 class Config(Section):
     """Everything that decides a run."""
 
@@ -310,6 +386,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     events: EventsConfig = EventsConfig()
+    trackers: TrackersConfig = TrackersConfig()
 
     @model_validator(mode="after")
     def _something_can_learn(self) -> Self:
@@ -319,6 +396,11 @@ class Config(Section):
             raise ValueError("algorithm.name = ppo learns all weights, so it needs model.lora.rank = 0")
         if self.algorithm.name == "ppo" and (self.learner.optimizer != "adamw" or self.learner.offload):
             raise ValueError("algorithm.name = ppo has its own AdamW: leave learner.optimizer and learner.offload out")
+        if self.model.served and self.selfplay.learn:
+            raise ValueError(
+                "model.name is a server's, whose weights and log-probabilities stay there, so it cannot be trained;"
+                " set selfplay.learn=false to propose tasks only"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,8 @@ from azr.run.directory import RunDirectory
 from azr.run.events import Event, learning_events, step_events
 from azr.run.metrics import step_metrics
 from azr.run.tokens import token_events
+from azr.run.trackers.feed import Feed
+from azr.run.trackers.samples import is_due, sample_tasks
 from azr.sandbox.base import Sandbox
 from azr.screen import Screen
 from azr.selfplay import SelfPlay, buffer_kinds
@@ -64,10 +66,11 @@ class Training:
         run: its directory, entered.
         parts: what it plays and learns with.
         screen: where it tells what it does, entered.
+        feed: of its trackers, entered.
     """
 
-    def __init__(self, config: Config, run: RunDirectory, parts: Parts, screen: Screen) -> None:
-        self._config, self._run, self._parts, self._screen = config, run, parts, screen
+    def __init__(self, config: Config, run: RunDirectory, parts: Parts, screen: Screen, feed: Feed) -> None:
+        self._config, self._run, self._parts, self._screen, self._feed = config, run, parts, screen, feed
         self._checkpoints = Checkpoints(run.path, keep=config.checkpoint.keep)
         self._selfplay = SelfPlay(
             config,
@@ -95,6 +98,7 @@ class Training:
             self._held_out = await self._parts.domain.held_out(count, self._parts.sandbox) if count else ()
             checkpoint = self._checkpoints.newest()
             state = await self._begin() if checkpoint is None else self._restore(checkpoint)
+            self._feed.begin(run_directory.read_jsonl(self._run.path / run_directory.METRICS))
             while state.step < self._config.steps and not self._stopping:
                 state = await self._step(state)
                 if self._stopping or state.step % self._config.checkpoint.every == 0:
@@ -166,6 +170,8 @@ class Training:
         end = time.perf_counter()
         metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
         self._run.write(run_directory.METRICS, [metrics])
+        shown = sample_tasks(record, self._parts.domain.show) if is_due(step, self._config.steps) else ()
+        self._feed.send(metrics, tuple(shown))
         self._screen.step(metrics)
         every = self._config.evaluation.every
         if every and step % every == 0 and step < self._config.steps:
@@ -234,7 +240,9 @@ class Training:
             blind = await guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
             summary["guess"] = blind.summary()["mean"]["accuracy"]
         self._run.write(run_directory.EVENTS, _answer_events(step, result))
-        self._run.write(run_directory.METRICS, [{"step": step, "held_out": summary}])
+        line = {"step": step, "held_out": summary}
+        self._run.write(run_directory.METRICS, [line])
+        self._feed.send(line)
         self._screen.say(f"held-out accuracy of {whom}: {in_words(summary)}")
         return summary
 
