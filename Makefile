@@ -7,13 +7,15 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup train test test-all check bench clean
+.PHONY: help setup train test test-all check docs docs-serve bench clean
 
 help:
 	@echo "make train     train the small model that ships, by self-play, on this machine's CPU"
 	@echo "make test      the tests that need nothing but this machine; coverage of the core"
 	@echo "make test-all  those that take longer or need a Docker engine, too"
-	@echo "make check     style, types, import rules"
+	@echo "make check     style, types, import rules, documentation"
+	@echo "make docs      the documentation site, into site/; any warning, dead link or dead anchor is an error"
+	@echo "make docs-serve  the same at http://localhost:8000, built anew as you write"
 	@echo "make bench     the benchmarks, short"
 	@echo "make setup     only make the environment in $(VENV), with all that development needs"
 
@@ -39,15 +41,21 @@ test: $(DEV)
 test-all: $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(DEV)
+check: $(DEV) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DEV)
+	$(BIN)/zensical build --clean --strict
+
+docs-serve: $(DEV)
+	$(BIN)/zensical serve
 
 bench: $(DEV)
 	$(BIN)/python bench/sandbox.py
 	$(BIN)/python bench/generate.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
