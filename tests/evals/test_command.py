@@ -69,7 +69,7 @@ def test_every_model_is_measured_on_every_benchmark(compared, apprentice, held_o
 
 def test_a_self_play_set_is_counted_by_kind_beside_guess_and_constant(compared):
     parts = results(compared[0])["results"][0]["parts"]
-    assert {"all", "deduction", "abduction"} == set(parts)
+    assert {"all", "deduction", "abduction", "mean of kinds"} == set(parts)
     assert parts["deduction"]["problems"] == 6
     assert parts["deduction"]["best constant"] == pytest.approx(1 / 6)
     assert 0 <= parts["abduction"]["random guess"] <= 1

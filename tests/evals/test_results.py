@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from azr.evals.results import Scored, comparison, difference, score, summary, table
+from azr.evals.results import MEAN, Scored, comparison, difference, score, summary, table
 from azr.evals.statistics import pass_at_k
 
 
@@ -61,6 +62,21 @@ def test_every_problem_counts_in_the_whole_and_in_its_group():
         "easy": (2, 1.0),
         "hard": (2, 0.5),
     }
+
+
+def test_kinds_count_the_same_in_their_mean_however_many_tasks_they_have():
+    def one(name: str, correct: list[int]) -> Scored:
+        kinds = ["deduction"] * 2 + ["induction"] * 6
+        return replace(scored(name, correct, groups=kinds), baselines={"random guess": {MEAN: 0.25}})
+
+    base, trained = one("base", [1, 0, 1, 1, 1, 0, 0, 0]), one("trained", [1, 1, 1, 1, 1, 0, 0, 0])
+    found = summary(trained, [1])["parts"]["mean of kinds"]
+    assert found["pass"]["1"]["value"] == pytest.approx((2 / 2 + 3 / 6) / 2)
+    assert found["random guess"] == 0.25
+    assert difference(base, trained, 1, MEAN)["value"] == pytest.approx((2 / 2 + 3 / 6) / 2 - (1 / 2 + 3 / 6) / 2)
+    low, high = found["pass"]["1"]["interval"]
+    # the certain kind adds no width, the other one half of its own: 1.96 * sqrt(1/4 / 6) / 2 = 0.2
+    assert (low, high) == pytest.approx((0.55, 0.95), abs=0.05)
 
 
 def test_a_completion_that_could_not_be_asked_for_counts_as_wrong():

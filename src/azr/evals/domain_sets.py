@@ -11,8 +11,9 @@ from azr.errors import UserError
 from azr.evals.baselines import best_constant
 from azr.evals.held_out import HeldOut, guess
 from azr.evals.problems import Benchmark, Form, Problem
-from azr.evals.results import ALL
+from azr.evals.results import ALL, MEAN
 from azr.evals.runner import Runner
+from azr.evals.statistics import mean_of_kinds
 from azr.evals.templates import Name
 from azr.sandbox.base import Sandbox
 from azr.settings import check
@@ -97,4 +98,5 @@ def _problem(domain: Domain, task: Task) -> Problem:
 def _accuracies(answered: HeldOut) -> dict[str, float]:
     marks = answered.correct
     every = [mark for of in marks.values() for mark in of]
-    return {ALL: sum(every) / len(every), **{kind: sum(of) / len(of) for kind, of in marks.items()}}
+    kinds = {kind: sum(of) / len(of) for kind, of in marks.items()}
+    return {ALL: sum(every) / len(every), MEAN: mean_of_kinds(marks), **kinds}

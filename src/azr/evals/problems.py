@@ -72,7 +72,7 @@ class Benchmark:
         problems: in the publisher's order.
         source: where they came from, for the record.
         errata: problems that are left out, by id, with the reason.
-        baselines: accuracies to beat, by name, then by group and for "all".
+        baselines: accuracies to beat, by name, then by group, for "all" and for "mean of kinds"; of self-play sets.
     """
 
     name: str

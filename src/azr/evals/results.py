@@ -10,9 +10,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from azr.evals.statistics import Interval, bootstrap_gain, bootstrap_mean, pass_at_k, wilson
+from azr.evals.statistics import Interval, bootstrap_gain, bootstrap_mean, mean_of_kinds, pass_at_k, wilson
 
 ALL = "all"
+MEAN = "mean of kinds"
+"""Each kind counts the same, however many tasks it has: what training tells of its held-out set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Scored:
         samples: completions a problem [n].
         correct: right ones a problem [c].
         reasons: how many completions came to what.
-        baselines: accuracies to beat, by name and group; empty where there are none.
+        baselines: accuracies to beat, by name and part; empty where there are none. They are known for self-play sets
+            alone, whose groups are kinds.
     """
 
     model: str
@@ -39,17 +42,23 @@ class Scored:
     reasons: Mapping[str, int]
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def shares(self, k: int, group: str = ALL) -> list[float]:
-        """Estimate of pass@k for each problem of a group."""
-        return [
-            pass_at_k(self.samples, correct, k)
-            for correct, of in zip(self.correct, self.groups, strict=True)
-            if group in (ALL, of)
-        ]
+    def shares(self, k: int, part: str = ALL) -> dict[str, list[float]]:
+        """Estimate of pass@k for each problem of a part; by kind for `MEAN`, else under the part's name."""
+        found: dict[str, list[float]] = {}
+        for correct, group in zip(self.correct, self.groups, strict=True):
+            if part in (ALL, MEAN, group):
+                name = group if part == MEAN else part
+                found.setdefault(name, []).append(pass_at_k(self.samples, correct, k))
+        return found
+
+    def size(self, part: str) -> int:
+        """Problems of a part."""
+        return len(self.groups) if part in (ALL, MEAN) else list(self.groups).count(part)
 
     def parts(self) -> list[str]:
-        """`ALL`, then the groups, where there are several."""
-        return [ALL, *(group for group in dict.fromkeys(self.groups) if group)]
+        """`ALL`, then the groups, where there are several; for kinds of self-play their mean too."""
+        groups = [group for group in dict.fromkeys(self.groups) if group]
+        return [ALL, *groups, *([MEAN] if self.baselines and len(groups) > 1 else [])]
 
 
 def score(
@@ -79,9 +88,9 @@ def summary(scored: Scored, ks: Sequence[int]) -> dict[str, Any]:
         passes = {}
         for k in ks:
             shares = scored.shares(k, part)
-            passes[str(k)] = {"value": sum(shares) / len(shares) if shares else 0.0, "interval": _interval(shares)}
+            passes[str(k)] = {"value": mean_of_kinds(shares), "interval": _interval(shares)}
         baselines = {name: values[part] for name, values in scored.baselines.items() if part in values}
-        parts[part] = {"problems": len(scored.shares(1, part)), "pass": passes, **baselines}
+        parts[part] = {"problems": scored.size(part), "pass": passes, **baselines}
     correct = dict(zip(scored.ids, scored.correct, strict=True))
     about = {"model": scored.model, "benchmark": scored.benchmark, "samples": scored.samples}
     return about | {"parts": parts, "reasons": dict(scored.reasons), "correct": correct}
@@ -96,8 +105,7 @@ def difference(first: Scored, other: Scored, k: int, part: str = ALL) -> dict[st
     if list(first.ids) != list(other.ids):
         raise ValueError(f"{first.model} and {other.model} were not asked the same problems of {first.benchmark}")
     one, two = first.shares(k, part), other.shares(k, part)
-    value = (sum(two) - sum(one)) / len(one) if one else 0.0
-    return {"value": value, "interval": bootstrap_gain({part: one}, {part: two})}
+    return {"value": mean_of_kinds(two) - mean_of_kinds(one), "interval": bootstrap_gain(one, two)}
 
 
 def comparison(results: Sequence[Scored], ks: Sequence[int], models: Sequence[str]) -> list[dict[str, Any]]:
@@ -128,7 +136,7 @@ def table(results: Sequence[Scored], ks: Sequence[int], models: Sequence[str]) -
         for part in of[0].parts():
             beside = [_share(of[0].baselines.get(baseline, {}).get(part)) for baseline in baselines]
             for k in ks:
-                label = [name if part == ALL else f"  {part}", str(len(of[0].shares(1, part))), f"pass@{k}"]
+                label = [name if part == ALL else f"  {part}", str(of[0].size(part)), f"pass@{k}"]
                 values, spans, gains = zip(*(_cell(found.get(title), first, part, k) for title in titles), strict=True)
                 drawn.add_row(*label, *values, *beside)
                 drawn.add_row("", "", "95 % interval", *spans, style="dim")
@@ -143,7 +151,7 @@ def _cell(scored: Scored | None, first: Scored | None, part: str, k: int) -> tup
     if scored is None:
         return "-", "", ""
     shares = scored.shares(k, part)
-    value = _share(sum(shares) / len(shares) if shares else None)
+    value = _share(mean_of_kinds(shares) if shares else None)
     if first is None or scored is first:
         return value, _span(_interval(shares)), ""
     gain = difference(first, scored, k, part)
@@ -157,11 +165,12 @@ def _by_benchmark(results: Sequence[Scored]) -> dict[str, list[Scored]]:
     return found
 
 
-def _interval(shares: Sequence[float]) -> Interval:
-    """Wilson's where every problem was passed or not; else a bootstrap over problems."""
-    if all(share in (0.0, 1.0) for share in shares):
-        return wilson(round(sum(shares)), len(shares))
-    return bootstrap_mean({ALL: shares})
+def _interval(shares: Mapping[str, Sequence[float]]) -> Interval:
+    """Wilson's where every problem was passed or not; else, and for a mean of kinds, a bootstrap over problems."""
+    marks = [share for of in shares.values() for share in of]
+    if len(shares) < 2 and all(mark in (0.0, 1.0) for mark in marks):
+        return wilson(round(sum(marks)), len(marks))
+    return bootstrap_mean(shares)
 
 
 def _share(value: float | None) -> str:

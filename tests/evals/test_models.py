@@ -1,0 +1,51 @@
+"""Models under evaluation: how much they may write."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from azr import shipped
+from azr.config import ModelConfig
+from azr.evals import domain_sets
+from azr.evals.answerers import ModelAnswerer
+from azr.evals.harness import Settings
+from azr.evals.models import open_model
+from azr.evals.problems import Problem
+from azr.sandbox.factory import make_sandbox
+
+CONTEXT = 256
+"""Of the model that ships for primes."""
+
+
+@pytest.fixture(scope="module")
+def answerer() -> ModelAnswerer:
+    settings, threads = Settings(max_tokens=4 * CONTEXT), torch.get_num_threads()
+    found, _ = open_model(shipped.resolve("nursery-primes"), ModelConfig(name="", device="cpu"), settings)
+    torch.set_num_threads(threads)
+    return found
+
+
+@pytest.fixture
+async def problem() -> Problem:
+    sandbox = make_sandbox(workers=1)  # primes run nothing in it
+    benchmark = await domain_sets.load("primes", "complete", 1, sandbox)
+    await sandbox.close()
+    return benchmark.problems[0]
+
+
+async def test_a_model_of_short_context_answers_where_longer_completions_are_allowed(answerer, problem):
+    (reply,) = await answerer.replies(problem, problem.stem, "key", 1)
+    assert reply.finished
+    assert reply.text.startswith("<answer>")
+
+
+async def test_a_completion_ends_where_the_context_does(answerer, problem):
+    prompt = "\n" * (CONTEXT - 2)
+    assert answerer.count_tokens(prompt) == CONTEXT - 2
+    (reply,) = await answerer.replies(problem, prompt, "key", 1)
+    assert reply.tokens in (1, 2)
+
+
+async def test_a_prompt_that_fills_the_context_gets_no_reply(answerer, problem):
+    assert not await answerer.replies(problem, "\n" * CONTEXT, "key", 1)
