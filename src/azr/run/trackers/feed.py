@@ -25,7 +25,9 @@ from azr.settings import dump
 
 FOLDER = "trackers"
 CLOSE_SECONDS = 90.0
-"""How long the end of a run waits for a tracker."""
+"""How long the end of a run waits for a tracker, and"""
+PATIENCE_SECONDS = 3.0
+"""how much of that passes in silence."""
 
 
 def make_trackers(config: TrackersConfig) -> dict[str, Tracker]:
@@ -66,6 +68,8 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         for line in self._lines:
             line.end()
+        for line in self._lines:
+            line.wait(self._say)
         self._complain()
 
     def begin(self, history: Iterable[Mapping[str, Any]]) -> None:
@@ -109,11 +113,17 @@ class _Line:
         self._queue.put(told)
 
     def end(self) -> None:
+        self._queue.put(None)
+
+    def wait(self, say: Callable[[str], None]) -> None:
+        """Until it has sent what it has; one that takes its time is told of, one that takes too much is left."""
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._thread.join(PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            say(f"waiting for the tracker {self._name}, {CLOSE_SECONDS:.0f} s at most")
             self._thread.join(CLOSE_SECONDS)
-            if self._thread.is_alive():
-                self._failed = TimeoutError(f"still sending after {CLOSE_SECONDS:.0f} s")
+        if self._thread.is_alive():
+            self._failed = TimeoutError(f"still sending after {CLOSE_SECONDS:.0f} s")
 
     def trouble(self) -> str | None:
         """What went wrong, once."""

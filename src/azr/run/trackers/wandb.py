@@ -11,6 +11,8 @@ from azr.run.trackers.base import COLUMNS, About, Entry, missing
 
 FINISH_SECONDS = 60.0
 """How long the end of a run waits for uploads. What is left stays on the disk, and `wandb sync` sends it."""
+INIT_SECONDS = 60.0
+"""How long the server may take to answer at first."""
 
 
 class WeightsAndBiases:
@@ -50,7 +52,9 @@ class WeightsAndBiases:
             mode=self._mode,
             config=dict(about.config),
             # The screen belongs to azr: its live table would fill W&B's log.
-            settings=self._wandb.Settings(console="off", quiet=True, finish_timeout=FINISH_SECONDS),
+            settings=self._wandb.Settings(
+                console="off", quiet=True, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+            ),
         )
         self._run.define_metric("azr_step", hidden=True)
         self._run.define_metric("*", step_metric="azr_step")
