@@ -1,0 +1,141 @@
+"""When self-play goes bad, in words and since which step: `azr.novelty`'s thresholds over spans of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from azr.novelty import FLAT_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
+from azr.report.figures import StepFigures
+from azr.report.held_out import Evaluation
+
+WINDOW = 5
+"""Steps that a share is taken over: a single bad step is no collapse."""
+VALID_ALARM = 0.1
+"""Share of valid proposals below which there is hardly anything to solve."""
+DEAD_ALARM = 0.9
+"""Share of new tasks that none, or all, attempts solve, above which proposals earn next to nothing."""
+UNFINISHED_ALARM = 0.5
+"""Share of rollouts cut at the token limit above which the limit is what is learnt from."""
+
+Count = Callable[[StepFigures], tuple[float, float]]
+"""Of a step: how many are bad, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that went wrong.
+
+    Attributes:
+        text: in words, with numbers over its whole span.
+        since: the first step of it.
+        until: the last step; None while it lasts.
+    """
+
+    text: str
+    since: int
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A share that should stay on one side of a threshold.
+
+    Attributes:
+        words: of the alarm; `{share}` and `{when}` are filled in.
+        count: bad ones and all, in a step.
+        over, under: the threshold; one of them.
+    """
+
+    words: str
+    count: Count
+    over: float = inf
+    under: float = -inf
+
+    def alarms(self, steps: Sequence[StepFigures]) -> Iterator[Alarm]:
+        """One for each span in which the share over the last `WINDOW` steps is on the wrong side."""
+        begin: int | None = None
+        for at in range(len(steps) + 1):
+            bad = at < len(steps) and self._bad(steps[max(0, at - WINDOW + 1) : at + 1])
+            if bad and begin is None:
+                begin = at
+            if not bad and begin is not None:
+                yield self._alarm(steps[begin:at], lasts=at == len(steps))
+                begin = None
+
+    def _bad(self, window: Sequence[StepFigures]) -> bool:
+        share = self._share(window)
+        return len(window) == WINDOW and share is not None and (share > self.over or share < self.under)
+
+    def _share(self, steps: Sequence[StepFigures]) -> float | None:
+        counts = [self.count(step) for step in steps]
+        total = sum(whole for _, whole in counts)
+        return sum(part for part, _ in counts) / total if total else None
+
+    def _alarm(self, span: Sequence[StepFigures], *, lasts: bool) -> Alarm:
+        first, last = span[0].step, span[-1].step
+        when = f"since step {first}" if lasts else f"from step {first} to {last}"
+        share = self._share(span) or 0.0
+        return Alarm(self.words.format(share=percent(share), when=when), first, None if lasts else last)
+
+
+def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> list[Alarm]:
+    """Everything that is, or was, wrong; what lasts comes first.
+
+    Args:
+        steps: complete ones, in order, seeding left out.
+        evaluations: of the held-out set, in order.
+    """
+    forms = sorted({form for step in steps for form in step.trivial})
+    watches = [*map(_form_watch, forms), *WATCHES]
+    found = [alarm for watch in watches for alarm in watch.alarms(steps)]
+    found += list(_losses(evaluations))
+    return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
+
+
+def percent(share: float) -> str:
+    """A share in whole per cent; one decimal below one."""
+    return f"{share:.1%}" if 0 < share < 0.01 else f"{share:.0%}"
+
+
+def _form_watch(form: str) -> Watch:
+    words = (
+        "{share} of new tasks {when} are " + form.replace("_", " ").replace("{", "{{").replace("}", "}}") + " functions"
+    )
+    return Watch(words, lambda step: (step.trivial.get(form, 0), step.accepted), over=TRIVIAL_ALARM)
+
+
+def _proposals(step: StepFigures) -> int:
+    return sum(kind.proposals for kind in step.kinds.values())
+
+
+def _unfinished(step: StepFigures) -> tuple[float, float]:
+    roles = step.roles.values()
+    return sum((role.unfinished or 0.0) * role.rollouts for role in roles), sum(role.rollouts for role in roles)
+
+
+NO_ADVANTAGE = "{share} of rollouts {when} have no advantage: they teach nothing"
+
+WATCHES = (
+    Watch("only {share} of new tasks {when} differ in shape", lambda s: (s.shapes, s.accepted), under=SHAPE_ALARM),
+    Watch("only {share} of proposals {when} are valid", lambda s: (s.accepted, _proposals(s)), under=VALID_ALARM),
+    Watch("no attempt solves {share} of new tasks {when}", lambda s: (s.bands[0], sum(s.bands)), over=DEAD_ALARM),
+    Watch("every attempt solves {share} of new tasks {when}", lambda s: (s.bands[1], sum(s.bands)), over=DEAD_ALARM),
+    Watch(NO_ADVANTAGE, lambda s: (s.flat, s.rollouts), over=FLAT_ALARM),
+    Watch("{share} of rollouts {when} are cut at the token limit", _unfinished, over=UNFINISHED_ALARM),
+)
+
+
+def _losses(evaluations: Sequence[Evaluation]) -> Iterator[Alarm]:
+    """Held-out accuracy that ends below the untrained model's, where chance does not explain it."""
+    since: Evaluation | None = None
+    for evaluation in evaluations:
+        worse = evaluation.gain_interval is not None and evaluation.gain_interval[1] < 0
+        since = (since or evaluation) if worse else None
+    last = evaluations[-1] if evaluations else None
+    if since is not None and last is not None and last.gain is not None and last.gain_interval is not None:
+        low, high = last.gain_interval
+        points = f"{-100 * last.gain:.1f} points below the untrained model's"
+        span = f"95 % interval of the last {100 * low:+.1f} to {100 * high:+.1f}"
+        yield Alarm(f"held-out accuracy since step {since.step} is {points} ({span})", since.step, None)
