@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +83,15 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
         trackers = make_trackers(config.trackers)
         sandbox = make_sandbox(config.sandbox)
         try:
-            parts = make_parts(config, sandbox)
-            run = run_directory()
-            say(f"run directory: {run.path}")
-            with (
-                run,
-                make_screen(config.steps, console) as screen,
-                Feed(trackers, config, run.path, screen.say) as feed,
-            ):
-                state = await Training(config, run, parts, screen, feed).run()
+            async with open_parts(config, sandbox) as parts:
+                run = run_directory()
+                say(f"run directory: {run.path}")
+                with (
+                    run,
+                    make_screen(config.steps, console) as screen,
+                    Feed(trackers, config, run.path, screen.say) as feed,
+                ):
+                    state = await Training(config, run, parts, screen, feed).run()
         finally:
             await sandbox.close()
         for line in closing_lines(run.path, state, config.steps, parts.domain.show):
@@ -143,8 +144,34 @@ def make_sandbox(chosen: SandboxConfig) -> Sandbox:
     )
 
 
+@asynccontextmanager
+async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[Parts]:
+    """The parts of a run, of which a served model's generator has connections to be closed.
+
+    Raises:
+        UserError: the model cannot be had, or does not fit the configuration.
+    """
+    from azr.train import Parts
+
+    if config.model.served is None:
+        yield make_parts(config, sandbox)
+        return
+    from azr.policy.endpoint import EndpointGenerator
+
+    async with EndpointGenerator(config.model, chat=config.domain.style == "chat", seed=config.seed) as generator:
+        yield Parts(
+            domain=registry.make_domain(config.domain, config.sandbox),
+            generator=generator,
+            learner=None,
+            sandbox=sandbox,
+            render=str,
+            count_tokens=generator.count_tokens,
+            export=None,
+        )
+
+
 def make_parts(config: Config, sandbox: Sandbox) -> Parts:
-    """Load the model and build generator, learner and domain on it.
+    """Load the model and build generator, domain and, where something is to be learnt, the learner on it.
 
     Raises:
         UserError: the model cannot be had, or its context is too short for the configured lengths.
@@ -170,11 +197,11 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     return Parts(
         domain=domain,
         generator=LocalGenerator(policy, config.generation, seed=config.seed),
-        learner=make_learner(config, policy, kinds=len(domain.kinds)),
+        learner=make_learner(config, policy, kinds=len(domain.kinds)) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=render,
         count_tokens=policy.count_tokens,
-        export=export,
+        export=export if config.selfplay.learn else None,
     )
 
 

@@ -6,9 +6,7 @@ Reading files, overrides and error messages live in `azr.settings`.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -21,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from azr.served import Served, served
 from azr.types import Kind
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -72,29 +71,6 @@ class LoRAConfig(Section):
     )
 
 
-class Served(NamedTuple):
-    """A model that a server has: the name that it goes by there, and the server's address."""
-
-    name: str
-    url: str
-
-
-def served(model: str) -> Served | None:
-    """Read a model's name of the form NAME@http://host:port/v1; None for a model that is loaded here.
-
-    Raises:
-        ValueError: the address has no host, or brings a password or a key along, which would end up in every log.
-    """
-    if (found := re.fullmatch(r"(.+)@(https?://.*)", model)) is None:
-        return None
-    address = urlsplit(found[2])
-    if "@" in address.netloc or address.query or address.fragment:
-        raise ValueError("a served model's address takes no password and no ?key=value; see model.endpoint.key_env")
-    if not address.hostname:
-        raise ValueError("a served model is named NAME@http://host:port/v1")
-    return Served(found[1], found[2].rstrip("/"))
-
-
 class EndpointConfig(Section):
     """How a server with OpenAI's API is asked, where model.name is NAME@http://host:port/v1 (extra `remote`)."""
 
@@ -122,7 +98,11 @@ class ModelConfig(Section):
     )
     lora: LoRAConfig = Field(LoRAConfig(), description="with rank > 0 only adapters learn; needs the extra `lora`")
     trust_remote_code: bool = Field(False, description="run code that comes with the model; only if you trust it")
-    endpoint: EndpointConfig = EndpointConfig()
+    endpoint: EndpointConfig = Field(
+        EndpointConfig(),
+        description="how a server is asked; `key_env` names the environment variable that holds its API key, if it"
+        " wants one; needs the extra `remote`",
+    )
 
     @property
     def served(self) -> Served | None:
@@ -131,7 +111,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _address_holds_no_secret(self) -> Self:
-        served(self.name)
+        served(self.name)  # not a validator of `name`, whose message would show it
         return self
 
 

@@ -69,7 +69,8 @@ class SelfPlay:
         )
         self._refuse_twins(stories)
         admitted = self._admit(stories, step)
-        solved = await together(self._solver_batch(stories, step, watch))
+        # Without a learner, attempts only measure learnability, which the stories' own have done.
+        solved = await together(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
         for attempts in [story.attempts for story in stories if story.attempts] + solved:
             self.buffer.record(attempts.task, step=step, scores=attempts.scores)
         record = StepRecord(step, stories, solved, admitted, [], watch)

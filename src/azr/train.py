@@ -44,18 +44,39 @@ class Parts:
     """The concrete parts of a run, as protocols.
 
     Attributes:
+        learner: None with `selfplay.learn = false`.
         render: puts a prompt into the model's chat template, or leaves it as it is.
         count_tokens: length of a rendered prompt.
-        export: writes the model as a plain Hugging Face folder, given the summary for its card.
+        export: writes the model as a plain Hugging Face folder, given the summary for its card; None where none learnt.
     """
 
     domain: Domain
     generator: Generator
-    learner: Learner
+    learner: Learner | None
     sandbox: Sandbox
     render: Callable[[str], str]
     count_tokens: Callable[[str], int]
-    export: Callable[[Path, Mapping[str, Any]], None]
+    export: Callable[[Path, Mapping[str, Any]], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What an update did.
+
+    Attributes:
+        metrics: the learner's.
+        penalties: what the divergence took off each rollout's reward.
+        traces: what the learner's passes saw of each rollout, by its index.
+    """
+
+    metrics: Mapping[str, float]
+    penalties: Sequence[float]
+    traces: Mapping[int, Sequence[Trace]]
+
+    @property
+    def advantages(self) -> list[list[float]]:
+        """Of every rollout, one for each of its tokens."""
+        return [self.traces[index][0].advantages.tolist() for index in range(len(self.penalties))]
 
 
 class Training:
@@ -137,13 +158,16 @@ class Training:
     def _restore(self, checkpoint: Path) -> State:
         state = read_state(checkpoint)
         self._run.cut(state.lengths)
-        self._parts.learner.load(checkpoint)
+        if self._parts.learner is not None:
+            self._parts.learner.load(checkpoint)
         kinds = buffer_kinds(self._parts.domain)
         self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
         self._screen.say(f"resumed after step {state.step}")
         return state
 
     async def _finish(self, state: State) -> None:
+        if self._parts.export is None:  # the model is what it was at the start
+            return
         after = await self._evaluate(state.step, "the trained model", state.before) if state.step else {}
         summary = {"steps": state.step, "seconds": state.seconds, "before": state.before, "after": after}
         self._screen.doing("exporting the model")
@@ -157,43 +181,45 @@ class Training:
         self._screen.doing(f"step {step}: proposing and solving")
         record = await self._selfplay.step(step)
         played = time.perf_counter()
-        self._screen.doing(f"step {step}: learning")
-        penalties = self._parts.learner.penalties([rollout.sample for rollout in record.rollouts])
-        learnt, traces = self._learn(record.rollouts, penalties)
-        advantages = [traces[index][0].advantages.tolist() for index in range(len(record.rollouts))]
+        learner, domain = self._parts.learner, self._parts.domain
+        learnt = _Learnt({}, (), {}) if learner is None else self._learn(step, learner, record.rollouts)
         metrics = step_metrics(
-            record, self._selfplay.buffer, self._parts.domain.kinds, advantages, learnt, self._parts.domain.trivial
+            record, self._selfplay.buffer, domain.kinds, learnt.advantages, learnt.metrics, domain.trivial
         )
-        self._write_events(record, learning_events(step, record.rollouts, penalties, advantages, learnt))
-        if (every := self._config.events.tokens_every) and step % every == 0:
-            self._run.write(run_directory.EVENTS, token_events(step, record.rollouts, traces))
+        self._write_events(record, () if learner is None else self._learning_events(record, learnt))
         end = time.perf_counter()
         metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
         self._run.write(run_directory.METRICS, [metrics])
-        shown = sample_tasks(record, self._parts.domain.show) if is_due(step, self._config.steps) else ()
+        shown = sample_tasks(record, domain.show) if is_due(step, self._config.steps) else ()
         self._feed.send(metrics, tuple(shown))
         self._screen.step(metrics)
-        every = self._config.evaluation.every
+        every = 0 if learner is None else self._config.evaluation.every
         if every and step % every == 0 and step < self._config.steps:
             await self._evaluate(step, f"the model after step {step}", state.before)
         return replace(
             state, step=step, failed_steps=self._count_failure(state, record), seconds=state.seconds + end - begin
         )
 
-    def _learn(
-        self, rollouts: Sequence[Rollout], penalties: Sequence[float]
-    ) -> tuple[Mapping[str, float], Mapping[int, Sequence[Trace]]]:
-        """Update the policy; the learner's metrics and what its passes saw of each rollout are returned."""
+    def _learn(self, step: int, learner: Learner, rollouts: Sequence[Rollout]) -> _Learnt:
+        """Update the policy."""
+        self._screen.doing(f"step {step}: learning")
+        penalties = learner.penalties([rollout.sample for rollout in rollouts])
         compared = [replace(r, reward=r.reward - penalty) for r, penalty in zip(rollouts, penalties, strict=True)]
         traces: dict[int, list[Trace]] = defaultdict(list)
         try:
-            learnt = self._parts.learner.update(
+            told = learner.update(
                 trainees(rollouts, advantages_of(compared, self._config.algorithm)),
                 observe=lambda index, trace: traces[index].append(trace),
             )
         except FloatingPointError as error:
             raise UserError(f"{self._run.path}: {error}; start again with a lower learner.lr") from error
-        return (dict(learnt) | {"penalty": fmean(penalties)} if any(penalties) else learnt), traces
+        return _Learnt(dict(told) | ({"penalty": fmean(penalties)} if any(penalties) else {}), penalties, traces)
+
+    def _learning_events(self, record: StepRecord, learnt: _Learnt) -> Iterator[Event]:
+        step, rollouts = record.step, record.rollouts
+        yield from learning_events(step, rollouts, learnt.penalties, learnt.advantages, learnt.metrics)
+        if (every := self._config.events.tokens_every) and step % every == 0:
+            yield from token_events(step, rollouts, learnt.traces)
 
     def _count_failure(self, state: State, record: StepRecord) -> int:
         if any(story.task is not None for story in record.stories):
@@ -210,7 +236,9 @@ class Training:
     def _save(self, state: State) -> State:
         self._screen.doing(f"saving after step {state.step}")
         state = replace(state, lengths=self._run.lengths())
-        self._checkpoints.save(state, self._selfplay.buffer.dump(), self._parts.learner.save)
+        learner = self._parts.learner
+        save = (lambda folder: None) if learner is None else learner.save
+        self._checkpoints.save(state, self._selfplay.buffer.dump(), save)
         return state
 
     def _write_events(self, record: StepRecord, more: Iterable[Event] = ()) -> None:

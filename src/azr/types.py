@@ -62,11 +62,12 @@ class Sample:
     """What the model wrote for one prompt: the very tokens that were sampled, never encoded again.
 
     Attributes:
-        prompt_ids: prompt token ids, without padding.
-        completion_ids: sampled token ids, the end-of-sequence token included when one was sampled.
+        prompt_ids: prompt token ids, without padding; none where a server keeps them to itself.
+        completion_ids: sampled token ids, the end-of-sequence token included when one was sampled; the same.
         logprobs: log-probability of each completion token under the sampler, at the sampling temperature (nats).
         text: the completion decoded, special end token removed; for parsing and for people.
         finished: whether the model ended it itself (False: cut at the token limit).
+        counted: tokens that a server says it sampled, where it gives no ids.
     """
 
     prompt_ids: tuple[int, ...]
@@ -74,6 +75,12 @@ class Sample:
     logprobs: tuple[float, ...]
     text: str
     finished: bool
+    counted: int | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens were sampled; None where nobody tells."""
+        return len(self.completion_ids) or self.counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Reply:
 
     Attributes:
         text: what was written.
-        tokens: how many tokens that took; None where no model wrote it.
+        tokens: how many tokens that took; None where no model wrote it, or a server does not tell.
         finished: whether it came to its own end.
     """
 
@@ -79,7 +79,27 @@ class ModelAnswerer:
             return ()
         sampling = replace(self.sampling, max_new_tokens=room)
         drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=sampling)
-        return [Reply(sample.text, len(sample.completion_ids), sample.finished) for sample in drawn]
+        return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAnswerer:
+    """A model that a server has, which knows alone how long a prompt is."""
+
+    generator: Generator
+    sampling: Sampling
+    window: int = 64
+    seconds: float | None = None
+
+    async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
+        """Ask for completions."""
+        from azr.policy.openai_client import PromptTooLongError
+
+        try:
+            drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=self.sampling)
+        except PromptTooLongError:
+            return ()
+        return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import asyncio
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -39,7 +39,7 @@ class Request:
     """What was asked for on the command line.
 
     Attributes:
-        models: folders, hub names or runs; the first is what the others are compared with.
+        models: folders, hub names, runs or served models; the first is what the others are compared with.
         bench: names of benchmarks.
         out: folder for results and completions.
         data: folder with the publishers' files; None for the hub.
@@ -138,6 +138,8 @@ def _check(request: Request) -> None:
         raise UserError(f"--samples {chosen.samples} at temperature 0 are all the same; give --temperature too")
     if (request.gold or request.broken) and any(name in math.TASKS for name in request.bench):
         raise UserError("gold and broken answers are for code; lm-eval's mathematics takes models only")
+    if any(name in math.TASKS for name in request.bench) and any(map(models.is_served, request.models)):
+        raise UserError("lm-eval's mathematics takes models that are loaded here, not one that a server has")
     for k in request.ks:
         if not 1 <= k <= chosen.samples:
             raise UserError(f"--k {k}: pass@{k} needs --samples {k} or more")
@@ -200,21 +202,20 @@ async def _one(
     bar: Callable[[str, int], Callable[[int], None]],
 ) -> list[Scored]:
     """One contestant through all benchmarks; its model is let go of afterwards."""
-    answerer, template = _answerer(contestant, template, model_config, request.settings)
-    identity = contestant.identity
     results = []
-    for benchmark in suite:
-        records = await harness.run(
-            answerer,
-            benchmark,
-            template,
-            request.settings,
-            sandbox,
-            request.out / COMPLETIONS / contestant.folder / f"{_file(benchmark.name)}.jsonl",
-            identity=identity,
-            advance=bar(f"{contestant.title} on {benchmark.name}", len(benchmark.problems)),
-        )
-        results.append(score(contestant.title, benchmark.name, records, benchmark.baselines))
+    async with _answering(contestant, template, model_config, request.settings) as (answerer, asked):
+        for benchmark in suite:
+            records = await harness.run(
+                answerer,
+                benchmark,
+                asked,
+                request.settings,
+                sandbox,
+                request.out / COMPLETIONS / contestant.folder / f"{_file(benchmark.name)}.jsonl",
+                identity=contestant.identity,
+                advance=bar(f"{contestant.title} on {benchmark.name}", len(benchmark.problems)),
+            )
+            results.append(score(contestant.title, benchmark.name, records, benchmark.baselines))
     for name in request.bench:
         if name in math.TASKS:
             records = _mathematics(contestant, name, request, model_config)
@@ -237,15 +238,17 @@ def _mathematics(
     return records
 
 
-def _answerer(
+@asynccontextmanager
+async def _answering(
     contestant: _Contestant, template: Template, model_config: ModelConfig, settings: Settings
-) -> tuple[Answerer, Template]:
+) -> AsyncIterator[tuple[Answerer, Template]]:
     if contestant.kind == "gold":
-        return GoldAnswerer(template), template
-    if contestant.kind == "broken":
-        return BrokenAnswerer(template, VARIANTS[contestant.source]), template
-    answerer, chat = models.open_model(contestant.source, model_config, settings)
-    return answerer, replace(template, chat=chat)
+        yield GoldAnswerer(template), template
+    elif contestant.kind == "broken":
+        yield BrokenAnswerer(template, VARIANTS[contestant.source]), template
+    else:
+        async with models.opened(contestant.source, model_config, settings) as (answerer, chat):
+            yield answerer, replace(template, chat=chat)
 
 
 def _show(console: Console, drawn: Table) -> None:

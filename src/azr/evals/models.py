@@ -1,19 +1,21 @@
-"""Models by what the user calls them: a hub name, a folder, a run's folder, or one that ships."""
+"""Models by what the user calls them: a hub name, a folder, a run's folder, one that ships, or one that is served."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from azr import shipped
 from azr.config import GenerationConfig, ModelConfig
 from azr.errors import UserError
-from azr.evals.answerers import ModelAnswerer
+from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
 from azr.evals.harness import Settings
 from azr.policy.base import Sampling
 from azr.run.directory import CONFIG, MODEL
+from azr.served import served
 
 
 def locate(name: str) -> str:
@@ -22,12 +24,26 @@ def locate(name: str) -> str:
     Raises:
         UserError: it is the folder of a run that has no model yet.
     """
+    if is_served(name):
+        return name
     path = Path(name)
     if not (path / CONFIG).is_file():
         return shipped.resolve(name)
     if not (path / MODEL / "config.json").is_file():
         raise UserError(f"{name}: this run has no {MODEL}/ yet; finish it with azr train --resume {name}")
     return str(path / MODEL)
+
+
+def is_served(name: str) -> bool:
+    """Whether a server has the model.
+
+    Raises:
+        UserError: its name has an address that is none, or that brings a key along.
+    """
+    try:
+        return served(name) is not None
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def identity(source: str) -> str:
@@ -49,6 +65,26 @@ def device(config: ModelConfig) -> str:
     from azr.policy.trouble import pick_device
 
     return str(pick_device(config.device))
+
+
+@asynccontextmanager
+async def opened(
+    source: str, config: ModelConfig, settings: Settings
+) -> AsyncIterator[tuple[Answerer, Callable[[str], str]]]:
+    """A model as an answerer, loaded or served, and what puts a message into its chat template.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    if not is_served(source):
+        yield open_model(source, config, settings)
+        return
+    from azr.policy.endpoint import EndpointGenerator
+
+    model = config.model_copy(update={"name": source})
+    sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
+    async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
+        yield ServedAnswerer(generator, sampling), str  # the server applies the template
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:

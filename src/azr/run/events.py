@@ -3,7 +3,7 @@
 Types and their fields (all have `event` and `step`):
 
     proposal   id, kind, references, text, tokens, finished
-    attempt    id, kind, task, text, tokens, finished
+    attempt    id, kind, task, text, tokens (null where a server does not tell), finished
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
@@ -81,7 +81,7 @@ def _attempt_events(attempts: Attempts, step: int) -> Iterator[Event]:
 
 
 def _sample(sample: Sample) -> Event:
-    return {"text": sample.text, "tokens": len(sample.completion_ids), "finished": sample.finished}
+    return {"text": sample.text, "tokens": sample.tokens, "finished": sample.finished}
 
 
 def _verdict(name: str, step: int, verdict: Verdict) -> Event:

@@ -62,7 +62,7 @@ def _role_metrics(role: Role, record: StepRecord) -> dict[str, float | None]:
     rollouts = [rollout for rollout in record.rollouts if rollout.cell[0] == role]
     return {
         "reward": _mean([rollout.reward for rollout in rollouts]),
-        "tokens": _mean([float(len(rollout.sample.completion_ids)) for rollout in rollouts]),
+        "tokens": _mean([float(count) for rollout in rollouts if (count := rollout.sample.tokens) is not None]),
         "unfinished": _mean([float(not rollout.sample.finished) for rollout in rollouts]),
         "rollouts": len(rollouts),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from azr.buffer import task_from_json
 from azr.evals.statistics import bootstrap_gain
-from azr.run.checkpoint import State
+from azr.run.checkpoint import BUFFER, Checkpoints, State
 from azr.run.directory import EVENTS, METRICS, MODEL, read_jsonl
 from azr.screen import duration
 from azr.types import Task
@@ -29,7 +29,10 @@ def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], st
     yield f"{steps} steps in {duration(state.seconds)}"
     yield from _tasks(run, show)
     yield from _accuracy(run)
-    yield f"model: {run / MODEL} (loads with transformers' AutoModelForCausalLM.from_pretrained)"
+    if (run / MODEL).is_dir():
+        yield f"model: {run / MODEL} (loads with transformers' AutoModelForCausalLM.from_pretrained)"
+    elif (tasks := Checkpoints(run, keep=1).newest()) is not None:
+        yield f"tasks: {tasks / BUFFER} (train on them with selfplay.seed_file={tasks / BUFFER})"
 
 
 def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
