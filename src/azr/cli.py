@@ -150,6 +150,30 @@ def _numbers(text: str) -> list[int]:
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="Folder for the model.", show_default="RUN/model")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write tasks and rollouts here, as a dataset, in its place.")
+    ] = None,
+) -> None:
+    """Write the newest checkpoint as a plain Hugging Face model, or all tasks and rollouts as a dataset."""
+    if dataset is None:
+        from azr.export.model import export_model
+
+        folder = to or run / "model"
+        print(f"model after step {export_model(run, folder)}: {folder}")
+        return
+    if to is not None:
+        raise UserError("--to is for the model and --dataset for tasks and rollouts; name one of them")
+    from azr.export.dataset import export_dataset
+
+    sizes = export_dataset(run, dataset)
+    print(f"{', '.join(f'{count} {name}' for name, count in sizes.items())}: {dataset}")
+    print(f'read it with: datasets.load_dataset("{dataset}", "tasks", split="train")')
+
+
+@app.command()
 def config(
     words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
 ) -> None:

@@ -1,0 +1,170 @@
+"""The card of an exported dataset: YAML that the hub and `datasets` read, and what a person should know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azr import __version__
+from azr.config import Config
+from azr.export.columns import PARTS, Column
+from azr.export.rows import StepRows
+from azr.settings import dump
+from azr.types import Role
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+_CARD = """\
+---
+{header}
+---
+
+# What {model} set itself: {steps} steps of self-play
+
+One model proposed reasoning tasks, a sandbox checked them and gave the true answers, the same model attempted them, and
+it learnt from both (Absolute Zero, arXiv 2505.03335). This dataset is the record of that: every task that came of a
+proposal, and every rollout with its verdict, reward and advantage. azr {version} wrote it from the run's events.
+
+| | |
+| --- | --- |
+| model | `{model}` |
+| domain | {domain}: {kinds} |
+| algorithm | {algorithm} |
+| seed | {seed} |
+| steps | {steps} |
+
+**Programs and answers were written by a language model, and nobody has read them all. Run none outside a sandbox.**
+Tasks that were held out to measure the model are not in here. No licence is stated: whoever publishes the dataset
+chooses one, and checks what the model's own licence says of its output.
+
+## Statistics
+
+{statistics}
+
+Most frequent verdicts of proposals: {reasons}.
+
+## Use
+
+```python
+from datasets import load_dataset
+
+tasks = load_dataset("FOLDER_OR_NAME", "tasks", split="train")
+rollouts = load_dataset("FOLDER_OR_NAME", "rollouts", split="train")
+```
+
+{columns}
+## Configuration
+
+```toml
+{config}```
+"""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted while rows go by.
+
+    Attributes:
+        steps: the last one.
+        counts: (role, kind, passed): rollouts.
+        tasks: by kind.
+        reasons: of the verdicts of proposals.
+    """
+
+    steps: int = 0
+    counts: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+    tasks: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rows: StepRows) -> None:
+        """Count a step."""
+        self.tasks.update(task["kind"] for task in rows.tasks)
+        for row in rows.rollouts.values():
+            self.steps = max(self.steps, row["step"])
+            if row["score"] is not None:
+                self.counts[row["role"], row["kind"], row["score"] >= 1] += 1
+                if row["role"] == Role.PROPOSE:
+                    self.reasons[row["reason"]] += 1
+
+
+def write_dataset_card(
+    folder: Path, config: Config, features: Mapping[str, Features], sizes: Mapping[str, int], tally: Tally
+) -> None:
+    """Write README.md.
+
+    Args:
+        folder: of the dataset; its files are in it already.
+        config: of the run.
+        features: of each part.
+        sizes: rows of each part.
+        tally: of all rows.
+    """
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.reasons.most_common(8))
+    card = _CARD.format(
+        header=_header(folder, config, features, sizes),
+        model=Path(config.model.name).name,
+        version=__version__,
+        domain=config.domain.name,
+        kinds=", ".join(config.domain.kinds),
+        algorithm=config.algorithm.name,
+        seed=config.seed,
+        steps=tally.steps,
+        statistics="\n".join(_statistics(tally)),
+        reasons=reasons or "none yet",
+        columns="\n".join(_columns(name, columns) for name, columns in PARTS.items()),
+        config=dump(config),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _header(folder: Path, config: Config, features: Mapping[str, Features], sizes: Mapping[str, int]) -> str:
+    """The YAML, by the very code that writes it when a dataset is pushed to the hub."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    infos, configs = DatasetInfosDict(), MetadataConfigs()
+    for name, count in sizes.items():
+        size = sum(file.stat().st_size for file in (folder / name).iterdir())
+        split = SplitDict({"train": SplitInfo("train", num_bytes=size, num_examples=count)})
+        infos[name] = DatasetInfo(features=features[name], splits=split, download_size=size, dataset_size=size)
+        configs[name] = {"data_files": [{"split": "train", "path": f"{name}/*.parquet"}]}
+    data = DatasetCardData(
+        pretty_name=f"Self-play of {Path(config.model.name).name}",
+        tags=["azr", "absolute-zero", "self-play", "reinforcement-learning", "synthetic"],
+        task_categories=["text-generation"],
+        size_categories=[_size(sum(sizes.values()))],
+    )
+    infos.to_dataset_card_data(data)
+    configs.to_dataset_card_data(data)
+    return str(data.to_yaml()).strip()
+
+
+def _size(rows: int) -> str:
+    """The hub's word for how large a dataset is."""
+    for most, word in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
+        if rows < most:
+            return word
+    return "1M<n<10M" if rows < 10**7 else "10M<n<100M"
+
+
+def _statistics(tally: Tally) -> Iterator[str]:
+    yield "| kind | tasks | proposals | accepted | attempts | solved |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for kind in dict.fromkeys([*tally.tasks, *(kind for _, kind, _ in tally.counts)]):
+        cells = [f"{tally.tasks[kind]:,}"]
+        for role in (Role.PROPOSE, Role.SOLVE):
+            passed, failed = tally.counts[role, kind, True], tally.counts[role, kind, False]
+            whole = passed + failed
+            cells += [f"{whole:,}", f"{passed / whole:.1%}" if whole else "-"]
+        yield f"| {kind} | {' | '.join(cells)} |"
+
+
+def _columns(name: str, columns: Mapping[str, Column]) -> str:
+    rows = "\n".join(f"| `{key}` | {column.type} | {column.meaning} |" for key, column in columns.items())
+    return f"### `{name}`\n\n| column | type | meaning |\n| --- | --- | --- |\n{rows}\n"

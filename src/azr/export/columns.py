@@ -1,0 +1,57 @@
+"""The columns of an exported dataset: what type each has and what it means, for the files and for the card."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """Type, as Arrow calls it ("[string]" is a list), and meaning."""
+
+    type: str
+    meaning: str
+
+
+TASKS = {
+    "id": Column("string", "content address"),
+    "kind": Column("string", "of reasoning"),
+    "text": Column("string", "the whole task for people, gold value included"),
+    "prompt": Column("string", "what the solver is asked, before any chat template"),
+    "answer": Column("string", "the gold answer in the form that the prompt asks for"),
+    "data": Column("string", "the task's parts as JSON, in the domain's own terms"),
+    "step": Column("int32", "at which it was proposed; 0: before training, by the untrained model"),
+    "proposal": Column("string", "the rollout that it came of; null: the run began with it"),
+    "admitted": Column("bool", "whether it entered the task buffer"),
+    "parents": Column("[string]", "tasks that the proposer was shown"),
+    "fingerprint": Column("string", "equal for tasks that are the same but for spelling"),
+    "shape": Column("string", "equal for tasks that differ only in names and constants"),
+    "trivial": Column("string", "the degenerate form that it has, if any"),
+    "complexity": Column("float64", "on the domain's scale; about 1 for a hard one"),
+    "novelty": Column("float64", "1 - the largest similarity to a parent"),
+    "diversity": Column("float64", "1 - share of the buffer's tasks with the same answer"),
+    "attempts": Column("int32", "how often it was attempted when it was new"),
+    "solve_rate": Column("float64", "share of those attempts that were right; null without attempts"),
+}
+
+ROLLOUTS = {
+    "id": Column("string", "step/role/kind/story/attempt"),
+    "step": Column("int32", "0: before training"),
+    "role": Column("string", "propose or solve"),
+    "kind": Column("string", "of the task"),
+    "group": Column("string", "equal for completions of one prompt"),
+    "task": Column("string", "attempted, or come of the proposal; null where that was rejected"),
+    "references": Column("[string]", "tasks that the proposer was shown"),
+    "prompt": Column("string", "before any chat template"),
+    "completion": Column("string", "what the model wrote"),
+    "tokens": Column("int32", "its length"),
+    "finished": Column("bool", "whether the model ended it itself"),
+    "well_formed": Column("bool", "whether it kept the format that the prompt asks for"),
+    "score": Column("float64", "how much of the answer is right; 1 for an accepted proposal"),
+    "reason": Column("string", "of the verdict"),
+    "detail": Column("string", "of the verdict, for people"),
+    "reward": Column("float64", "Eq. 6; null where nothing was learnt from it"),
+    "advantage": Column("float64", "mean over its tokens; null where nothing was learnt from it"),
+}
+
+PARTS = {"tasks": TASKS, "rollouts": ROLLOUTS}
+"""The dataset's configurations, by name."""

@@ -1,0 +1,103 @@
+"""`azr export RUN --dataset FOLDER`: tasks and rollouts as Parquet files with a card, as the hub wants a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azr.buffer import task_from_json
+from azr.domains import registry
+from azr.errors import UserError
+from azr.export.card import Tally, write_dataset_card
+from azr.export.columns import PARTS, Column
+from azr.export.model import new_folder, read_config
+from azr.export.rows import Row, Rows
+from azr.report.reading import TOKENS, Log
+from azr.run.directory import EVENTS, SEED, read_jsonl
+from azr.types import Task
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+ROWS_A_GROUP = 2000
+"""Rows that are written at once, which is what a reader takes into memory at once."""
+FILE = "train-00000-of-00001.parquet"
+
+
+def export_dataset(run: Path, to: Path) -> dict[str, int]:
+    """Write a run's tasks and rollouts.
+
+    Args:
+        run: the run's folder; of one that goes on, what it has written by now.
+        to: the folder to be made.
+
+    Returns:
+        how many rows each part has.
+
+    Raises:
+        UserError: no such run, nothing in it yet, the folder is there already, or the extra `data` is missing.
+    """
+    features = {name: _features(columns) for name, columns in PARTS.items()}
+    config = read_config(run)
+    rows = Rows(registry.make_domain(config.domain, config.sandbox), config.seed, _seeds(run))
+    tally = Tally()
+    with new_folder(to) as folder:
+        writers = {name: _Writer(folder / name, features[name]) for name in PARTS}
+        for step in rows.steps(event for _, event in Log(run / EVENTS, skip=TOKENS).new()):
+            tally.add(step)
+            writers["tasks"].add(step.tasks)
+            writers["rollouts"].add(step.rollouts.values())
+        sizes = {name: writer.close() for name, writer in writers.items()}
+        if not any(sizes.values()):
+            raise UserError(f"{run}: no task and no rollout in it yet, so there is nothing to export")
+        write_dataset_card(folder, config, features, sizes, tally)
+    return sizes
+
+
+def _features(columns: Mapping[str, Column]) -> Features:
+    try:
+        from datasets import Features, Value
+    except ImportError as error:
+        raise UserError(f"--dataset needs the extra `data` ({error}): pip install 'azr[data]'") from error
+    lists = {name: column.type.startswith("[") for name, column in columns.items()}
+    values = {name: Value(column.type.strip("[]")) for name, column in columns.items()}
+    return Features({name: [value] if lists[name] else value for name, value in values.items()})
+
+
+def _seeds(run: Path) -> Iterator[Task]:
+    """Tasks in the buffers when self-play began."""
+    if (run / SEED).is_file():
+        for record in read_jsonl(run / SEED):
+            yield task_from_json({key: value for key, value in record.items() if key in Task.__dataclass_fields__})
+
+
+class _Writer:
+    """Writes rows into a Parquet file, a group at a time."""
+
+    def __init__(self, folder: Path, features: Features) -> None:
+        import pyarrow.parquet
+
+        folder.mkdir()
+        self._schema = features.arrow_schema
+        self._file = pyarrow.parquet.ParquetWriter(folder / FILE, self._schema)
+        self._rows: list[Row] = []
+        self._count = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        self._rows += rows
+        if len(self._rows) >= ROWS_A_GROUP:
+            self._flush()
+
+    def close(self) -> int:
+        """End the file; returns how many rows it has."""
+        self._flush()
+        self._file.close()
+        return self._count
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self._file.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._count += len(self._rows)
+        self._rows = []

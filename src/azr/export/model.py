@@ -1,0 +1,93 @@
+"""`azr export RUN`: the newest checkpoint as a plain Hugging Face folder, which `RUN/model` is once a run has ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from azr import settings, shipped
+from azr.config import Config
+from azr.domains import registry
+from azr.errors import UserError
+from azr.run.card import write_card
+from azr.run.checkpoint import Checkpoints, State, read_state
+from azr.run.directory import CONFIG, METRICS, MODEL, RunDirectory, explained, read_jsonl
+
+
+def export_model(run: Path, to: Path) -> int:
+    """Write the model of the newest checkpoint, an adapter merged into it, with its card.
+
+    Args:
+        run: the run's folder; it may be training meanwhile.
+        to: the folder to be made.
+
+    Returns:
+        the step after which the model is exported.
+
+    Raises:
+        UserError: no such run, no model in it yet, or the folder is there already.
+    """
+    config = read_config(run)
+    checkpoint = Checkpoints(run, keep=config.checkpoint.keep).newest()
+    if checkpoint is None or not (checkpoint / MODEL).is_dir():
+        raise UserError(f"{run}: no checkpoint with a model yet, so there is nothing to export")
+    state = read_state(checkpoint)
+    with new_folder(to) as partial:
+        if config.model.lora.rank:
+            _merge(config, checkpoint / MODEL, partial)
+        else:
+            shutil.copytree(checkpoint / MODEL, partial, dirs_exist_ok=True)
+        write_card(partial, config, _summary(run, state))
+    return state.step
+
+
+def read_config(run: Path) -> Config:
+    """The resolved configuration of a run.
+
+    Raises:
+        UserError: it is not the folder of a run.
+    """
+    tree = RunDirectory.open(run).tree()
+    return settings.build(tree, registry.config_class, source=str(run / CONFIG))
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder that is whole or absent: what is yielded is filled under another name and renamed at the end.
+
+    Raises:
+        UserError: something is there already, or the disk is full or not writable.
+    """
+    with explained(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: is there already; name another folder, or move that one away")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(mkdtemp(prefix=".partial-", dir=folder.parent))
+        partial.chmod(0o755)
+        try:
+            yield partial
+            if folder.exists():  # and empty: a rename over a folder needs that it is
+                folder.rmdir()
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _merge(config: Config, adapter: Path, folder: Path) -> None:
+    """Load the model that was adapted, put the adapter on, and write both as one."""
+    from azr.policy.load import load_model
+
+    policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
+    policy.restore(adapter)
+    policy.export(folder)
+
+
+def _summary(run: Path, state: State) -> Mapping[str, Any]:
+    """What the card tells: accuracy before, and after where it was measured at this very step."""
+    lines = (line for line in read_jsonl(run / METRICS) if line["step"] == state.step > 0)
+    measured = [line["held_out"] for line in lines if "held_out" in line]
+    return {"steps": state.step, "before": state.before, "after": measured[-1] if measured else {}}

@@ -1,0 +1,1 @@
+"""A person in one of the two seats of self-play."""

@@ -1,0 +1,95 @@
+"""The folder of a run that was played for real, by a scripted model: no training, all else as `azr train` writes it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from azr.buffer import TaskBuffer
+from azr.config import BufferConfig
+from azr.domains.python.domain import PythonDomain
+from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
+from azr.run.events import learning_events, step_events
+from azr.run.metrics import step_metrics
+from azr.sandbox import LocalSandbox
+from azr.selfplay import SelfPlay, buffer_kinds
+from azr.settings import build, dump
+from azr.story import StepRecord
+from tests.scripted import ScriptedGenerator
+
+
+class Noting(ScriptedGenerator):
+    """Keeps every prompt by its key."""
+
+    def __init__(self, script) -> None:
+        super().__init__(script)
+        self.prompts: dict[str, str] = {}
+
+    async def sample(self, prompt, *, n, key, sampling):
+        self.prompts[key] = prompt
+        return await super().sample(prompt, n=n, key=key, sampling=sampling)
+
+
+TREE = {
+    "steps": 2,
+    "model": {"name": "scripted"},
+    "domain": {"name": "python", "style": "compact", "induction_inputs": 4, "induction_shown": 2},
+    "selfplay": {"batch_size": 3, "samples": 4, "seed_factor": 1, "references": 2},
+}
+
+
+class Played:
+    """A run that goes on as long as a test wants it to.
+
+    Attributes:
+        path: its folder.
+        prompts: what the model was asked, by key.
+    """
+
+    def __init__(self, parent: Path, sandbox, script) -> None:
+        from azr.domains import registry
+
+        self.config = build(TREE, registry.config_class, source="test")
+        self._domain = PythonDomain(self.config.domain, self.config.sandbox)
+        self._generator = Noting(script)
+        buffer = TaskBuffer(buffer_kinds(self._domain), BufferConfig())
+        options = {"render": str, "count_tokens": len}
+        self._play = SelfPlay(self.config, self._domain, self._generator, sandbox, buffer, **options)
+        self._run = RunDirectory.create(parent, "played", dump(self.config))
+        self.path, self.prompts = self._run.path, self._generator.prompts
+
+    async def seed(self) -> None:
+        """Play step 0."""
+        with self._run:
+            for record in await self._play.seed():
+                self._run.write(EVENTS, step_events(record, self._domain.trivial))
+        lines = "".join(f"{line}\n" for line in self._play.buffer.dump())
+        (self.path / SEED).write_text(lines, encoding="utf-8")
+
+    async def step(self, number: int) -> StepRecord:
+        """Play a step, and write it down as if every rollout had the advantage 0.5."""
+        record = await self._play.step(number)
+        advantages = [[0.5] * len(rollout.sample.completion_ids) for rollout in record.rollouts]
+        learnt = {"loss": 1.0 / number, "entropy": 2.0}
+        metrics = step_metrics(record, self._play.buffer, self._domain.kinds, advantages, learnt, self._domain.trivial)
+        penalties = [0.0] * len(record.rollouts)
+        with self._run:
+            self._run.write(EVENTS, step_events(record, self._domain.trivial))
+            self._run.write(EVENTS, learning_events(number, record.rollouts, penalties, advantages, learnt))
+            self._run.write(METRICS, [metrics | {"seconds": {"step": 2.0, "propose": 0.5, "solve": 1.0, "learn": 0.5}}])
+        return record
+
+
+def play(parent: Path, script, steps: int) -> tuple[Played, list[StepRecord]]:
+    """Seed and play some steps; the run and their records."""
+
+    async def go() -> tuple[Played, list[StepRecord]]:
+        sandbox = LocalSandbox(workers=2)
+        try:
+            run = Played(parent, sandbox, script)
+            await run.seed()
+            return run, [await run.step(number) for number in range(1, steps + 1)]
+        finally:
+            await sandbox.close()
+
+    return asyncio.run(go())
