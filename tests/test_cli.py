@@ -79,6 +79,7 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
         (["train", "demo", "--resume", "nowhere"], "leave the preset out"),
         (["train", "demo", "--model", "no/such/folder"], "model no/such/folder: cannot be loaded"),
         (["train", "demo", "sandbox.backend=unsafe"], "allow_unsafe"),
+        (["train", "demo", "--model", "m@http://localhost:1/v1"], "cannot be trained; set selfplay.learn=false"),
         (["sandbox", "doctor", "bakend=local"], "sandbox: unknown key bakend; did you mean backend?"),
     ],
 )

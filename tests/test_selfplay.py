@@ -74,6 +74,12 @@ async def test_a_step_fills_all_six_cells(sandbox):
     }
 
 
+async def test_without_a_learner_only_new_tasks_are_attempted_to_measure_them(sandbox):
+    record = await make(sandbox, learn=False).step(1)
+    assert record.solved == []
+    assert [len(story.attempts.samples) for story in record.stories] == [4] * 9
+
+
 async def test_rewards_of_a_step_equal_the_papers_equations(sandbox):
     record = await make(sandbox).step(1)
     # half of four attempts right: the proposer earns 1 - 1/2; the attempts 1 or, without an answer, -1

@@ -180,6 +180,7 @@ def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, 
         (["--gold", "--bench", "mbpp", "--k", "x"], "--k x: not whole numbers"),
         (["m", "lr=1", "--bench", "mbpp"], "lr: azr eval takes model.KEY=VALUE and sandbox.KEY=VALUE"),
         (["m", "model.devic=1", "--bench", "mbpp"], "unknown key devic; did you mean device?"),
+        (["m@http://h/v1", "--bench", "aime24"], "takes models that are loaded here, not one that a server has"),
         (["no/such", "--bench", "cruxeval-o", "--data", "DATA"], "model no/such"),
     ],
 )

@@ -23,7 +23,7 @@ from azr.errors import UserError
 from azr.report.surrogate import Pass, passes
 from azr.rewards import intrinsic_reward, learnability, mean, propose_reward, solve_reward
 from azr.run.directory import EVENTS, RunDirectory
-from azr.types import Role, Rollout, Sample, Verdict
+from azr.types import Cell, Role, Rollout, Sample, Verdict
 
 Event = Mapping[str, Any]
 
@@ -118,10 +118,18 @@ def ledger(run: Path, rollout: str) -> Ledger:
     step = rollout.partition("/")[0]
     events = list(_events(run / EVENTS, int(step))) if step.isdecimal() else []
     facts = Facts(events)
-    if rollout not in facts.rewards:
-        near = difflib.get_close_matches(rollout, facts.rewards, n=1, cutoff=0.0) or [_any(run / EVENTS)]
+    if rollout not in facts.advantages:
+        near = difflib.get_close_matches(rollout, facts.advantages, n=1, cutoff=0.0) or [_any(run / EVENTS)]
         raise UserError(f"{run}: no rollout {rollout} was learnt from; there is, for example, {near[0]}")
-    return _ledger(facts, rollout, config)
+    return _ledger(facts, rollout, config, _books(facts, config))
+
+
+def ledgers(facts: Facts, config: Config) -> dict[str, Ledger]:
+    """The ledgers of all rollouts of a step; none where its events are not all there."""
+    if not facts.rewards or facts.rewards.keys() - facts.advantages.keys():
+        return {}
+    books = _books(facts, config)
+    return {rollout: _ledger(facts, rollout, config, books) for rollout in facts.rewards}
 
 
 class Facts:
@@ -138,11 +146,13 @@ class Facts:
         self.advantages = {e["id"]: e for e in events if e["event"] == "advantage"}
         self.proposed = {e["proposal"]: e for e in events if e["event"] == "task"}
         self.tokens = {e["id"]: e for e in events if e["event"] == "tokens"}
+        self._answers: dict[str, list[Verdict]] = {}
+        for name, verdict in self.verdicts.items():
+            self._answers.setdefault(name.rpartition("/")[0], []).append(verdict)
 
     def scores(self, proposal: str) -> list[float]:
         """Of the attempts at a proposal's own task."""
-        attempts = proposal.replace("/propose/", "/solve/") + "/"
-        found = [verdict for name, verdict in self.verdicts.items() if name.startswith(attempts)]
+        found = self._answers.get(proposal.replace("/propose/", "/solve/"), [])
         return [verdict.score if verdict.passed else 0.0 for verdict in found]
 
     def reward(self, name: str, config: RewardConfig) -> tuple[float, float]:
@@ -174,10 +184,35 @@ def cell_of(name: str) -> tuple[Role, str]:
     return Role(role), kind
 
 
-def _ledger(facts: Facts, name: str, config: Config) -> Ledger:
+@dataclass(frozen=True, slots=True)
+class Book:
+    """One profile's settings and what they make of a step: its rollouts, and the advantages of each."""
+
+    rewards: RewardConfig
+    algorithm: AlgorithmConfig
+    rollouts: Sequence[Rollout]
+    advantages: Sequence[Sequence[float]]
+    index: Mapping[str, int]
+    cells: Mapping[Cell, Sequence[Rollout]]
+
+
+def _books(facts: Facts, config: Config) -> dict[str, Book]:
+    books = {}
+    for profile, (rewards, algorithm) in _profiles(config).items():
+        rollouts = facts.rollouts(rewards)
+        index = {rollout.id: at for at, rollout in enumerate(rollouts)}
+        learnt = [] if algorithm.name == "ppo" else advantages(rollouts, algorithm)
+        cells: dict[Cell, list[Rollout]] = {}
+        for rollout in rollouts:
+            cells.setdefault(rollout.cell, []).append(rollout)
+        books[profile] = Book(rewards, algorithm, rollouts, learnt, index, cells)
+    return books
+
+
+def _ledger(facts: Facts, name: str, config: Config, books: Mapping[str, Book]) -> Ledger:
     text, (role, kind) = facts.texts[name], cell_of(name)
     found = passes(facts.tokens[name], config.algorithm) if name in facts.tokens else ()
-    accounts = [_account(facts, name, profile, *chosen) for profile, chosen in _profiles(config).items()]
+    accounts = [_account(facts, name, profile, book) for profile, book in books.items()]
     task = facts.proposed.get(name, {}).get("task") if role == Role.PROPOSE else {"id": text["task"]}
     return Ledger(
         id=name,
@@ -213,21 +248,19 @@ def _profiles(config: Config) -> dict[str, tuple[RewardConfig, AlgorithmConfig]]
     }
 
 
-def _account(facts: Facts, name: str, profile: str, rewards: RewardConfig, algorithm: AlgorithmConfig) -> Account:
-    rollouts = facts.rollouts(rewards)
-    index = next(i for i, rollout in enumerate(rollouts) if rollout.id == name)
-    reward, intrinsic = facts.reward(name, rewards)
+def _account(facts: Facts, name: str, profile: str, book: Book) -> Account:
+    reward, intrinsic = facts.reward(name, book.rewards)
     baseline, advantage = None, None
-    if algorithm.name != "ppo":
-        baseline = _baseline(rollouts, index, algorithm)
-        advantages_T = advantages(rollouts, algorithm)[index]
+    if book.algorithm.name != "ppo":
+        baseline = _baseline(book, book.index[name])
+        advantages_T = book.advantages[book.index[name]]
         advantage = sum(advantages_T) / len(advantages_T)
     elif name in facts.tokens:
         advantage = facts.advantages[name]["advantage"]
     return Account(
         profile=profile,
         role_reward=_role_reward(facts, name),
-        rule=_rule(facts, name, rewards),
+        rule=_rule(facts, name, book.rewards),
         intrinsic=intrinsic,
         reward=reward + intrinsic,
         baseline=baseline,
@@ -259,13 +292,14 @@ def _rule(facts: Facts, name: str, config: RewardConfig) -> str:
     return "a partly right answer earns its share" if partly else f"a wrong, well formed answer earns {config.wrong:g}"
 
 
-def _baseline(rollouts: Sequence[Rollout], index: int, algorithm: AlgorithmConfig) -> Baseline:
+def _baseline(book: Book, index: int) -> Baseline:
     """The set that the algorithm compares a rollout with, and its statistics."""
+    algorithm, rollouts, members = book.algorithm, book.rollouts, book.rollouts
     role, kind = rollouts[index].cell
     if algorithm.name == "trr++":
-        of, members = f"the cell ({role}, {kind})", [r for r in rollouts if r.cell == (role, kind)]
+        of, members = f"the cell ({role}, {kind})", book.cells[role, kind]
     elif algorithm.name == "reinforce++":
-        of, members = "all rollouts of the step", list(rollouts)
+        of = "all rollouts of the step"
     else:
         group = next(group for group in prompt_groups(rollouts) if index in group)
         members = [rollouts[i] for i in group]
@@ -300,6 +334,6 @@ def _any(path: Path) -> str:
     """Some rollout's id, to show what one looks like."""
     with path.open(encoding="utf-8") as file:
         for line in file:
-            if '"event": "reward"' in line and line.endswith("\n"):
+            if '"event": "advantage"' in line and line.endswith("\n"):
                 return str(json.loads(line)["id"])
     return "none yet"

@@ -32,7 +32,7 @@ def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], st
     if (run / MODEL).is_dir():
         yield f"model: {run / MODEL} (loads with transformers' AutoModelForCausalLM.from_pretrained)"
     elif (tasks := Checkpoints(run, keep=1).newest()) is not None:
-        yield f"tasks: {tasks / BUFFER} (train on them with selfplay.seed_file={tasks / BUFFER})"
+        yield f"tasks: {tasks / BUFFER} (a run starts from them with selfplay.seed_file)"
 
 
 def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
