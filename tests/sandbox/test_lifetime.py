@@ -25,6 +25,15 @@ async def test_nothing_runs_before_the_first_job_or_after_close():
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+async def test_jobs_that_wait_for_a_zygote_to_start_are_told_so_when_it_is_closed():
+    sandbox = LocalSandbox(workers=1)
+    task = asyncio.create_task(sandbox.run(Job("def f(): return 1")))
+    await asyncio.sleep(0)
+    await sandbox.close()
+    with pytest.raises(SandboxError, match="closed"):
+        await task
+
+
 async def test_jobs_that_wait_when_it_is_closed_are_told_so():
     sandbox = LocalSandbox(workers=1)
     task = asyncio.create_task(sandbox.run(Job("import time\ndef f(): time.sleep(60)")))

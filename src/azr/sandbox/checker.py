@@ -24,7 +24,17 @@ from typing import Any
 from azr.sandbox.preload import LEAN
 from azr.sandbox.wire import FINAL, FULL, HEADER, LENGTH, TAKEN, WHOLE, pack_outcome, unpack_job
 from azr.sandbox.wire import LEAN as FOR_LEAN
-from azr.sandbox.worker import REFUSALS, arguments, checked, describe, execute, failure, imported_modules, may_import
+from azr.sandbox.worker import (
+    REFUSALS,
+    arguments,
+    checked,
+    describe,
+    execute,
+    failure,
+    imported_modules,
+    may_import,
+    plain_imports,
+)
 
 _LARGEST = 2**20
 """Longer answers are not given: a text that swells when it is compiled is dealt with where its limits hold."""
@@ -97,7 +107,7 @@ def prepare(request: dict[str, Any]) -> bytes:
     loops = any(map(_is_set, _constants(code))) and _loops_over_sets(ast.parse(program))
     if loops or any(map(_holds_set, inputs)):
         return WHOLE
-    lean = not imports or LEAN.issuperset(imported_modules(program))
+    lean = not imports or LEAN.issuperset(plain_imports(program) or imported_modules(program))
     return (FOR_LEAN if lean else FULL) + marshal.dumps((code, inputs))
 
 

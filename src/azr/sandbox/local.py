@@ -111,7 +111,12 @@ class _Home:
         if start is None:
             start = self._starts[kind, seed] = self.loop.create_task(self._start(kind, seed))
         if not start.done():
-            await asyncio.shield(start)
+            try:
+                await asyncio.shield(start)
+            except asyncio.CancelledError:
+                if start.cancelled():  # and not the task that waits for it
+                    raise SandboxError("the sandbox was closed before this job had run") from None
+                raise
         start.result()
         return self._fleets[kind, seed]
 

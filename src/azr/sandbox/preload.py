@@ -26,30 +26,65 @@ LEAN = frozenset(
 )
 """Imported once for all children of a lean zygote: what programs import most, as far as it is small."""
 
-_REHEARSAL = {
-    "program": """
+_PROGRAMS = (
+    ("""
+def f(n: int):
+    total = 1
+    for i in range(n):
+        if i % 3 == 0:
+            total += i * 2
+        else:
+            total = (total * 5 - i) % 1000
+    return total
+""", "19"),
+    ("""
+def f(numbers, least=0):
+    places = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number % 4, []).append(place)
+    found = sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [[key, sum(value), min(value)] for key, value in found if key > least][:3]
+""", "[3, 1, 4, 1, 5, 9, 2, 6], least=-1"),
+    ("""
 import re
-class A:
-    def __init__(self, x):
-        self.x = x
-def f(x, y=(1, 2)):
-    total = sum(i * i for i in range(9) if i % 2)
-    words = {word: len(word) for word in sorted(re.findall("[a-z]+", "some words"), key=lambda word: -len(word))}
-    try:
-        return [total, words, f"{x}", A(1.5).x, y[9]]
-    except IndexError:
-        return [total, words, {True, None}, A(y).x]
-""",
-    "inputs": ("1", "'a', [2]", "x={1: (2.5, True)}", "g(1)"),
+from collections import Counter
+def f(text):
+    counts = Counter(re.findall("[a-z]+", text.lower()))
+    words = {word: "".join(chr(ord(letter) + count) for letter in word) for word, count in counts.items()}
+    return {"words": sorted(words.values()), "longest": max(map(len, words)), "shown": f"{text!r}"}
+""", "'Some words, some more'"),
+    ("""
+class Account:
+    def __init__(self, amount):
+        self.amount = amount
+        self.log = []
+    def take(self, amount):
+        if amount > self.amount:
+            raise ValueError(f"no {amount}")
+        self.amount -= amount
+        self.log.append((amount, self.amount))
+def f(amounts, start):
+    account = Account(start)
+    for amount in amounts:
+        try:
+            account.take(amount)
+        except ValueError as error:
+            account.log.append((str(error), 1.5, {True, None}))
+    return account.log, amounts[99]
+""", "[3, 50, 2], 20"),
+)  # fmt: skip
+"""Programs like those that are to come, each with an input."""
+
+_RUN = {
     "entry": "f",
     "mode": "call",
     "forbidden_modules": ("os",),
     "program_bytes": 10_000,
     "output_bytes": 10_000,
     "depth": 9,
-    "memory_bytes": 0,
-    "cpu_seconds": 0,
-    "wall_seconds": 0,
+    "memory_bytes": 2**28,
+    "cpu_seconds": 9,
+    "wall_seconds": 9.0,
 }
 _REHEARSALS = 20  # enough for the interpreter to take a function's code for hot, and to be done with rewriting it
 
@@ -76,13 +111,22 @@ def warm_up(kind: str, seed: int) -> None:
 
 
 def rehearse() -> None:
-    """Run a job of our own, so that what is made at first use is made once, and not in every child."""
-    ready = dict(_REHEARSAL, ready=marshal.dumps((checked(_REHEARSAL), arguments(_REHEARSAL))), backwards=True)
-    for _ in range(_REHEARSALS):
-        for request in (_REHEARSAL, ready):
-            for record in outcomes(unpack_job(pack_job(request)[LENGTH.size :])):
-                pack_outcome(record)
+    """Run jobs of our own, so that what is made at first use is made once, and not in every child."""
+    whole = [{**_RUN, "program": program, "inputs": (text, "g(1)")} for program, text in _PROGRAMS]
+    for job in (*map(pack_job, whole), *(ready_jobs() * _REHEARSALS)):
+        for record in outcomes(unpack_job(job[LENGTH.size :])):
+            pack_outcome(record)
     sys.modules.pop("program", None)
+
+
+def ready_jobs() -> list[bytes]:
+    """Give jobs of our own as children get theirs, a checker's work done."""
+    jobs = []
+    for program, text in _PROGRAMS:
+        request: dict[str, Any] = {**_RUN, "program": program, "inputs": (text,)}
+        ready = marshal.dumps((checked(request), arguments(request)))
+        jobs.append(pack_job({**_RUN, "ready": ready, "backwards": False}))
+    return jobs
 
 
 class Absent:
