@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azr import settings, shipped
+from azr.concurrency import cores
 from azr.config import Config, SandboxConfig
 from azr.domains import registry
 from azr.errors import UserError
@@ -183,7 +183,7 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     from azr.run.card import write_card
     from azr.train import Parts
 
-    torch.set_num_threads(config.threads or _cores())
+    torch.set_num_threads(config.threads or cores())
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
     _check_lengths(config, policy.context_length)
     domain = registry.make_domain(config.domain, config.sandbox)
@@ -203,11 +203,6 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
         count_tokens=policy.count_tokens,
         export=export if config.selfplay.learn else None,
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use; a Mac knows only how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_learner(config: Config, policy: LanguageModel, *, kinds: int) -> Learner:

@@ -352,7 +352,9 @@ class Config(Section):
 
     steps: PositiveInt = Field(500, description="updates")
     seed: Annotated[int, Field(ge=0)] = 0
-    threads: PositiveInt | None = Field(None, description="torch's threads on a CPU; null: one a core")
+    threads: PositiveInt | None = Field(
+        None, description="torch's threads on a CPU; null: OMP_NUM_THREADS, or all cores"
+    )
     output_dir: str = Field("runs", description="run directories are made in here")
     model: ModelConfig
     domain: SerializeAsAny[DomainConfig]

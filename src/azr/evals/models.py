@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from azr import shipped
+from azr.concurrency import cores
 from azr.config import GenerationConfig, ModelConfig
 from azr.errors import UserError
 from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
@@ -101,7 +101,7 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     from azr.policy.generate import LocalGenerator
     from azr.policy.load import load_model
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     policy = load_model(config.model_copy(update={"name": source}))
     context = policy.context_length or 2**17
     # The generator's own temperature is not used here: each call of `sample` names its own.
