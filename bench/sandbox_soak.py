@@ -4,7 +4,8 @@
     python bench/sandbox_soak.py --programs 1000000     # the whole
 
 One program in a thousand kills itself, one in five thousand has to be killed by the clock. Prints one line for each
-tenth; resident memory is of this process and of all that it started.
+tenth; resident memory and processor time are of this process and of all that it started. On a machine that others use
+too, the time that a program takes on the processor says more about drift than programs per second.
 """
 
 from __future__ import annotations
@@ -14,40 +15,14 @@ import asyncio
 import os
 import time
 from collections import Counter
-from pathlib import Path
 
+from processes import family, processor_seconds, resident_megabytes
 from sandbox import programs
 
 from azr.sandbox import Job, Limits, LocalSandbox
 
 _AT_ONCE = 200
 _LIMITS = Limits(wall_seconds=2.0)
-
-
-def family() -> list[int]:
-    """Give this process and all that stem from it."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found = {os.getpid()}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found)
-
-
-def resident_megabytes(processes: list[int]) -> float:
-    """Give the memory of processes, shared pages counted once for each that shares them."""
-    total = 0
-    for process in processes:
-        try:
-            total += int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return total * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 def job(number: int, source: str, inputs: tuple[str, ...]) -> Job:
@@ -63,10 +38,12 @@ async def soak(count: int) -> None:
     sandbox = LocalSandbox()
     reasons: Counter[str] = Counter()
     await sandbox.run(Job("def f(): return 1", determinism=True))
-    print(f"{'programs':>10}{'per second':>12}{'this MB':>10}{'all MB':>10}{'descriptors':>13}{'processes':>11}")
+    columns = "programs", "per second", "CPU µs each", "this MB", "all MB", "descriptors", "processes"
+    print("".join(f"{column:>13}" for column in columns))
     done = 0
     while done < count:
-        start, tenth = time.perf_counter(), min(count - done, max(1, count // 10))
+        tenth = min(count - done, max(1, count // 10))
+        start, spent = time.perf_counter(), processor_seconds(family())
         numbers = iter(range(done, done + tenth))
 
         async def run_some(numbers: object = numbers) -> None:
@@ -76,10 +53,11 @@ async def soak(count: int) -> None:
 
         await asyncio.gather(*(run_some() for _ in range(_AT_ONCE)))
         done += tenth
-        speed = tenth / (time.perf_counter() - start)
-        own, everyone = resident_megabytes([os.getpid()]), family()
-        memory = f"{own:10.1f}{resident_megabytes(everyone):10.1f}"
-        print(f"{done:10}{speed:12.0f}{memory}{len(os.listdir('/proc/self/fd')):13}{len(everyone):11}", flush=True)
+        speed, everyone = tenth / (time.perf_counter() - start), family()
+        cost = (processor_seconds(everyone) - spent) / tenth * 1e6
+        memory = f"{resident_megabytes([os.getpid()]):13.1f}{resident_megabytes(everyone):13.1f}"
+        counts = f"{len(os.listdir('/proc/self/fd')):13}{len(everyone):13}"
+        print(f"{done:13}{speed:13.0f}{cost:13.0f}{memory}{counts}", flush=True)
     await sandbox.close()
     print(", ".join(f"{reason} {number}" for reason, number in reasons.most_common()))
 
