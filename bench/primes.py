@@ -1,11 +1,11 @@
-"""Does self-play on primes hold what was claimed of it? Five runs of the preset, as data and as a figure.
+"""Does self-play on primes hold what was claimed of it? Five runs of the preset, five whose proposer does not learn.
 
-    python bench/primes.py run [--seeds 0 1 2 3 4] [--runs FOLDER] [KEY=VALUE ...]    trains, then collects
-    python bench/primes.py collect RUN [RUN ...]                                      from finished runs
-    python bench/primes.py figure                                                     docs/data/primes.json -> .svg
+    python bench/primes.py run [--runs FOLDER] [--seeds 0 1 2 3 4] [KEY=VALUE ...]    trains what is missing, collects
+    python bench/primes.py collect [--runs FOLDER]                                    from finished runs
+    python bench/primes.py verdict                                                    prints what the data say
 
-`collect` writes docs/data/primes.json: for every seed the held-out accuracy by kind (solver), and for every step and
-kind the share of valid proposals, the solve rate of the new tasks and their learnability. `figure` draws it.
+`collect` writes docs/data/primes.json: of every run the marks of its held-out tasks at each evaluation (solver), and
+for every step and kind what became of the proposals (proposer). `bench/primes_figure.py` draws it.
 """
 
 from __future__ import annotations
@@ -15,261 +15,272 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from azr import settings
-from azr.config import Config
+from azr import settings, shipped
+from azr.config import Config, ModelConfig
 from azr.domains import registry
+from azr.domains.base import Domain
 from azr.evals.baselines import best_constant
-from azr.evals.held_out import HeldOut, guess
+from azr.evals.held_out import Answered, HeldOut, guess
 from azr.evals.statistics import bootstrap_gain
+from azr.policy.base import Sampling
+from azr.policy.generate import LocalGenerator
+from azr.policy.load import load_model
 from azr.run.directory import read_jsonl
+from azr.types import Kind, Task
 
-DATA = Path(__file__).parent.parent / "docs" / "data"
-TABLE, FIGURE = DATA / "primes.json", DATA / "primes.svg"
-WINDOW = 10
-"""Steps that one point of a curve of training averages over."""
-
-
-def run(seeds: Sequence[int], folder: Path, overrides: Sequence[str]) -> list[Path]:
-    """Train the preset once a seed; finished runs that stand in the folder are not run again."""
-    done = []
-    for seed in seeds:
-        parent = folder / str(seed)
-        if not list(parent.glob("primes-*/model/config.json")):
-            words = ["train", "primes", f"seed={seed}", f"output_dir={parent}", *overrides]
-            subprocess.run([sys.executable, "-m", "azr", *words], check=True)
-        done += [path.parent.parent for path in parent.glob("primes-*/model/config.json")]
-    return done
+TABLE = Path(__file__).parent.parent / "docs" / "data" / "primes.json"
+ARMS = {"self-play": [], "frozen-proposer": ["selfplay.train_proposer=false"]}
+"""What is compared, and the settings that make it so."""
+MEASURES = ("reward", "valid", "slips", "strays", "learnability", "solve_rate", "thinks")
+"""By step and kind: the proposer's mean reward; the shares of its proposals that are accepted, that are slips (a number
+that is not prime or out of range) and that stray (begin a thought, as attempts do); learnability and solve rate of the
+new tasks; the share of attempts that think."""
+EDGE = 20
+"""Steps at the start and at the end of training that are compared."""
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Two-sided 95 % quantile of Student's t, by number of runs."""
 
 
-def collect(runs: Sequence[Path]) -> dict[str, Any]:
-    """Curves of all runs, and the lines to beat on their common held-out set."""
-    first = settings.build(settings.read(str(runs[0] / "config.toml")), registry.config_class, source=str(runs[0]))
+# From runs to data
+
+
+def run(folder: Path, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+    """Train what has not been trained yet, one run after another."""
+    for arm, words in ARMS.items():
+        for seed in seeds:
+            parent = folder / arm / str(seed)
+            if not finished(parent):
+                command = ["train", "primes", f"seed={seed}", f"output_dir={parent}", *words, *overrides]
+                subprocess.run([sys.executable, "-m", "azr", *command], check=True)
+
+
+def finished(parent: Path) -> list[Path]:
+    """Folders of the runs that came to their end."""
+    return sorted(path.parent.parent for path in parent.glob("primes-*/model/config.json"))
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """Everything that the verdict and the figure need."""
+    runs = {arm: [path for seed in sorted((folder / arm).iterdir()) for path in finished(seed)] for arm in ARMS}
+    path = runs["self-play"][0]
+    config = settings.build(settings.read(str(path / "config.toml")), registry.config_class, source=str(path))
     return {
-        "configuration": settings.dump(first),
-        "baselines": asyncio.run(baselines(first)),
-        "runs": [curves(path) for path in runs],
+        "configuration": config.model_dump(mode="json", exclude={"output_dir", "seed"}),
+        "lines": asyncio.run(lines(config)),
+        "measures": MEASURES,
+        "arms": {arm: [curves(path) for path in paths] for arm, paths in runs.items()},
     }
 
 
 def curves(path: Path) -> dict[str, Any]:
-    """Of one run: held-out marks and what training saw, by kind."""
-    tree = settings.read(str(path / "config.toml"))
+    """Of one run: the marks of every evaluation, and by kind the measures and the accepted primes of every step."""
     records = list(read_jsonl(path / "metrics.jsonl"))
-    held_out = [
-        {"step": record["step"], "correct": {kind: sum(marks) for kind, marks in record["held_out"]["marks"].items()}}
-        for record in records
-        if "held_out" in record
-    ]
-    first, *_, last = (record["held_out"]["marks"] for record in records if "held_out" in record)
-    training = [
-        {"step": record["step"]}
-        | {kind: [rounded(values[name]) for name in MEASURES] for kind, values in record["kinds"].items()}
-        for record in records
-        if "kinds" in record
-    ]
-    seconds = [record["seconds"]["step"] for record in records if "kinds" in record]
+    steps = [record for record in records if "kinds" in record]
+    kinds = list(steps[0]["kinds"])
+    proposals, thoughts = written(path)
     return {
-        "seed": tree["seed"],
-        "seconds": round(sum(seconds), 1),
-        "tasks": {kind: len(marks) for kind, marks in last.items()},
-        "first": {kind: "".join(map(str, marks)) for kind, marks in first.items()},
-        "last": {kind: "".join(map(str, marks)) for kind, marks in last.items()},
-        "held_out": held_out,
-        "measures": MEASURES,
-        "training": training,
+        "seed": settings.read(str(path / "config.toml"))["seed"],
+        "seconds": round(sum(step["seconds"]["step"] for step in steps), 1),
+        "held_out": [
+            {"step": record["step"]} | {kind: "".join(map(str, of)) for kind, of in record["held_out"]["marks"].items()}
+            for record in records
+            if "held_out" in record
+        ],
+        "training": {
+            kind: [
+                measures(proposals[step["step"], kind], thoughts[step["step"], kind], step["kinds"][kind])
+                for step in steps
+            ]
+            for kind in kinds
+        },
+        "primes": {
+            kind: [[one["p"] for one in proposals[step["step"], kind] if "p" in one] for step in steps]
+            for kind in kinds
+        },
     }
 
 
-MEASURES = ["valid", "solve_rate", "learnability"]
+Key = tuple[int, Kind]
 
 
-async def baselines(config: Config) -> dict[str, Any]:
-    """Accuracy by kind of a random guess and of the best constant answer, on the held-out set of a run."""
+def written(path: Path) -> tuple[dict[Key, list[dict[str, Any]]], dict[Key, list[bool]]]:
+    """By step and kind: the proposals (reason, reward, stray or not, p), and which attempts think."""
+    proposals: dict[str, dict[str, Any]] = {}
+    thoughts: dict[Key, list[bool]] = defaultdict(list)
+    for event in read_jsonl(path / "events.jsonl"):
+        name, what = event.get("id", event.get("proposal")), event["event"]
+        if what == "attempt":
+            thoughts[event["step"], event["kind"]].append(begins_a_thought(event["text"]))
+        elif what == "proposal":
+            proposals[name] = {"key": (event["step"], event["kind"]), "strays": begins_a_thought(event["text"])}
+        elif name in proposals and what == "verdict":
+            proposals[name]["reason"] = event["reason"]
+        elif name in proposals and what == "reward":
+            proposals[name]["reward"] = event["reward"]
+        elif what == "task":
+            proposals[name]["p"] = event["task"]["data"]["p"]
+    by_key: dict[Key, list[dict[str, Any]]] = defaultdict(list)
+    for one in proposals.values():
+        by_key[one["key"]].append(one)
+    return by_key, thoughts
+
+
+def begins_a_thought(text: str) -> bool:
+    """Whether the model thinks, as it can: before it answers."""
+    return text.startswith("<think>")
+
+
+def measures(proposals: Sequence[dict[str, Any]], thoughts: Sequence[bool], known: dict[str, Any]) -> list[Any]:
+    """`MEASURES` of one step and kind; None where there is nothing to measure."""
+    reasons = [one["reason"] for one in proposals]
+    slips = [reason == "p_not_prime" or reason.endswith("_out_of_range") for reason in reasons]
+    values = [
+        np.mean([one["reward"] for one in proposals]),
+        np.mean([reason == "accepted" for reason in reasons]),
+        np.mean(slips),
+        np.mean([one["strays"] for one in proposals]),
+        known["learnability"],
+        known["solve_rate"],
+        np.mean(thoughts),
+    ]
+    return [None if value is None else round(float(value), 3) for value in values]
+
+
+# Lines to beat, on the held-out set of the runs
+
+
+async def lines(config: Config) -> dict[str, Any]:
+    """Marks by kind of a random guess, the best constant answer, and the untrained model when it is made to think."""
     domain = registry.make_domain(config.domain, config.sandbox)
     tasks = await domain.held_out(config.evaluation.tasks, None)  # type: ignore[arg-type]  # exact: nothing is run
-    guessed = await guess(tasks, domain, None, seed=config.seed)  # type: ignore[arg-type]
-    constant = await best_constant(tasks, domain, None)  # type: ignore[arg-type]
-    return {"random guess": by_kind(guessed), "best constant": by_kind(constant)}
+    found = {
+        "random guess": await guess(tasks, domain, None, seed=config.seed),  # type: ignore[arg-type]
+        "best constant": await best_constant(tasks, domain, None),  # type: ignore[arg-type]
+        "untrained, made to think": await made_to_think(config, domain, tasks),
+    }
+    return {name: {kind: "".join(map(str, of)) for kind, of in line.correct.items()} for name, line in found.items()}
 
 
-def by_kind(result: HeldOut) -> dict[str, Any]:
-    """Accuracy and interval of each kind, and of their mean."""
-    summary = result.summary()
-    parts = {**summary["kinds"], "mean": summary["mean"]}
-    return {kind: {"accuracy": part["accuracy"], "interval": part["interval"]} for kind, part in parts.items()}
+async def made_to_think(config: Config, domain: Domain, tasks: Sequence[Task]) -> HeldOut:
+    """What the untrained model answers at temperature 0 when `<think>` is put into its mouth."""
+    policy = load_model(ModelConfig(name=shipped.resolve(config.model.name), device="cpu"))
+    generator = LocalGenerator(policy, config.generation, seed=0)
+    sampling = Sampling(config.generation.max_solve_tokens, temperature=0.0)
+
+    async def answer(task: Task) -> Answered:
+        prompt = domain.solve_prompt(task) + "<think>"
+        (sample,) = await generator.sample(prompt, n=1, key=task.id, sampling=sampling)
+        text = "<think>" + sample.text
+        return Answered(task, text, await domain.verify(task, text, None))  # type: ignore[arg-type]
+
+    return HeldOut(tuple(await asyncio.gather(*map(answer, tasks))))
 
 
-def rounded(value: float | None) -> float | None:
-    """Four decimals."""
-    return None if value is None else round(value, 4)
+# What the data say
 
 
-# What the curves say
+def verdict(table: dict[str, Any]) -> Iterator[str]:
+    """Every number of docs/primes.md, a line each; accuracies and gains in points of a percent."""
+    for name, line in table["lines"].items():
+        marks = marks_of(line)
+        yield f"{name}: {shown({kind: 100 * of.mean() for kind, of in marks.items()})}, mean {mean(marks):.1f}"
+    gains = {arm: [solver(one) for one in runs] for arm, runs in table["arms"].items()}
+    for arm, of in gains.items():
+        for one, found in zip(table["arms"][arm], of, strict=True):
+            yield f"{arm}, seed {one['seed']}, {one['seconds']:.0f} s: {found}"
+        yield f"{arm}: mean gain {with_interval([found['gain'] for found in of])}"
+        yield from (f"{arm}, {line}" for line in proposer(table["arms"][arm]))
+    pairs = zip(gains["self-play"], gains["frozen-proposer"], strict=True)
+    yield f"self-play less frozen-proposer: {with_interval([one['after'] - other['after'] for one, other in pairs])}"
 
 
-def held_out_means(one: dict[str, Any]) -> np.ndarray:
-    """The mean of kinds at every evaluation of a run, in points of a percent."""
-    shares = [[point["correct"][kind] / count for kind, count in one["tasks"].items()] for point in one["held_out"]]
-    return 100 * np.mean(shares, axis=1)
-
-
-def verdict(table: dict[str, Any]) -> dict[str, Any]:
-    """What the claim asks of the curves, in points of a percent.
-
-    Returns:
-        `before` and `after`, a seed each; `gain`: mean over seeds with its 95 % interval (Student's t); `intervals`: of
-        each seed's gain, by a bootstrap paired by task; `fall_back`: each seed's best evaluation less its last;
-        `proposer_reward`: by kind, mean of the first and of the last 20 steps.
-    """
-    means = np.stack([held_out_means(one) for one in table["runs"]])
-    gains, count = means[:, -1] - means[:, 0], len(means)
-    quantile = {1: np.nan, 2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[count]
-    half = quantile * gains.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+def solver(one: dict[str, Any]) -> dict[str, Any]:
+    """Mean of kinds before and after, gain with its interval (paired by task), fall-back from the best evaluation."""
+    evaluations = {point["step"]: marks_of(point) for point in one["held_out"]}
+    means = [mean(marks) for marks in evaluations.values()]
+    first, *_, last = evaluations.values()
+    low, high = bootstrap_gain(*({kind: of.tolist() for kind, of in marks.items()} for marks in (first, last)))
     return {
-        "before": [round(float(value), 1) for value in means[:, 0]],
-        "after": [round(float(value), 1) for value in means[:, -1]],
-        "gain": [
-            round(float(gains.mean()), 1),
-            round(float(gains.mean() - half), 1),
-            round(float(gains.mean() + half), 1),
-        ],
-        "intervals": [interval(one) for one in table["runs"]],
-        "fall_back": [round(float(value), 1) for value in means.max(axis=1) - means[:, -1]],
-        "proposer_reward": {kind: proposer_change(table, kind) for kind in table["runs"][0]["tasks"]},
+        "before": round(means[0], 1),
+        "after": round(means[-1], 1),
+        "kinds": {kind: round(100 * float(of.mean()), 1) for kind, of in last.items()},
+        "gain": round(means[-1] - means[0], 1),
+        "interval": (round(100 * low, 1), round(100 * high, 1)),
+        "fall_back": round(max(means) - means[-1], 1),
+        "curve": [round(value, 1) for value in means],
     }
 
 
-def interval(one: dict[str, Any]) -> list[float]:
-    """Of the gain of one run, in points."""
-    before, after = ({kind: [int(m) for m in text] for kind, text in one[when].items()} for when in ("first", "last"))
-    return [round(100 * bound, 1) for bound in bootstrap_gain(before, after)]
+def marks_of(texts: Mapping[str, Any]) -> dict[Kind, np.ndarray]:
+    """Marks by kind, from texts of 0 and 1."""
+    return {kind: np.array([int(mark) for mark in text]) for kind, text in texts.items() if kind != "step"}
 
 
-def proposer_rewards(one: dict[str, Any], kind: str) -> np.ndarray:
-    """The proposer's mean reward at every step: learnability of what is valid, -1 for what is not (Eq. 4 and 6)."""
-    valid, _, learnability = np.array(
-        [[value or 0.0 for value in step[kind]] for step in one["training"]], dtype=np.float64
-    ).T
-    rewards: np.ndarray = valid * learnability - (1 - valid)
-    return rewards
+def mean(marks: dict[Kind, np.ndarray]) -> float:
+    """The mean of kinds in points."""
+    return 100 * float(np.mean([of.mean() for of in marks.values()]))
 
 
-def proposer_change(table: dict[str, Any], kind: str) -> list[float]:
-    """Mean reward of the first and of the last 20 steps, over all runs."""
-    rewards = np.stack([proposer_rewards(one, kind) for one in table["runs"]])
-    return [round(float(rewards[:, :20].mean()), 3), round(float(rewards[:, -20:].mean()), 3)]
+def proposer(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """By kind: every measure over the first and over the last steps, and how many primes the tasks were about."""
+    for kind in runs[0]["training"]:
+        for index, name in enumerate(MEASURES):
+            values = np.array([[row[index] for row in one["training"][kind]] for one in runs], dtype=np.float64)
+            first, last = np.nanmean(values[:, :EDGE], axis=1), np.nanmean(values[:, -EDGE:], axis=1)
+            yield f"{kind} {name}: {first.mean():.3f} -> {last.mean():.3f}, change {with_interval(last - first, 3)}"
+        for when, steps in (("first", slice(None, EDGE)), ("last", slice(-EDGE, None))):
+            chosen = [[p for of in one["primes"][kind][steps] for p in of] for one in runs]
+            different, alike, size = (np.mean([of(ps) for ps in chosen]) for of in (count, two_to_the_entropy, np.mean))
+            yield (
+                f"{kind} primes, {when} {EDGE} steps: {different:.1f} different, as varied as {alike:.1f} equally"
+                f" frequent ones, mean {size:.1f}"
+            )
 
 
-# The figure, by hand: no plotting library for two rows of lines
-
-WIDTH, HEIGHT, LEFT, TOP = 250, 170, 60, 50
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-
-
-def figure(table: dict[str, Any]) -> str:
-    """An SVG: above, the solver's held-out accuracy by kind; below, the proposer's reward by kind."""
-    kinds = list(table["runs"][0]["tasks"])
-    above, below = [], []
-    for kind in kinds:
-        above.append(
-            [[(p["step"], p["correct"][kind] / one["tasks"][kind]) for p in one["held_out"]] for one in table["runs"]]
-        )
-        below.append([smooth(proposer_rewards(one, kind)) for one in table["runs"]])
-    panels = [
-        *(panel(i, 0, kind, above[i], (0.0, 1.0), lines_of(table, kind)) for i, kind in enumerate(kinds)),
-        *(panel(i, 1, kind, below[i], (-1.0, 1.0), []) for i, kind in enumerate(kinds)),
-    ]
-    width, height = LEFT + len(kinds) * (WIDTH + 30), TOP + 2 * (HEIGHT + 60)
-    legend = text(LEFT, 18, "Primes, 200 steps of self-play: five seeds (thin) and their mean (thick)", 14)
-    dashes = text(LEFT, 36, "dashed: best constant answer; dotted: random guess", 11)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
-        f'<rect width="{width}" height="{height}" fill="white"/>{legend}{dashes}{"".join(panels)}</svg>\n'
-    )
+def count(values: Sequence[int]) -> int:
+    """How many different values."""
+    return len(set(values))
 
 
-Points = Sequence[tuple[float, float]]
+def two_to_the_entropy(values: Sequence[int]) -> float:
+    """How many equally frequent values would be as uncertain."""
+    _, counts = np.unique(values, return_counts=True)
+    shares = counts / counts.sum()
+    return float(2 ** -(shares * np.log2(shares)).sum())
 
 
-def smooth(values: np.ndarray) -> list[tuple[float, float]]:
-    """Means over windows of steps."""
-    return [
-        (start + WINDOW / 2, float(values[start : start + WINDOW].mean())) for start in range(0, len(values), WINDOW)
-    ]
+def with_interval(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
+    """Mean over runs with its 95 % interval by Student's t."""
+    centre, half = float(np.mean(values)), STUDENT[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return f"{centre:+.{digits}f} ({centre - half:+.{digits}f} to {centre + half:+.{digits}f})"
 
 
-def lines_of(table: dict[str, Any], kind: str) -> list[tuple[float, str]]:
-    """Heights of the lines to beat, and how they are dashed."""
-    known = table["baselines"]
-    return [(known["best constant"][kind]["accuracy"], "6 3"), (known["random guess"][kind]["accuracy"], "1 3")]
-
-
-def panel(
-    column: int,
-    row: int,
-    kind: str,
-    runs: Sequence[Points],
-    limits: tuple[float, float],
-    lines: list[tuple[float, str]],
-) -> str:
-    """Axes, the seeds' lines, their mean."""
-    x0, y0 = LEFT + column * (WIDTH + 30), TOP + 12 + row * (HEIGHT + 60)
-    steps = max(step for points in runs for step, _ in points)
-    low, high = limits
-
-    def at(step: float, value: float) -> str:
-        return f"{x0 + WIDTH * step / steps:.1f},{y0 + HEIGHT * (1 - (value - low) / (high - low)):.1f}"
-
-    parts = [f'<rect x="{x0}" y="{y0}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>']
-    role = "solver" if row == 0 else "proposer"
-    parts.append(text(x0, y0 - 6, f"{role}, {kind}: {'held-out accuracy' if row == 0 else 'mean reward'}", 11))
-    for tick in np.linspace(low, high, 5):
-        label = f"{tick:.0%}" if row == 0 else f"{tick:+.1f}"
-        parts.append(text(x0 - 4, float(at(0, tick).split(",")[1]) + 3, label, 9, "end"))
-    parts += [
-        text(float(at(step, low).split(",")[0]), y0 + HEIGHT + 13, f"{step:.0f}", 9, "middle")
-        for step in (0, steps / 2, steps)
-    ]
-    parts.append(text(x0 + WIDTH / 2, y0 + HEIGHT + 26, "step", 10, "middle"))
-    for value, dashes in lines:
-        start, end = at(0, value), at(steps, value)
-        parts.append(f'<polyline points="{start} {end}" stroke="#555" stroke-dasharray="{dashes}" fill="none"/>')
-    mean = [(points[0][0], float(np.mean([value for _, value in points]))) for points in zip(*runs, strict=True)]
-    for points, width, opacity in [*((points, 0.8, 0.45) for points in runs), (mean, 2.4, 1.0)]:
-        path = " ".join(at(step, value) for step, value in points)
-        colour = COLOURS[column % len(COLOURS)]
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" opacity="{opacity}"/>'
-        )
-    return "".join(parts)
-
-
-def text(x: float, y: float, words: str, size: int, anchor: str = "start") -> str:
-    """A line of text."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}">{words}</text>'
+def shown(values: Mapping[str, float]) -> str:
+    """Numbers by name, in a line."""
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "collect", "figure"))
-    parser.add_argument("words", nargs="*", help="run: overrides; collect: run directories")
+    parser.add_argument("what", choices=("run", "collect", "verdict"))
+    parser.add_argument("overrides", nargs="*", help="of the preset, KEY=VALUE")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--runs", type=Path, default=Path("runs/primes"))
     options = parser.parse_intermixed_args()
-    if options.what != "figure":
-        paths = run(options.seeds, options.runs, options.words) if options.what == "run" else map(Path, options.words)
-        DATA.mkdir(exist_ok=True)
-        TABLE.write_text(json.dumps(collect(list(paths))) + "\n", encoding="utf-8")
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    FIGURE.write_text(figure(table), encoding="utf-8")
-    print(json.dumps(verdict(table), indent=1))
+    if options.what == "run":
+        run(options.runs, options.seeds, options.overrides)
+    if options.what != "verdict":
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text(json.dumps(collect(options.runs)) + "\n", encoding="utf-8")
+    print("\n".join(verdict(json.loads(TABLE.read_text(encoding="utf-8")))))
 
 
 if __name__ == "__main__":
