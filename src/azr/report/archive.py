@@ -105,16 +105,21 @@ class Archive:
         return self._cut(proposal.text), self._cut(detail), proposal.born["task"]["data"] if proposal.born else None
 
     def _cut(self, text: str) -> str:
-        if len(text) <= LONGEST:
-            return text
-        self.shortened += 1
-        gone, half = len(text) - LONGEST, LONGEST // 2
-        return f"{text[:half]}\n[... {gone:,} characters left out ...]\n{text[-half:]}"
+        self.shortened += len(text) > LONGEST
+        return shortened(text)
 
 
 def pack(block: Any) -> bytes:
     """JSON, compressed."""
     return zlib.compress(json.dumps(block, separators=(",", ":")).encode("ascii"), 6)
+
+
+def shortened(text: str) -> str:
+    """A text whose middle is left out where it is longer than `LONGEST`."""
+    if len(text) <= LONGEST:
+        return text
+    gone, half = len(text) - LONGEST, LONGEST // 2
+    return f"{text[:half]}\n[... {gone:,} characters left out ...]\n{text[-half:]}"
 
 
 def _facts(name: str, attempts: Sequence[Written]) -> tuple[Any, ...]:

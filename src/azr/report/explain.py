@@ -64,14 +64,27 @@ def rows(ledger: Ledger) -> Iterator[Row]:
 
 def differences(ledger: Ledger) -> Table | None:
     """`paper` beside `reference`, line by line where they differ; None where they agree."""
-    paper, reference = (_profile(ledger, name) for name in ("paper", "reference"))
-    lines = [(name, mine, theirs) for (name, mine), (_, theirs) in zip(paper, reference, strict=True) if mine != theirs]
+    lines = differing(ledger)
     if not lines:
         return None
     table = Table("", "paper", "reference", title="where the profiles differ", title_justify="left", box=None)
     for line in lines:
         table.add_row(*map(Text, line))
     return table
+
+
+def differing(ledger: Ledger) -> list[Row]:
+    """What `paper` and `reference` make of it, where that is not the same: name, paper, reference."""
+    paper, reference = (_profile(ledger, name) for name in ("paper", "reference"))
+    return [(name, mine, theirs) for (name, mine), (_, theirs) in zip(paper, reference, strict=True) if mine != theirs]
+
+
+def token_rows(seen: Pass, count: int, decode: Callable[[int], str]) -> Iterator[tuple[str, ...]]:
+    """The tokens that the step pushed most, as written: t, token, log pi, ratio, advantage, push."""
+    for t in sorted(sorted(range(len(seen.ids)), key=lambda t: -abs(seen.push[t]))[:count]):
+        push = "cut" if seen.cut[t] else f"{seen.push[t]:+.3g}"
+        numbers = f"{seen.sampler[t]:.3f}", f"{seen.ratio[t]:.5f}", f"{seen.advantages[t]:+.4f}", push
+        yield str(t), decode(int(seen.ids[t])), *numbers
 
 
 def token_decoder(run: Path) -> Callable[[int], str]:
@@ -130,13 +143,9 @@ def _passes(ledger: Ledger, tokens: int, decode: Callable[[int], str]) -> Iterat
 
 
 def _tokens(seen: Pass, count: int, decode: Callable[[int], str]) -> Table:
-    """The tokens that the step pushed most, in the order in which they were written."""
-    largest = sorted(sorted(range(len(seen.ids)), key=lambda t: -abs(seen.push[t]))[:count])
     table = Table("t", "token", "log pi", "ratio", "advantage", "push", box=None, header_style="dim")
-    for t in largest:
-        push = "cut" if seen.cut[t] else f"{seen.push[t]:+.3g}"
-        numbers = f"{seen.sampler[t]:.3f}", f"{seen.ratio[t]:.5f}", f"{seen.advantages[t]:+.4f}", push
-        table.add_row(str(t), Text(decode(int(seen.ids[t]))), *numbers)
+    for row in token_rows(seen, count, decode):
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -1,0 +1,96 @@
+"""What `azr eval` left in a folder, for the page: its table, and every completion."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from azr.errors import UserError
+from azr.evals.command import COMPLETIONS, RESULTS
+from azr.report.archive import pack, shortened
+from azr.report.reading import Log
+
+BLOCK = 40
+"""Problems whose texts are compressed, and opened, together."""
+
+
+def evaluation_data(folder: Path, budget: int) -> dict[str, Any]:
+    """One evaluation as JSON.
+
+    Args:
+        folder: that `azr eval` wrote.
+        budget: characters that its texts may take; beyond, whole blocks of problems are left out, evenly.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        table, differences = results["results"], results["differences"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / RESULTS}: not the results of azr eval: {error}") from error
+    files = [_file(path) for path in sorted((folder / COMPLETIONS).glob("*/*.jsonl"))]
+    left_out = _fit(files, budget)
+    notes = [f"{left_out:,} blocks of {BLOCK} completions are left out, to keep the page small"] if left_out else []
+    return {
+        "name": folder.resolve().name if folder.name != "evals" else f"{folder.resolve().parent.name}/evals",
+        "settings": results.get("settings", {}),
+        "results": [_without_problems(row) for row in table],
+        "differences": differences,
+        "files": files,
+        "notes": notes,
+    }
+
+
+def _without_problems(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "correct"}
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """One model on one benchmark: what became of every completion, and the texts in blocks."""
+    records = [record for _, record in Log(path).new()]
+    problems = [record for record in records if "samples" in record]
+    header = records[0] if records and "samples" not in records[0] else {}
+    return {
+        "model": path.parent.name,
+        "benchmark": header.get("benchmark", path.stem),
+        "problems": [(p["id"], p.get("group", ""), [_fate(sample) for sample in p["samples"]]) for p in problems],
+        "blocks": list(_blocks(problems)),
+    }
+
+
+def _fate(sample: Mapping[str, Any]) -> tuple[float, str, int | None, bool]:
+    return sample["score"], sample["reason"], sample.get("tokens"), bool(sample.get("finished", True))
+
+
+def _blocks(problems: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
+    """[prompt, [[completion, detail], ...]] a problem."""
+    for begin in range(0, len(problems), BLOCK):
+        block = [
+            (
+                shortened(problem.get("prompt", "")),
+                [
+                    (shortened(sample["completion"]), shortened(sample.get("detail", "")))
+                    for sample in problem["samples"]
+                ],
+            )
+            for problem in problems[begin : begin + BLOCK]
+        ]
+        yield base64.b64encode(pack(block)).decode("ascii")
+
+
+def _fit(files: Sequence[dict[str, Any]], budget: int) -> int:
+    """Leave out every other block until the rest fits; returns how many are gone."""
+    places = [(file["blocks"], at) for file in files for at in range(len(file["blocks"]))]
+    stride = 1
+    while sum(len(blocks[at] or "") for blocks, at in places) > budget:
+        stride *= 2
+        for number, (blocks, at) in enumerate(places):
+            if number % stride:
+                blocks[at] = None
+        if stride > len(places):
+            break
+    return sum(blocks[at] is None for blocks, at in places)

@@ -1,0 +1,121 @@
+// Charts as Vega-Lite specifications. Steps run along every x axis; `rows` have step, series and value.
+
+/** What all charts look like, in the colours of the theme. */
+function chartConfig() {
+  const [ink, soft, faint, line] = ["ink", "soft", "faint", "line"].map(colour);
+  const font = getComputedStyle(document.body).fontFamily;
+  return {
+    font, background: "transparent", view: { stroke: null }, padding: { left: 2, right: 8, top: 4, bottom: 2 },
+    axis: { labelColor: faint, titleColor: soft, titleFontWeight: 400, titleFontSize: 11, labelFontSize: 10.5, gridColor: line, gridOpacity: 0.75, domainColor: line, tickColor: line, tickSize: 4, labelPadding: 5 },
+    axisY: { domain: false, ticks: false, titleAngle: 0, titleAlign: "left", titleAnchor: "end", titleX: 0, titleY: -14 },
+    axisX: { grid: false, titleAnchor: "end" },
+    legend: { orient: "top", direction: "horizontal", title: null, labelColor: soft, labelFontSize: 11.5, symbolSize: 70, symbolStrokeWidth: 0, symbolType: "circle", offset: 20, columnPadding: 14, labelLimit: 180 },
+    range: { category: [0, 1, 2, 3, 4, 5].map((at) => colour(`s${at}`)) },
+    rule: { color: faint }, text: { color: ink, font },
+  };
+}
+
+const drawn = new Set();
+
+/** Draw a chart into a node; again when the theme changes. */
+async function draw(node, spec, { onClick } = {}) {
+  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 170, autosize: { type: "fit-x", contains: "padding" }, ...spec(), config: chartConfig() };
+  const tooltip = { theme: "custom", disableDefaultStyle: false };
+  const embedded = await vegaEmbed(node, full, { ast: true, actions: false, renderer: full.usermeta?.renderer ?? "svg", tooltip });
+  node.dataset.drawn = "yes";
+  if (onClick) embedded.view.addEventListener("click", (_, item) => item?.datum && onClick(item.datum));
+  drawn.add(redraw);
+  function redraw() {
+    embedded.finalize();
+    drawn.delete(redraw);
+    if (node.isConnected) draw(node, spec, { onClick });
+  }
+}
+
+const redrawAll = () => [...drawn].forEach((again) => again());
+
+const xAxis = (rows) => {
+  const steps = rows.map((row) => row.step);
+  return { field: "step", type: "quantitative", title: "step", scale: { domain: [Math.min(...steps), Math.max(...steps)], nice: false, zero: false }, axis: { tickMinStep: 1, format: "d", tickCount: 6 } };
+};
+
+const seriesColour = (order, range) => ({ field: "series", type: "nominal", sort: order, scale: { domain: order, range }, ...(order.length < 2 ? { legend: null } : {}) });
+
+/** Points at the steps, and a line through them: the mean of neighbouring steps where there are many. */
+function lines(rows, { title, format = ".2~f", domain, order, range, reach, type = "linear" }) {
+  const half = reach ?? Math.floor(unique(rows.map((row) => row.step)).length / 30);
+  const y = (field) => ({ field, type: "quantitative", title, axis: { format, tickCount: 5 }, scale: { domain, zero: false, nice: true, type } });
+  const smooth = { window: [{ op: "mean", field: "value", as: "smooth" }], frame: [-half, half], groupby: ["series"], sort: [{ field: "step" }] };
+  const hover = { name: "hover", select: { type: "point", fields: ["step"], nearest: true, on: "pointerover", clear: "pointerout" } };
+  const tooltip = [{ field: "step", title: "step" }, ...order.map((name) => ({ field: name, type: "quantitative", format }))];
+  return {
+    data: { values: rows }, encoding: { x: xAxis(rows), color: seriesColour(order, range) },
+    layer: [
+      { transform: [smooth], mark: { type: "line", strokeWidth: 2, interpolate: "monotone", strokeCap: "round" }, encoding: { y: y("smooth") } },
+      { mark: { type: "point", filled: true, size: half ? 9 : 20, opacity: half ? 0.35 : 1 }, encoding: { y: y("value") } },
+      { transform: [{ pivot: "series", value: "value", groupby: ["step"] }], params: [hover], mark: { type: "rule", strokeWidth: 1 }, encoding: { color: { value: colour("faint") }, opacity: { condition: { param: "hover", empty: false, value: 1 }, value: 0.001 }, tooltip } },
+    ],
+  };
+}
+
+/** Accuracy with its interval as a band, against a random guess. `rows` have low and high too. */
+function bands(rows, { title, order, range, guesses, domain }) {
+  const y = { type: "quantitative", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain, nice: true } };
+  const about = [{ field: "step", title: "step" }, { field: "series", title: "of" }, { field: "value", title: "accuracy", format: ".1%" }, { field: "low", title: "95 % from", format: ".1%" }, { field: "high", title: "to", format: ".1%" }];
+  const color = seriesColour(order, range);
+  return {
+    data: { values: rows }, encoding: { x: xAxis(rows) },
+    layer: [
+      { transform: [{ filter: "datum.band" }], mark: { type: "area", opacity: 0.17 }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" }, color } },
+      ...guesses.map((guess) => ({ data: { values: [{ guess, label: "random guess" }] }, layer: [
+        { mark: { type: "rule", strokeDash: [4, 4] }, encoding: { x: {}, y: { ...y, field: "guess" } } },
+        { mark: { type: "text", align: "left", baseline: "bottom", dx: 4, dy: -3, fontSize: 10.5, color: colour("faint") }, encoding: { x: { value: 0 }, y: { ...y, field: "guess" }, text: { field: "label" } } },
+      ] })),
+      { mark: { type: "line", strokeCap: "round" }, encoding: { y: { ...y, field: "value" }, color, strokeWidth: { condition: { test: "datum.band", value: 2.5 }, value: 1.2 } } },
+      { mark: { type: "point", filled: true, size: 34 }, encoding: { y: { ...y, field: "value" }, color, opacity: { condition: { test: "datum.band", value: 1 }, value: 0.6 }, tooltip: about } },
+    ],
+  };
+}
+
+/** How the new tasks of each step spread over the rows of a histogram: `rows` have from, to, series, share, tasks. */
+function heat(rows, { order }) {
+  const x = { ...xAxis(rows), field: "from", scale: { domain: [Math.min(...rows.map((row) => row.from)), Math.max(...rows.map((row) => row.to))], nice: false, zero: false } };
+  return {
+    height: 190, data: { values: rows }, mark: { type: "rect", stroke: colour("paper"), strokeWidth: rows.length > 500 ? 0 : 1 },
+    encoding: {
+      x, x2: { field: "to" }, y: { field: "series", type: "nominal", sort: order, title: "learnability (Eq. 4)", axis: { domain: false, ticks: false, labelLimit: 90 } },
+      color: { field: "share", type: "quantitative", scale: { range: [colour("sunk"), colour("accent")], domainMin: 0 }, legend: { format: ".0%", gradientLength: 120, gradientThickness: 8, title: "share of new tasks", titleColor: colour("soft"), titleFontWeight: 400, titleFontSize: 11 } },
+      tooltip: [{ field: "from", title: "from step" }, { field: "upto", title: "to step" }, { field: "series", title: "learnability" }, { field: "share", format: ".0%", title: "of new tasks" }, { field: "tasks", title: "tasks" }],
+    },
+  };
+}
+
+/** Shares of a whole, one on the other. */
+function stacked(rows, { title, order, range }) {
+  const about = [{ field: "step" }, { field: "series", title: "stage" }, { field: "value", title: "share", format: ".1%" }, { field: "seconds", format: ".2f", title: "seconds" }];
+  return { data: { values: rows }, mark: { type: "area", interpolate: "monotone", opacity: 0.85, tooltip: true }, encoding: { x: xAxis(rows), y: { field: "value", type: "quantitative", stack: "zero", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain: [0, 1], clamp: true } }, color: seriesColour(order, range), order: { field: "rank" }, tooltip: about } };
+}
+
+/** Every task where it was born: generation by step. */
+function generations(rows, { order, range }) {
+  return {
+    height: 250, usermeta: { renderer: "canvas" }, data: { values: rows }, mark: { type: "circle", size: 26, opacity: 0.55, cursor: "pointer" },
+    encoding: {
+      x: xAxis(rows), y: { field: "jittered", type: "quantitative", title: "generation (steps of descent from a seed)", axis: { tickMinStep: 1, format: "d", tickCount: 6 }, scale: { zero: true } },
+      color: seriesColour(order, range), tooltip: [{ field: "name", title: "task" }, { field: "generation" }, { field: "solved", title: "attempts that were right" }],
+    },
+  };
+}
+
+/** A task's relatives: ancestors before it, offspring after it. */
+function kinship(nodes, edges, { order, range }) {
+  const y = { field: "lane", type: "quantitative", axis: null };
+  const height = Math.max(90, 22 * unique(nodes.map((node) => node.lane)).length + 24);
+  return {
+    height, encoding: { x: { ...xAxis(nodes), scale: { zero: false, nice: false, padding: 14 } }, y },
+    layer: [
+      { data: { values: edges }, mark: { type: "rule", strokeWidth: 1, opacity: 0.6 }, encoding: { x: { field: "step", type: "quantitative" }, x2: { field: "step2" }, y2: { field: "lane2" } } },
+      { data: { values: nodes }, mark: { type: "circle", size: 110, cursor: "pointer", opacity: 1 }, encoding: { color: { ...seriesColour(order, range), legend: null }, stroke: { condition: { test: "datum.self", value: colour("ink") }, value: colour("raised") }, strokeWidth: { value: 2 }, tooltip: [{ field: "name", title: "task" }, { field: "relation" }, { field: "solved", title: "attempts that were right" }] } },
+    ],
+  };
+}

@@ -1,0 +1,74 @@
+// Puts the page together, follows the theme, and, where it is served live, asks for what is new.
+
+const THEMES = ["auto", "light", "dark"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let theme = "auto";
+
+function applyTheme() {
+  document.documentElement.dataset.theme = theme === "auto" ? (dark.matches ? "dark" : "light") : theme;
+  const button = document.getElementById("theme");
+  button.textContent = theme[0].toUpperCase() + theme.slice(1);
+  button.setAttribute("aria-label", `Colours: ${theme}`);
+}
+
+function foot() {
+  const notes = [...DATA.runs, ...DATA.evals].flatMap((one) => one.notes.map((note) => `${one.name}: ${note}`));
+  return [
+    notes.length ? el("div", {}, "What this page does not show", el("ul", {}, notes.map((note) => el("li", {}, note)))) : el("p", {}, "Everything that was written is on this page."),
+    el("p", {}, "Every figure is recomputed from the run's events; times and the random guess come from its metrics. The page asks the network for nothing."),
+  ];
+}
+
+function build() {
+  const parts = [overview()];
+  if (DATA.runs.some((run) => run.curves.step.length || run.held_out.length)) parts.push(curvesSection());
+  const browse = el("div", { id: "browse" });
+  if (DATA.runs.length) parts.push(section("curriculum", "Curriculum", "Every proposal with its verdict and its parents. Open one to see its program, all attempts with their rewards, its ancestors and its ledger.", browse));
+  if (DATA.evals.length) parts.push(evalsSection());
+  document.getElementById("main").replaceChildren(...parts);
+  document.getElementById("foot").replaceChildren(...foot());
+  const titles = parts.slice(1).map((part) => [part.id, part.querySelector("h2").textContent]);
+  document.getElementById("nav").replaceChildren(...[["overview", "Overview"], ...titles].map(([id, text]) => el("a", { href: `#${id}` }, text)));
+  return DATA.runs.length ? new Curriculum(browse) : null;
+}
+
+/** Draw the page anew from newer data, and stay where the reader was. */
+async function refresh(data) {
+  const [open, at] = [document.getElementById("detail")?.dataset.open, scrollY];
+  DATA = data;
+  await start();
+  const row = open ? [...Array(curriculum.found.size).keys()].find((one) => nameOf(curriculum.found, one) === open) : undefined;
+  if (row !== undefined) await curriculum.open(row);
+  scrollTo(0, at);
+}
+
+let curriculum = null;
+
+async function start() {
+  drawn.clear();
+  curriculum = build();
+  await curriculum?.start();
+  document.body.dataset.ready = "yes";
+}
+
+async function follow(address) {
+  let version = "";
+  for (;;) {
+    await new Promise((wake) => setTimeout(wake, 3000));
+    const answer = await fetch(address, { headers: version ? { "If-None-Match": version } : {}, cache: "no-store" }).catch(() => null);
+    if (answer?.status !== 200) continue;
+    const changed = version && answer.headers.get("ETag") !== version;
+    version = answer.headers.get("ETag") ?? "";
+    if (changed || !version) await refresh(await answer.json());
+  }
+}
+
+dark.addEventListener("change", () => { applyTheme(); redrawAll(); });
+document.getElementById("theme").addEventListener("click", () => {
+  theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+  applyTheme();
+  redrawAll();
+});
+applyTheme();
+await start();
+if (document.body.dataset.live) follow(document.body.dataset.live);
