@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from functools import partial
 
-from azr.sandbox.base import Job, Outcome, Reason, SandboxError
+from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.container import Container, ContainerDiedError, check_engine
 from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, most_bytes, outcomes, request
 
@@ -70,9 +71,6 @@ class DockerSandbox:
     async def _run_once(self, job: Job, *, second: bool) -> tuple[Outcome, ...]:
         pool = self._second if second else self._first
         report = await pool.run(request(job, second=second), job.limits.wall_seconds, most_bytes(job))
-        if report is None:
-            crashed = Outcome(reason=Reason.CRASHED, detail=f"{_ATTEMPTS} containers ended while they ran this")
-            return (crashed,) * len(job.inputs)
         return outcomes(job, report, second=second)
 
 
@@ -85,8 +83,8 @@ class _Pool:
         self._idle: list[Container] = []
         self._busy: set[Container] = set()
 
-    async def run(self, text: bytes, wall_seconds: float, most: int) -> Report | None:
-        """Run a job in a free container; None if every container that tried it died."""
+    async def run(self, text: bytes, wall_seconds: float, most: int) -> Report:
+        """Run a job in a free container, and in others if that dies."""
         async with self._free:
             for _ in range(_ATTEMPTS):
                 container = self._idle.pop() if self._idle else await self._start()
@@ -105,7 +103,7 @@ class _Pool:
                         self._idle.append(container)
                     else:
                         await container.kill()
-        return None
+        return Report(Stop.LOST, -signal.SIGKILL, 0.0, b"")
 
     async def close(self) -> None:
         """Stop every container, whatever it does."""

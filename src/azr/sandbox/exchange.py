@@ -1,17 +1,22 @@
-"""What the Docker, remote and unsafe backends send for a job, and what they make of the end of its process."""
+"""What every backend sends for a job, and what it makes of the end of the process that ran it."""
 
 from __future__ import annotations
 
 import json
 import signal
-from dataclasses import dataclass
 from enum import Enum
+from typing import Any, NamedTuple
 
 from azr.sandbox.base import Job, Limits, Outcome, Reason
 from azr.sandbox.protocol import room_for_outcome, unpack_outcomes
 
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
+
+
+_SPENT = 0.5
+"""Where a limit on processor time killed a process, this share of it was used at least. The kernel samples that clock
+by ticks, so on a busy machine the one that it reports may be well behind; with less, someone else did it."""
 
 
 class Stop(Enum):
@@ -21,16 +26,17 @@ class Stop(Enum):
     WALL_CLOCK = 1
     TOO_MUCH_OUTPUT = 2
     TAMPERING = 3
+    LOST = 4
+    """Who started it died, as often as it was tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """How a process that ran a job ended, as told by who started it.
 
     Attributes:
         stop: why it was killed, if it was.
         exit_code: its exit status, or minus the signal that ended it.
-        cpu_seconds: processor time that it used.
+        cpu_seconds: processor time that it used, where that is known.
         payload: what it wrote; the program may have written it.
     """
 
@@ -40,26 +46,31 @@ class Report:
     payload: bytes
 
 
-def request(job: Job, *, second: bool) -> bytes:
-    """Write a job for `child.run_job`.
+def content(job: Job, *, second: bool) -> dict[str, Any]:
+    """Give all that the far side needs to know of a job, as plain data.
 
     Args:
         job: the job.
         second: the second run of a determinism pair gets the inputs in the opposite order.
     """
-    content = {
+    return {
         "program": job.program,
         "inputs": job.inputs[::-1] if second else job.inputs,
         "entry": job.entry,
-        "mode": job.mode,
-        "forbidden_modules": sorted(job.policy.forbidden_modules),
+        "mode": job.mode.value,
+        "forbidden_modules": tuple(job.policy.forbidden_modules),
         "program_bytes": job.policy.program_bytes,
         "output_bytes": job.limits.output_bytes,
         "depth": job.limits.depth,
-        "cpu_seconds": job.limits.cpu_seconds,
         "memory_bytes": job.limits.memory_bytes,
+        "cpu_seconds": job.limits.cpu_seconds,
+        "wall_seconds": job.limits.wall_seconds,
     }
-    return json.dumps(content).encode()
+
+
+def request(job: Job, *, second: bool) -> bytes:
+    """Write a job for `child.run_job`; the arguments are those of `content`."""
+    return json.dumps(content(job, second=second)).encode()
 
 
 def most_bytes(job: Job) -> int:
@@ -68,21 +79,20 @@ def most_bytes(job: Job) -> int:
 
 
 def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
-    """Make a job's outcomes of how its process ended; the other arguments are those of `request`."""
+    """Make a job's outcomes of how its process ended; the other arguments are those of `content`."""
     if report.stop in (Stop.TOO_MUCH_OUTPUT, Stop.TAMPERING):
         return _all(job, Reason.TAMPERED, "the program reached for what is not its own")
-    reason = _reason_of_end(report, job.limits)
     read = unpack_outcomes(
         report.payload,
         mode=job.mode,
         output_bytes=job.limits.output_bytes,
         most=len(job.inputs),
-        whole=reason is None,
+        whole=report.stop is Stop.NONE and report.exit_code == 0,
     )
     if read is None:
-        return _all(job, Reason.TAMPERED, "the program wrote among its own outcomes")
-    missing = Outcome(reason=reason or Reason.CRASHED, detail=_detail_of_end(report))
-    read += [missing] * (len(job.inputs) - len(read))
+        return _all(job, Reason.TAMPERED, "the process wrote what our code does not write")
+    if len(read) < len(job.inputs):
+        read += [_death(report, job.limits)] * (len(job.inputs) - len(read))
     return tuple(read[::-1] if second else read)
 
 
@@ -109,22 +119,17 @@ def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
     return (Outcome(reason=reason, detail=detail),) * len(job.inputs)
 
 
-def _reason_of_end(report: Report, limits: Limits) -> Reason | None:
-    """Give the reason for the inputs that a process left open, or None if it ended well."""
-    if report.stop is Stop.WALL_CLOCK or report.exit_code == -signal.SIGXCPU:
-        return Reason.TIMEOUT
-    # Who ignores SIGXCPU is killed a second later, by the kernel.
-    if report.exit_code == -signal.SIGKILL and report.cpu_seconds > limits.cpu_seconds:
-        return Reason.TIMEOUT
-    return Reason.CRASHED if report.exit_code else None
-
-
-def _detail_of_end(report: Report) -> str:
+def _death(report: Report, limits: Limits) -> Outcome:
+    """Say why a process ended before it was through."""
+    code = report.exit_code
     if report.stop is Stop.WALL_CLOCK:
-        return "stopped by the wall clock"
-    if report.exit_code < 0:
-        try:
-            return f"ended by {signal.Signals(-report.exit_code).name}"
-        except ValueError:
-            return f"ended by signal {-report.exit_code}"
-    return f"the process ended with exit code {report.exit_code}"
+        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
+    if report.stop is Stop.LOST:
+        return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
+    # Who ignores SIGXCPU is killed, by the kernel.
+    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and report.cpu_seconds >= limits.cpu_seconds * _SPENT):
+        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.cpu_seconds} s of processor time")
+    if code >= 0:
+        return Outcome(reason=Reason.CRASHED, detail=f"the process ended itself with status {code}")
+    known = {number.value: number.name for number in signal.Signals}
+    return Outcome(reason=Reason.CRASHED, detail=f"the process was killed by {known.get(-code, f'signal {-code}')}")

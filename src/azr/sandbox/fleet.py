@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import termios
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from azr.sandbox.base import SandboxError
-from azr.sandbox.protocol import HEADER, LOST, TAKEN, TIMED_OUT, Ended
+from azr.sandbox.exchange import Report, Stop
+from azr.sandbox.protocol import HEADER, TAKEN
 from azr.sandbox.spawn import Channels, read_hello, spawn
 
 _AHEAD = {"full": 2, "lean": 2, "checker": 8}
@@ -39,13 +41,13 @@ class Run:
 
     job: bytes
     wall_seconds: float
-    ended: asyncio.Future[Ended]
+    ended: asyncio.Future[Report]
     attempts: int = 0
 
-    def end(self, ended: Ended) -> None:
+    def end(self, report: Report) -> None:
         """Tell whoever waits, if anyone still does."""
         if not self.ended.done():
-            self.ended.set_result(ended)
+            self.ended.set_result(report)
 
 
 class Fleet:
@@ -79,7 +81,7 @@ class Fleet:
         for zygote in self._zygotes[1:]:
             zygote.start()
 
-    def submit(self, job: bytes, wall_seconds: float) -> asyncio.Future[Ended]:
+    def submit(self, job: bytes, wall_seconds: float) -> asyncio.Future[Report]:
         """Queue a run, and give what will hold its end.
 
         Raises:
@@ -271,7 +273,7 @@ class _Zygote:
             agree = length > 0 and bool(self._runs)
             if agree:
                 payload = bytes(self._inbox[start + len(TAKEN) : at])
-                self._runs.popleft().end(Ended(status, payload, cpu_seconds))
+                self._runs.popleft().end(_report(status, cpu_seconds, payload))
                 if self._runs:
                     self._begin()
         del self._inbox[:at]
@@ -306,7 +308,7 @@ class _Zygote:
         if not self._inbox:  # else the zygote has begun to send it up, and what is left in the pipe is a part
             size = struct.unpack("=i", fcntl.ioctl(self._channels.payload, termios.FIONREAD, b"0000"))[0]
             payload = os.read(self._channels.payload, size) if size else b""
-        self._runs.popleft().end(Ended(TIMED_OUT, payload[len(TAKEN) :]))
+        self._runs.popleft().end(Report(Stop.WALL_CLOCK, -signal.SIGKILL, 0.0, payload[len(TAKEN) :]))
         self._replace()
 
     def _lost(self) -> None:
@@ -315,7 +317,7 @@ class _Zygote:
             run = self._runs[0]
             run.attempts += 1
             if run.attempts >= _ATTEMPTS[self._fleet.kind]:
-                self._runs.popleft().end(Ended(LOST, b""))
+                self._runs.popleft().end(Report(Stop.LOST, -signal.SIGKILL, 0.0, b""))
         self._replace()
 
     def _replace(self) -> None:
@@ -329,3 +331,9 @@ class _Zygote:
             self.hello.set_exception(error)
             self.hello.exception()  # seen: only the first zygote's is waited for
         self._fleet.fail(error)
+
+
+def _report(status: int, cpu_seconds: float, payload: bytes) -> Report:
+    """Say how a child ended, from its wait status. SIGALRM is its own clock."""
+    stop = Stop.WALL_CLOCK if status == signal.SIGALRM else Stop.NONE
+    return Report(stop, os.waitstatus_to_exitcode(status), cpu_seconds, payload)

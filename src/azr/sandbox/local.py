@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
+from dataclasses import replace
 from typing import Any, Literal
 
-from azr.sandbox.base import Job, Outcome, Reason, SandboxError
-from azr.sandbox.exchange import agree
+from azr.sandbox.base import Job, Outcome, SandboxError
+from azr.sandbox.exchange import Report, Stop, agree, content, outcomes
 from azr.sandbox.fleet import Fleet
-from azr.sandbox.protocol import LOST, TIMED_OUT, Ended, pack_job, room_for_outcome, unpack_outcomes
+from azr.sandbox.protocol import pack_job, room_for_outcome
 from azr.sandbox.wire import FINAL, FULL, LEAN, NEEDS_FULL
 
 Tier = Literal["auto", "full", "seccomp"]
 _SEED, _OTHER_SEED = 1, 2
-_SPENT = 0.5
-"""Nothing but its limit on processor time kills a child from within. The kernel samples that clock by ticks, so on a
-busy machine the one that it reports may be well behind; with less than this share used, someone else did it."""
-
 _GRACE = 0.25
 """Seconds for which a child's own clock may be late. To kill a child from here, its zygote has to be killed and another
 one started, which takes longer than most runs: so it is left to the clock, but for programs that stop it."""
@@ -93,10 +89,10 @@ class _Home:
                 f"limits: output_bytes is {job.limits.output_bytes}, a pipe holds {checkers.hello['room']}"
             )
         if len(job.inputs) <= most:
-            return await self._run_part(checkers, job, job.inputs) if job.inputs else ()
-        parts = [job.inputs[at : at + most] for at in range(0, len(job.inputs), most)]
-        found = await asyncio.gather(*(self._run_part(checkers, job, part) for part in parts))
-        return tuple(outcome for outcomes in found for outcome in outcomes)
+            return await self._run_part(checkers, job) if job.inputs else ()
+        parts = [replace(job, inputs=job.inputs[at : at + most]) for at in range(0, len(job.inputs), most)]
+        found = await asyncio.gather(*(self._run_part(checkers, part) for part in parts))
+        return tuple(outcome for part in found for outcome in part)
 
     def close(self) -> None:
         """Kill every zygote."""
@@ -139,80 +135,39 @@ class _Home:
             "or a kernel with user namespaces or Landlock"
         )
 
-    async def _run_part(self, checkers: Fleet, job: Job, inputs: tuple[str, ...]) -> tuple[Outcome, ...]:
+    async def _run_part(self, checkers: Fleet, job: Job) -> tuple[Outcome, ...]:
         """Have a job checked, then run it once, or twice where it asks for determinism."""
-        request = _request(job, inputs)
+        request = content(job, second=False)
         answer = await checkers.submit(pack_job(request), min(job.limits.wall_seconds, _CHECK_SECONDS))
+        whole = answer.stop is Stop.NONE and answer.exit_code == 0
         kind, made = answer.payload[:1], answer.payload[1:]
-        if answer.status == 0 and kind == FINAL:
-            return tuple(_outcomes(answer._replace(payload=made), job, len(inputs)))
-        if answer.status == 0 and kind in (LEAN, FULL):
+        if whole and kind == FINAL:
+            return outcomes(job, answer._replace(payload=made), second=False)
+        if whole and kind in (LEAN, FULL):
             request["ready"], request["backwards"] = made, False
-        zygotes = "lean" if kind == LEAN else "full"
+        zygotes = "lean" if whole and kind == LEAN else "full"
         if not (job.determinism and job.program):
             run = await self._begin(zygotes, _SEED, job, request)
-            return tuple(await self._end(run, zygotes, _SEED, job, request))
-        back = request | ({"backwards": True} if "ready" in request else {"inputs": inputs[::-1]})
+            return await self._end(run, zygotes, job, request, second=False)
+        back = request | ({"backwards": True} if "ready" in request else {"inputs": job.inputs[::-1]})
         # Both are queued before the first is waited for.
         forth = await self._begin(zygotes, _SEED, job, request)
         again = await self._begin(zygotes, _OTHER_SEED, job, back)
-        there = await self._end(forth, zygotes, _SEED, job, request)
-        return agree(tuple(there), tuple(await self._end(again, zygotes, _OTHER_SEED, job, back))[::-1])
+        there = await self._end(forth, zygotes, job, request, second=False)
+        return agree(there, await self._end(again, zygotes, job, back, second=True))
 
-    async def _begin(self, kind: str, seed: int, job: Job, request: dict[str, Any]) -> asyncio.Future[Ended]:
+    async def _begin(self, kind: str, seed: int, job: Job, request: dict[str, Any]) -> asyncio.Future[Report]:
         fleet = await self._fleet(kind, seed)
         return fleet.submit(pack_job(request), job.limits.wall_seconds + _GRACE)
 
     async def _end(
-        self, run: asyncio.Future[Ended], kind: str, seed: int, job: Job, request: dict[str, Any]
-    ) -> list[Outcome]:
+        self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
+    ) -> tuple[Outcome, ...]:
         """Wait for a run, and for another in a full zygote where a lean one was not enough."""
-        ended = await run
-        if kind == "lean" and ended.status == NEEDS_FULL << 8:
-            ended = await (await self._begin("full", seed, job, request))
-        return _outcomes(ended, job, len(request["inputs"]))
-
-
-def _request(job: Job, inputs: tuple[str, ...]) -> dict[str, Any]:
-    """Give what a child needs to know of a job, as plain data."""
-    return {
-        "program": job.program,
-        "inputs": inputs,
-        "entry": job.entry,
-        "mode": job.mode.value,
-        "forbidden_modules": tuple(job.policy.forbidden_modules),
-        "program_bytes": job.policy.program_bytes,
-        "output_bytes": job.limits.output_bytes,
-        "depth": job.limits.depth,
-        "memory_bytes": job.limits.memory_bytes,
-        "cpu_seconds": job.limits.cpu_seconds,
-        "wall_seconds": job.limits.wall_seconds,
-    }
-
-
-def _outcomes(ended: Ended, job: Job, count: int) -> list[Outcome]:
-    """Give one outcome for each input of a child: what it wrote, and for the rest why there is no more."""
-    whole = ended.status == 0
-    output_bytes = job.limits.output_bytes
-    outcomes = unpack_outcomes(ended.payload, mode=job.mode, output_bytes=output_bytes, most=count, whole=whole)
-    if outcomes is None:
-        return [Outcome(reason=Reason.TAMPERED, detail="the child wrote what our code does not write")] * count
-    missing = count - len(outcomes)
-    return outcomes + [_death(ended, job)] * missing if missing else outcomes
-
-
-def _death(ended: Ended, job: Job) -> Outcome:
-    """Say why a child ended before it was through."""
-    if ended.status in (TIMED_OUT, signal.SIGALRM):  # a wait status of a signal is its number
-        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {job.limits.wall_seconds:g} s of wall time")
-    if ended.status == LOST:
-        return Outcome(reason=Reason.CRASHED, detail="the zygote died with it, twice")
-    code = os.waitstatus_to_exitcode(ended.status)
-    if code >= 0:
-        return Outcome(reason=Reason.CRASHED, detail=f"the process ended itself with status {code}")
-    if -code in (signal.SIGKILL, signal.SIGXCPU) and ended.cpu_seconds >= job.limits.cpu_seconds * _SPENT:
-        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {job.limits.cpu_seconds} s of processor time")
-    return Outcome(reason=Reason.CRASHED, detail=f"the process was killed by {signal.Signals(-code).name}")
+        report = await run
+        if kind == "lean" and report.exit_code == NEEDS_FULL:
+            report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
+        return outcomes(job, report, second=second)
 
 
 def _cpus(workers: int | None) -> list[int | None]:

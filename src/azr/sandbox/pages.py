@@ -37,7 +37,7 @@ def ring() -> int | None:
         its descriptor, which `pin` closes; None where there is no io_uring, or it may not be used.
     """
     parameters = (ctypes.c_uint32 * 30)()
-    descriptor: int = _LIBC.syscall(_IO_URING_SETUP, 1, ctypes.byref(parameters))
+    descriptor: int = _LIBC.syscall(ctypes.c_long(_IO_URING_SETUP), 1, ctypes.byref(parameters))
     return None if descriptor < 0 else descriptor
 
 
@@ -85,7 +85,7 @@ def pin(ring: int, pages: Sequence[int]) -> int:
     """
     runs = list(_runs(pages))
     vectors = (ctypes.c_size_t * (2 * len(runs)))(*(n * mmap.PAGESIZE for run in runs for n in run))
-    refused = _LIBC.syscall(_IO_URING_REGISTER, ring, _REGISTER_BUFFERS, vectors, len(runs))
+    refused = _LIBC.syscall(ctypes.c_long(_IO_URING_REGISTER), ring, _REGISTER_BUFFERS, vectors, len(runs))
     if not refused:
         # A mapping keeps the ring, and with it the pins, for as long as this process lives; no child gets the mapping.
         size = ctypes.c_size_t(mmap.PAGESIZE)

@@ -1,7 +1,7 @@
 """The bytes between the host and a zygote's children. What comes from a child is hostile: nothing here trusts it.
 
 `wire.py` writes these bytes and has what both sides share. A job goes down as a length and a marshalled request:
-written by the host, so a child may read it that way. For each child the zygote sends up a header of its own (`Ended`)
+written by the host, so a child may read it that way. For each child the zygote sends up a header of its own
 and then, unread, the bytes that the child wrote: records of one outcome each, which `unpack_outcomes` reads without
 believing anything. A child never holds the descriptor of that stream, so that no child can write a header, or bytes
 that would count as another child's.
@@ -9,18 +9,13 @@ that would count as another child's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from azr.sandbox.base import Mode, Outcome, Reason
 from azr.sandbox.wire import HEADER, LENGTH, REASONS, RECORD, TAKEN, pack_job, pack_outcome, unpack_job
 
 __all__ = [
     "HEADER",
     "LENGTH",
-    "LOST",
     "TAKEN",
-    "TIMED_OUT",
-    "Ended",
     "pack_job",
     "pack_outcome",
     "room_for_outcome",
@@ -31,23 +26,6 @@ __all__ = [
 _REASONS = tuple(reason if reason is None else Reason(reason) for reason in REASONS)
 _MOST_CHARACTERS = 200  # of an error's name or a detail; up to four bytes each
 _PAGE = 4096
-
-
-TIMED_OUT, LOST = -1, -2
-
-
-class Ended(NamedTuple):
-    """How a child ended.
-
-    Attributes:
-        status: its wait status; `TIMED_OUT` for one that the host had killed, `LOST` for one whose zygote died.
-        payload: what it had written by then.
-        cpu_seconds: the processor time that it used, where that is known.
-    """
-
-    status: int
-    payload: bytes
-    cpu_seconds: float = 0.0
 
 
 def room_for_outcome(output_bytes: int) -> int:
