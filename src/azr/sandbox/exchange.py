@@ -13,7 +13,6 @@ from azr.sandbox.protocol import room_for_outcome, unpack_outcomes
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
 
-
 _SPENT = 0.5
 """Where a limit on processor time killed a process, this share of it was used at least. The kernel samples that clock
 by ticks, so on a busy machine the one that it reports may be well behind; with less, someone else did it."""

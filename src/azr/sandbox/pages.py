@@ -19,7 +19,6 @@ import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 
 _IO_URING_SETUP, _IO_URING_REGISTER = 425, 427  # the same on all architectures
 _REGISTER_BUFFERS = 0
@@ -42,11 +41,11 @@ def ring() -> int | None:
 
 
 def written_by_most(trials: Sequence[Callable[[], object]]) -> list[int]:
-    """Find the pages that are written to in at least half of the trials; none where /proc does not tell."""
-    counts: Counter[int] = Counter()
-    with suppress(OSError):
-        for trial in trials:
-            counts.update(_written(trial))
+    """Find the pages that are written to in at least half of the trials; none if one fails or /proc is silent."""
+    try:
+        counts = Counter(page for trial in trials for page in _written(trial))
+    except OSError:
+        return []
     return sorted(page for page, count in counts.items() if 2 * count >= len(trials))
 
 
@@ -67,6 +66,9 @@ def _written(work: Callable[[], object]) -> set[int]:
     os.close(writer)
     with open(reader, "rb") as pipe:
         theirs = pipe.read()
+    if not theirs:
+        os.waitpid(child, 0)
+        raise OSError("a trial did not come to its end")  # and now no page is shared
     ours = _copied(places)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
