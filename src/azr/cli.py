@@ -93,6 +93,20 @@ def explain(
     show(found, Console(highlight=False), tokens=tokens, decode=token_decoder(run))
 
 
+@app.command()
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of azr eval.", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html in the first")] = None,
+) -> None:
+    """Write one HTML page that shows a run, or several side by side: curves, family tree, every attempt."""
+    from azr.report.build import report as write
+
+    target = write(folders, out)
+    print(f"{target} ({target.stat().st_size / 1e6:.1f} MB); open it in any browser")
+
+
 @app.command("eval")
 def evaluate(
     words: Annotated[list[str] | None, typer.Argument(metavar="[MODEL | model.KEY=VALUE]", show_default=False)] = None,
@@ -174,6 +188,36 @@ def export(
 
 
 @app.command()
+def play(
+    words: Annotated[list[str], typer.Argument(metavar="MODEL [KEY.SUB=VALUE]...", show_default=False)],
+    mode: Annotated[str, typer.Option(help="What you do: propose or solve.")] = "propose",
+    kind: Annotated[str | None, typer.Option(help="Of the tasks.", show_default="the domain's first")] = None,
+    samples: Annotated[int, typer.Option("--attempts", min=1, help="The model's, at what you propose.")] = 8,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.", show_default="drawn")] = None,
+    once: Annotated[bool, typer.Option("--once", help="One round with what is given here; no questions.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: print the round as JSON.")] = False,
+    program: Annotated[Path | None, typer.Option(help="File with the program; - for standard input.")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", help="An input; may be repeated.")] = None,
+    message: Annotated[str | None, typer.Option(help="The hint of an induction task.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Your answer, or a whole proposal; else standard input.")] = None,
+) -> None:
+    """Play with a model: you propose and it solves, or it proposes and you solve."""
+    from azr.play.command import Request, play, program_text
+
+    model, *assignments = words
+    given = {
+        "program": None if program is None else [program_text(program)],
+        "input": input_,
+        "message": None if message is None else [message],
+        "answer": None if answer is None else [answer],
+    }
+    parts = {name: texts for name, texts in given.items() if texts}
+    if (parts or as_json) and not once:
+        raise UserError(f"--{next(iter(parts), 'json')} goes with --once")
+    play(Request(model, mode, kind, samples, seed, once, as_json, parts, assignments))
+
+
+@app.command()
 def config(
     words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
 ) -> None:
@@ -189,12 +233,14 @@ def config(
 def plan(
     words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
     gpu: Annotated[str | None, typer.Option(help="A card that this machine need not have, such as a100-80gb.")] = None,
+    time: Annotated[bool, typer.Option(help="Try a step out here, which takes a minute or two.")] = True,
 ) -> None:
-    """Count the memory that a run needs, and say whether it fits and what would."""
+    """Count the memory that a run needs, say whether it fits and what would, and how long it will take."""
     from azr.command import plan as plan_run
 
     source, *assignments = words
-    print("\n".join(plan_run(source, assignments, gpu)))
+    for line in plan_run(source, assignments, gpu, timed=time):
+        print(line, flush=True)
 
 
 @app.command()

@@ -52,8 +52,8 @@ def _without_problems(row: Mapping[str, Any]) -> dict[str, Any]:
 def _file(path: Path) -> dict[str, Any]:
     """One model on one benchmark: what became of every completion, and the texts in blocks."""
     records = [record for _, record in Log(path).new()]
-    problems = [record for record in records if "samples" in record]
-    header = records[0] if records and "samples" not in records[0] else {}
+    problems = [record for record in records if "id" in record]
+    header = next((record for record in records if "id" not in record), {})
     return {
         "model": path.parent.name,
         "benchmark": header.get("benchmark", path.stem),

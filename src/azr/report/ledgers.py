@@ -17,8 +17,8 @@ from azr.report.reading import Log
 from azr.report.surrogate import Pass
 from azr.run.directory import EVENTS, RunDirectory
 
-STEPS = 24
-"""Steps whose ledgers are recomputed, spread over the run: a quarter of a second each."""
+STEPS = 16
+"""Steps whose ledgers are recomputed, spread over the run: each takes as long as reading twenty thousand events."""
 TOKENS = 8
 """Tokens that are listed of a pass: those that were pushed most."""
 

@@ -9,7 +9,7 @@ function chartConfig() {
     axis: { labelColor: faint, titleColor: soft, titleFontWeight: 400, titleFontSize: 11, labelFontSize: 10.5, gridColor: line, gridOpacity: 0.75, domainColor: line, tickColor: line, tickSize: 4, labelPadding: 5 },
     axisY: { domain: false, ticks: false, titleAngle: 0, titleAlign: "left", titleAnchor: "end", titleX: 0, titleY: -14 },
     axisX: { grid: false, titleAnchor: "end" },
-    legend: { orient: "top", direction: "horizontal", title: null, labelColor: soft, labelFontSize: 11.5, symbolSize: 70, symbolStrokeWidth: 0, symbolType: "circle", offset: 20, columnPadding: 14, labelLimit: 180 },
+    legend: { orient: "top", direction: "horizontal", title: null, labelColor: soft, labelFontSize: 11.5, symbolSize: 70, symbolStrokeWidth: 0, symbolType: "circle", symbolOpacity: 1, offset: 24, columnPadding: 14, labelLimit: 180, ...(innerWidth < 560 ? { columns: 2 } : {}) },
     range: { category: [0, 1, 2, 3, 4, 5].map((at) => colour(`s${at}`)) },
     rule: { color: faint }, text: { color: ink, font },
   };
@@ -43,7 +43,8 @@ const seriesColour = (order, range) => ({ field: "series", type: "nominal", sort
 
 /** Points at the steps, and a line through them: the mean of neighbouring steps where there are many. */
 function lines(rows, { title, format = ".2~f", domain, order, range, reach, type = "linear" }) {
-  const half = reach ?? Math.floor(unique(rows.map((row) => row.step)).length / 30);
+  const steps = unique(rows.map((row) => row.step)).length;
+  const half = reach ?? (steps < 16 ? 0 : Math.max(1, Math.floor(steps / 30)));
   const y = (field) => ({ field, type: "quantitative", title, axis: { format, tickCount: 5 }, scale: { domain, zero: false, nice: true, type } });
   const smooth = { window: [{ op: "mean", field: "value", as: "smooth" }], frame: [-half, half], groupby: ["series"], sort: [{ field: "step" }] };
   const hover = { name: "hover", select: { type: "point", fields: ["step"], nearest: true, on: "pointerover", clear: "pointerout" } };
@@ -51,8 +52,8 @@ function lines(rows, { title, format = ".2~f", domain, order, range, reach, type
   return {
     data: { values: rows }, encoding: { x: xAxis(rows), color: seriesColour(order, range) },
     layer: [
-      { transform: [smooth], mark: { type: "line", strokeWidth: 2, interpolate: "monotone", strokeCap: "round" }, encoding: { y: y("smooth") } },
-      { mark: { type: "point", filled: true, size: half ? 9 : 20, opacity: half ? 0.35 : 1 }, encoding: { y: y("value") } },
+      { transform: [smooth], mark: { type: "line", strokeWidth: 2, strokeCap: "round", strokeJoin: "round" }, encoding: { y: y("smooth") } },
+      { mark: { type: "point", filled: true, size: half ? 12 : 24, opacity: half ? 0.32 : 1 }, encoding: { y: y("value") } },
       { transform: [{ pivot: "series", value: "value", groupby: ["step"] }], params: [hover], mark: { type: "rule", strokeWidth: 1 }, encoding: { color: { value: colour("faint") }, opacity: { condition: { param: "hover", empty: false, value: 1 }, value: 0.001 }, tooltip } },
     ],
   };
@@ -62,17 +63,17 @@ function lines(rows, { title, format = ".2~f", domain, order, range, reach, type
 function bands(rows, { title, order, range, guesses, domain }) {
   const y = { type: "quantitative", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain, nice: true } };
   const about = [{ field: "step", title: "step" }, { field: "series", title: "of" }, { field: "value", title: "accuracy", format: ".1%" }, { field: "low", title: "95 % from", format: ".1%" }, { field: "high", title: "to", format: ".1%" }];
-  const color = seriesColour(order, range);
+  const [x, color] = [xAxis(rows), seriesColour(order, range)];
   return {
-    data: { values: rows }, encoding: { x: xAxis(rows) },
+    data: { values: rows },
     layer: [
-      { transform: [{ filter: "datum.band" }], mark: { type: "area", opacity: 0.17 }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" }, color } },
+      { transform: [{ filter: "datum.band" }], mark: { type: "area", opacity: 0.17 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color } },
       ...guesses.map((guess) => ({ data: { values: [{ guess, label: "random guess" }] }, layer: [
-        { mark: { type: "rule", strokeDash: [4, 4] }, encoding: { x: {}, y: { ...y, field: "guess" } } },
-        { mark: { type: "text", align: "left", baseline: "bottom", dx: 4, dy: -3, fontSize: 10.5, color: colour("faint") }, encoding: { x: { value: 0 }, y: { ...y, field: "guess" }, text: { field: "label" } } },
+        { mark: { type: "rule", strokeDash: [4, 4] }, encoding: { y: { ...y, field: "guess" } } },
+        { mark: { type: "text", align: "right", baseline: "bottom", dx: -2, dy: -3, fontSize: 10.5, color: colour("faint") }, encoding: { x: { value: "width" }, y: { ...y, field: "guess" }, text: { field: "label" } } },
       ] })),
-      { mark: { type: "line", strokeCap: "round" }, encoding: { y: { ...y, field: "value" }, color, strokeWidth: { condition: { test: "datum.band", value: 2.5 }, value: 1.2 } } },
-      { mark: { type: "point", filled: true, size: 34 }, encoding: { y: { ...y, field: "value" }, color, opacity: { condition: { test: "datum.band", value: 1 }, value: 0.6 }, tooltip: about } },
+      { mark: { type: "line", strokeCap: "round" }, encoding: { x, y: { ...y, field: "value" }, color, strokeWidth: { condition: { test: "datum.band", value: 2.5 }, value: 1.2 } } },
+      { mark: { type: "point", filled: true, size: 34 }, encoding: { x, y: { ...y, field: "value" }, color, opacity: { condition: { test: "datum.band", value: 1 }, value: 0.6 }, tooltip: about } },
     ],
   };
 }
@@ -84,7 +85,7 @@ function heat(rows, { order }) {
     height: 190, data: { values: rows }, mark: { type: "rect", stroke: colour("paper"), strokeWidth: rows.length > 500 ? 0 : 1 },
     encoding: {
       x, x2: { field: "to" }, y: { field: "series", type: "nominal", sort: order, title: "learnability (Eq. 4)", axis: { domain: false, ticks: false, labelLimit: 90 } },
-      color: { field: "share", type: "quantitative", scale: { range: [colour("sunk"), colour("accent")], domainMin: 0 }, legend: { format: ".0%", gradientLength: 120, gradientThickness: 8, title: "share of new tasks", titleColor: colour("soft"), titleFontWeight: 400, titleFontSize: 11 } },
+      color: { field: "share", type: "quantitative", scale: { range: [colour("accent-wash"), colour("accent")], domainMin: 0 }, legend: { format: ".0%", gradientLength: 120, gradientThickness: 8, title: "share of new tasks", titleColor: colour("soft"), titleFontWeight: 400, titleFontSize: 11 } },
       tooltip: [{ field: "from", title: "from step" }, { field: "upto", title: "to step" }, { field: "series", title: "learnability" }, { field: "share", format: ".0%", title: "of new tasks" }, { field: "tasks", title: "tasks" }],
     },
   };
@@ -93,7 +94,7 @@ function heat(rows, { order }) {
 /** Shares of a whole, one on the other. */
 function stacked(rows, { title, order, range }) {
   const about = [{ field: "step" }, { field: "series", title: "stage" }, { field: "value", title: "share", format: ".1%" }, { field: "seconds", format: ".2f", title: "seconds" }];
-  return { data: { values: rows }, mark: { type: "area", interpolate: "monotone", opacity: 0.85, tooltip: true }, encoding: { x: xAxis(rows), y: { field: "value", type: "quantitative", stack: "zero", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain: [0, 1], clamp: true } }, color: seriesColour(order, range), order: { field: "rank" }, tooltip: about } };
+  return { data: { values: rows }, mark: { type: "area", opacity: 0.85, tooltip: true }, encoding: { x: xAxis(rows), y: { field: "value", type: "quantitative", stack: "zero", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain: [0, 1], clamp: true } }, color: seriesColour(order, range), order: { field: "rank" }, tooltip: about } };
 }
 
 /** Every task where it was born: generation by step. */

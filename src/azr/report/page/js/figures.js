@@ -29,7 +29,7 @@ const GROUPS = [
     byKind("mean-learnability", "Mean learnability", "The proposer's reward before penalties, over the tasks that were attempted.", "learnability", "learnability", { format: ".2f", domain: [0, 1] }),
     byKind("novelty", "Novelty", "1 − likeness to the most similar reference that the prompt showed.", "novelty", "novelty, 0 to 1", { format: ".2f" }),
     byKind("complexity", "Complexity", "On the domain's own scale; about 1 is hard.", "complexity", "complexity", { format: ".2f" }),
-    byKind("diversity", "Rarity of answers", "1 − share of the buffer's tasks that have the same answer.", "diversity", "rarity, 0 to 1", { format: ".2f" }),
+    byKind("diversity", "Rarity of answers", "1 − share of the buffer's tasks that have the same answer.", "diversity", "rarity, 0 to 1", { format: ".3~f" }),
     { id: "collapse", title: "Signs of collapse", note: "Degenerate programs by form, shapes that are not new, and rollouts without any advantage.", rows: collapseRows, series: collapseSeries, unit: "share", options: SHARE },
   ]],
   ["Is the update sound?", [

@@ -3,7 +3,7 @@
 function overview() {
   const runs = DATA.runs;
   const names = runs.length ? runs.map((run) => run.name) : DATA.evals.map((found) => found.name);
-  const title = el("div", { class: "title" }, el("p", { class: "eyebrow" }, runs.length > 1 ? `${runs.length} runs side by side` : runs.length ? "Self-play run" : "Evaluation"), el("h1", {}, names.join("  ·  ")), runs.length === 1 ? aboutRun(runs[0]) : null);
+  const title = el("div", { class: "title" }, el("p", { class: "eyebrow" }, runs.length ? "Self-play" : "Evaluation"), el("h1", {}, runs.length > 1 ? `${runs.length} runs side by side` : names.join(", ")), runs.length === 1 ? aboutRun(runs[0]) : null);
   return el("section", { id: "overview", style: { "margin-top": "0" } }, title, runs.length > 1 ? versus(runs) : runs.length ? keyNumbers(runs[0]) : null, runs.map(alarmBox));
 }
 
