@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from azr.sandbox.base import Sandbox
-from azr.types import JSON, Kind, Task, Verdict
+from azr.types import JSON, Kind, Role, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,39 @@ class Sources:
 
     kinds: tuple[Kind, ...]
     count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the parts that a proposal or an answer is written in, for a person to be asked for.
+
+    Attributes:
+        name: such as "program" or "input".
+        count: how many of them are asked for.
+        lines: whether it may have several lines.
+        optional: whether it may be left out.
+    """
+
+    name: str
+    count: int = 1
+    lines: bool = False
+    optional: bool = False
+
+
+class Form(Protocol):
+    """What a domain may say besides, so that a person need not write its notation: `azr play` asks part by part."""
+
+    def parts(self, role: Role, kind: Kind) -> Sequence[Part]:
+        """What is asked for."""
+        ...
+
+    def written(self, role: Role, kind: Kind, values: Mapping[str, Sequence[str]]) -> str:
+        """The text that the model would have had to write; `validate` or `verify` reads it."""
+        ...
+
+    def first(self, kind: Kind, values: Mapping[str, Sequence[str]]) -> tuple[Kind, str] | None:
+        """A proposal, by kind and text, that has to be a task before these parts can be proposed on; None: nothing."""
+        ...
 
 
 class Domain(Protocol):

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from azr.config import DomainConfig, SandboxConfig
-from azr.domains.base import Domain
+from azr.domains.base import Domain, Form
 from azr.errors import UserError
 
 GROUP = "azr.domains"
@@ -30,12 +30,14 @@ class DomainPlugin:
         build: makes the domain from its settings and the sandbox's limits.
         description: one or two sentences for lists and for the report.
         held_out_sets: names of the held-out sets that ship with it, where its settings have a key `held_out` for them.
+        form: makes the form that a person fills in, from the settings; None where a person writes the bare answer.
     """
 
     config: type[DomainConfig]
     build: Callable[[Any, SandboxConfig], Domain]
     description: str
     held_out_sets: tuple[str, ...] = ()
+    form: Callable[[Any], Form] | None = None
 
 
 def names() -> list[str]:

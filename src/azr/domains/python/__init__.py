@@ -2,6 +2,7 @@
 
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
+from azr.domains.python.form import PythonForm
 from azr.domains.python.held_out import held_out_sets
 from azr.domains.registry import DomainPlugin
 
@@ -10,4 +11,5 @@ PLUGIN = DomainPlugin(
     PythonDomain,
     "Python programs: work out what one returns, find an input, find the program, name the exception.",
     held_out_sets=tuple(held_out_sets()),
+    form=PythonForm,
 )

@@ -1,0 +1,63 @@
+"""A round in words: the reward's equation, and the record that `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from azr.config import RewardConfig
+from azr.domains.base import Domain
+from azr.play.game import Round
+from azr.rewards import intrinsic_reward, mean
+from azr.story import Story
+from azr.types import Role, Verdict
+
+
+def proposal_equation(story: Story, rewards: RewardConfig) -> str:
+    """How the reward of a proposal comes about (Eq. 4 within Eq. 6), without the sum itself."""
+    if story.attempts is None:
+        return "refused (Eq. 6)"
+    scores = story.attempts.scores
+    right, n = sum(scores), len(scores)
+    if rewards.profile == "reference" and mean(scores) in (0.0, 1.0):
+        words = f"{right:g} of {n} right, which the reference code punishes"
+    elif not right:
+        words = "0, since no attempt is right (Eq. 4)"
+    else:
+        words = f"1 - {right:g}/{n} (Eq. 4)"
+    bonus = intrinsic_reward(story.intrinsic, rewards)
+    return f"{words} {bonus:+.3f} intrinsic" if bonus else words
+
+
+def attempt_equation(verdict: Verdict) -> str:
+    """How the reward of an attempt comes about (Eq. 5 within Eq. 6)."""
+    if not verdict.well_formed:
+        return "badly formed (Eq. 6)"
+    return "right (Eq. 5)" if verdict.passed else "well formed, but wrong (Eq. 6)"
+
+
+def record(played: Round, model: str, rewards: RewardConfig, domain: Domain) -> dict[str, Any]:
+    """All of a round as JSON."""
+    story, task = played.story, played.story.task
+    about: dict[str, Any] = {
+        "model": model,
+        "mode": str(played.role),
+        "kind": played.kind,
+        "proposal": {"text": story.sample.text, "verdict": _verdict(story.proposal.verdict)},
+        "task": None if task is None else {"id": task.id, "text": domain.show(task), "answer": domain.gold(task)},
+        "attempts": [],
+        "reward": played.reward,
+    }
+    if story.attempts is not None:
+        pairs = zip(story.attempts.samples, story.attempts.verdicts, strict=True)
+        about["attempts"] = [{"text": sample.text, "verdict": _verdict(verdict)} for sample, verdict in pairs]
+    if played.role == Role.PROPOSE:
+        about["solve_rate"] = mean(story.attempts.scores) if story.attempts else None
+        about["equation"] = proposal_equation(story, rewards)
+    else:
+        about["refused"] = dict(played.refused)
+    return about
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {"passed": verdict.passed, **asdict(verdict)}

@@ -1,0 +1,89 @@
+"""With which settings a model is played: its run's, its preset's, or what suits any model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from azr import settings
+from azr.config import Config
+from azr.domains import registry
+from azr.errors import UserError
+from azr.evals.models import locate
+from azr.run.checkpoint import Checkpoints, read_buffer
+from azr.run.directory import CONFIG, MODEL, RunDirectory
+
+ANY_MODEL: dict[str, Any] = {
+    "domain": {"name": "python"},
+    "generation": {"max_prompt_tokens": 2048, "max_propose_tokens": 1024, "max_solve_tokens": 1024},
+}
+"""For a model of which nothing else is known: lengths that most hold, and that are not waited for too long."""
+
+
+def settle(model: str, assignments: Sequence[str], *, samples: int, seed: int | None) -> Config:
+    """The configuration of a game.
+
+    Args:
+        model: a shipped name, hub name, folder, run, or a server's model.
+        assignments: overrides, KEY.SUB=VALUE.
+        samples: attempts at what a person proposes [n].
+        seed: of all that is random; None for the configuration's.
+
+    Raises:
+        UserError: no such model or run, or a mistake in an override.
+    """
+    run = run_of(model)
+    tree = settings.override(_tree(model, run), assignments)
+    forced = {"batch_size": 1, "samples": samples, "solver_mix": "new_only", "learn_from_samples": True}
+    tree["selfplay"] = {**tree.get("selfplay", {}), **forced, "train_proposer": True, "learn": False}
+    if seed is not None:
+        tree["seed"] = seed
+    return settings.build(tree, registry.config_class, source=model)
+
+
+def run_of(model: str) -> Path | None:
+    """The run that a model belongs to: it is the run's folder, or the model in it."""
+    path = Path(model)
+    if (path / CONFIG).is_file():
+        return path
+    inside = path.name == MODEL and (path.parent / CONFIG).is_file()
+    return path.parent if inside else None
+
+
+def buffer_of(run: Path | None) -> list[str] | None:
+    """Lines of a run's task buffers at its newest checkpoint; None where there is none."""
+    checkpoint = Checkpoints(run, keep=1).newest() if run is not None else None
+    return read_buffer(checkpoint) if checkpoint is not None else None
+
+
+def _tree(model: str, run: Path | None) -> settings.Tree:
+    if run is None:
+        tree = next(_presets(model), ANY_MODEL)
+        return {**tree, "model": {**tree.get("model", {}), "name": model}}
+    tree = RunDirectory.open(run).tree()
+    if tree["selfplay"].get("learn", True):  # else the model is what the run's configuration names
+        tree["model"] |= {"name": locate(str(run)), "quantization": "none"}
+        tree["model"].pop("lora", None)  # it is merged into the weights
+    return tree
+
+
+def _presets(model: str) -> Iterator[settings.Tree]:
+    """Presets that are made for a model."""
+    for name in settings.presets():
+        tree = settings.read(name)
+        if tree["model"]["name"] == model:
+            yield tree
+
+
+def check_kind(config: Config, kind: str | None) -> str:
+    """The kind that is played: the one that is named, or the domain's first.
+
+    Raises:
+        UserError: the domain has no such kind.
+    """
+    if kind is None:
+        return config.domain.kinds[0]
+    if kind not in config.domain.kinds:
+        raise UserError(f"--kind {kind}: the {config.domain.name} domain plays {', '.join(config.domain.kinds)}")
+    return kind

@@ -1,0 +1,139 @@
+"""`azr play MODEL`: a person proposes and the model attempts it, or the model proposes and the person answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from azr.command import make_sandbox, open_parts
+from azr.config import Config
+from azr.domains import registry
+from azr.domains.base import Form
+from azr.errors import UserError
+from azr.play.account import record
+from azr.play.choice import buffer_of, check_kind, run_of, settle
+from azr.play.game import Game
+from azr.play.screen import show, task_panel
+from azr.play.seats import PlainForm, text_of
+from azr.play.sitting import Sitting
+from azr.types import Kind, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line.
+
+    Attributes:
+        model: what is played with.
+        mode: "propose" or "solve": what the person does.
+        kind: of the tasks; None for the domain's first.
+        samples: attempts at a proposal [n].
+        seed: of all that is random; None for the configuration's with `once`, else for a new one in every game.
+        once: one round with the parts that are given, and no questions.
+        as_json: print the round as JSON.
+        parts: what the person writes, by the part's name.
+        assignments: KEY.SUB=VALUE.
+    """
+
+    model: str
+    mode: str = "propose"
+    kind: str | None = None
+    samples: int = 8
+    seed: int | None = None
+    once: bool = False
+    as_json: bool = False
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    assignments: Sequence[str] = ()
+
+
+def play(request: Request) -> None:
+    """Play.
+
+    Raises:
+        UserError: what is wrong with the request or the model, or that there is nobody to ask.
+    """
+    if request.mode not in tuple(Role):
+        raise UserError(f"--mode {request.mode}: there are {' and '.join(Role)}")
+    if not request.once and not sys.stdin.isatty():
+        raise UserError("azr play asks a person, and this is no terminal; give --once and what you would have said")
+    seed = request.seed if request.seed is not None or request.once else random.randrange(2**31)
+    config = settle(request.model, request.assignments, samples=request.samples, seed=seed)
+    kind = check_kind(config, request.kind)
+    make_form = registry.plugin(config.domain.name).form
+    form: Form = make_form(config.domain) if make_form else PlainForm()
+    if request.once:
+        _check_parts(request, form, kind)
+    asyncio.run(_play(request, config, form, kind))
+
+
+def program_text(path: Path) -> str:
+    """A program from a file, or from standard input for "-".
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--program {path}: cannot be read: {error}") from None
+
+
+async def _play(request: Request, config: Config, form: Form, kind: Kind) -> None:
+    console = Console(highlight=False)
+    sandbox = make_sandbox(config.sandbox)
+    try:
+        if not request.as_json:
+            console.print(Text(f"loading {request.model} ...", style="dim"))
+        async with open_parts(config, sandbox) as parts:
+            game = Game(config, parts, buffer_of(run_of(request.model)))
+            if request.once:
+                await _once(request, config, form, game, kind, console)
+            else:
+                await Sitting(game, form, config, console).play(Role(request.mode), kind)
+    finally:
+        await sandbox.close()
+
+
+async def _once(request: Request, config: Config, form: Form, game: Game, kind: Kind, console: Console) -> None:
+    """One round, with what the command line or standard input says."""
+    role, values = Role(request.mode), request.parts
+    asked = ""
+
+    def person(told: str) -> str:
+        nonlocal asked
+        asked = told
+        if role == Role.SOLVE and not request.as_json:
+            console.print(task_panel(told, "the model's task"))
+        return text_of(form, role, kind, values or {"answer": [sys.stdin.read().strip()]})
+
+    if role == Role.PROPOSE:
+        played = await game.propose(kind, person, first=form.first(kind, values))
+    else:
+        played = await game.solve(kind, person)
+    if request.as_json:
+        print(json.dumps({"asked": asked, **record(played, request.model, config.rewards, game.domain)}))
+    else:
+        show(played, config.rewards, game.words, console)
+
+
+def _check_parts(request: Request, form: Form, kind: Kind) -> None:
+    """Refuse parts that nobody asks for, and say which are missing, before a model is loaded."""
+    if not request.parts or "answer" in request.parts:
+        return
+    parts = form.parts(Role(request.mode), kind)
+    names = [part.name for part in parts]
+    for name in request.parts:
+        if name not in names:
+            known = ", ".join(f"--{known}" for known in names)
+            raise UserError(f"--{name}: to {request.mode} {kind} takes {known}, or --answer for all of it")
+    missing = [part.name for part in parts if part.name not in request.parts and not part.optional]
+    if missing:
+        raise UserError(f"to {request.mode} {kind} takes {', '.join(f'--{name}' for name in missing)} too")

@@ -1,0 +1,144 @@
+"""Rounds of self-play with a person in one seat: each is a step of `azr.selfplay` with one proposal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from azr.buffer import TaskBuffer
+from azr.config import Config
+from azr.domains import registry
+from azr.domains.base import Domain
+from azr.errors import UserError
+from azr.play.seats import Person, Seats, Stage
+from azr.selfplay import SelfPlay, buffer_kinds
+from azr.story import StepRecord, Story
+from azr.streams import stream
+from azr.train import Parts
+from azr.types import Kind, Role
+
+TRIES = 30
+"""Proposals of the model that may be refused before a round is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What was played.
+
+    Attributes:
+        role: the person's.
+        kind: of the task.
+        story: the proposal and the attempts at it.
+        reward: the person's: what the proposal, or the attempt, would have earned (Eq. 6).
+        refused: proposals of the model before this one, by the reason why they were no task.
+    """
+
+    role: Role
+    kind: Kind
+    story: Story
+    reward: float
+    refused: Mapping[str, int]
+
+
+class Game:
+    """Plays rounds. Accepted tasks enter its buffer, so that the same proposal is a duplicate the second time.
+
+    Args:
+        config: of `azr.play.choice`.
+        parts: the model and what goes with it.
+        buffer: lines of the task buffer that references are drawn from; None for the domain's own seeds.
+
+    Attributes:
+        words: the domain in the style `chat`, for people.
+    """
+
+    def __init__(self, config: Config, parts: Parts, buffer: Iterable[str] | None = None) -> None:
+        self._config, self._parts = config, parts
+        in_words = config.domain.model_copy(update={"style": "chat"})
+        self.words = registry.make_domain(in_words, config.sandbox)
+        self._stage = Stage(parts.domain, self.words)
+        self._buffer = self._filled(buffer)
+        self._step = 0
+
+    @property
+    def domain(self) -> Domain:
+        """What is played."""
+        return self._parts.domain
+
+    def builds_on_others(self, kind: Kind) -> bool:
+        """Whether a proposal of this kind is made on a task of another."""
+        return self.domain.sources(kind).kinds != (kind,)
+
+    async def propose(self, kind: Kind, person: Person, *, first: tuple[Kind, str] | None = None) -> Round:
+        """The person proposes, the model attempts it.
+
+        Args:
+            kind: of the task.
+            person: writes the proposal.
+            first: a proposal, by kind and text, that this one builds on.
+
+        Raises:
+            UserError: what this one builds on is no task.
+        """
+        buffer = self._buffer if first is None else await self._alone(*first)
+        record = await self._play(kind, Seats(self._parts.generator, Role.PROPOSE, person, self._told), buffer)
+        return _round(record, Role.PROPOSE, kind, {})
+
+    async def solve(self, kind: Kind, person: Person) -> Round:
+        """The model proposes until it is valid, the person answers.
+
+        Raises:
+            UserError: nothing valid came.
+        """
+        seats = Seats(self._parts.generator, Role.SOLVE, person, self._told)
+        refused: Counter[str] = Counter()
+        while refused.total() < TRIES:
+            record = await self._play(kind, seats, self._buffer, samples=1)
+            if record.stories[0].task is not None:
+                return _round(record, Role.SOLVE, kind, refused)
+            refused[record.stories[0].proposal.verdict.reason] += 1
+        reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+        raise UserError(f"none of {TRIES} {kind} proposals of the model was a task ({reasons}); try another --kind")
+
+    async def _play(self, kind: Kind, seats: Seats, buffer: TaskBuffer, samples: int | None = None) -> StepRecord:
+        self._step += 1
+        self._stage.kinds = (kind,)
+        config = self._config
+        if samples is not None:
+            config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update={"samples": samples})})
+        parts, stage = self._parts, cast(Domain, self._stage)
+        play = SelfPlay(
+            config, stage, seats, parts.sandbox, buffer, render=parts.render, count_tokens=parts.count_tokens
+        )
+        return await play.step(self._step)
+
+    def _told(self) -> str:
+        return self._stage.told
+
+    def _filled(self, lines: Iterable[str] | None) -> TaskBuffer:
+        kinds, config = buffer_kinds(self.domain), self._config.buffer
+        if lines is not None:
+            return TaskBuffer.load(lines, kinds, config)
+        buffer = TaskBuffer(kinds, config)
+        for task in self.domain.seeds():
+            buffer.add(task, step=0, answer=self.domain.gold(task))
+        return buffer
+
+    async def _alone(self, kind: Kind, text: str) -> TaskBuffer:
+        """A buffer with one task in it, which is then what references are drawn from."""
+        brief = self.domain.brief(kind, (), stream(self._config.seed, "play"))
+        proposal = await self.domain.validate(brief, text, self._parts.sandbox)
+        if proposal.task is None:
+            detail = f": {proposal.verdict.detail}" if proposal.verdict.detail else ""
+            raise UserError(f"what you build on is no {kind} task: {proposal.verdict.reason}{detail}")
+        buffer = TaskBuffer(buffer_kinds(self.domain), self._config.buffer)
+        buffer.add(proposal.task, step=0, answer=self.domain.gold(proposal.task))
+        return buffer
+
+
+def _round(record: StepRecord, role: Role, kind: Kind, refused: Mapping[str, int]) -> Round:
+    (story,) = record.stories
+    reward = next(rollout.reward for rollout in record.rollouts if rollout.cell[0] == role)
+    return Round(role, kind, story, reward, refused)
