@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import marshal
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
-from azr.sandbox.checker import prepare
+from azr.sandbox.checker import prepare, serve
+from azr.sandbox.wire import HEADER, TAKEN, pack_job
 from azr.sandbox.worker import execute
 from tests.sandbox.test_hostile import came_of
 from tests.sandbox.test_local import EXPRESSIONS, NAMES, outcomes
@@ -132,6 +135,95 @@ def test_modules_of_a_lean_zygote_have_all_that_they_have_in_a_full_one():
     )
     for name, names in full.items():
         assert set(names) - set(lean[name]) <= {"__warningregistry__"}, name
+
+
+# --- the process -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Served:
+    """A checker in a process of its own, and no jail."""
+
+    pid: int
+    jobs: int
+    results: int
+
+    def ask(self, asked):
+        os.write(self.jobs, pack_job(asked))
+        status, length, cpu_seconds = HEADER.unpack(self._read(HEADER.size))
+        assert (status, cpu_seconds) == (0, 0)
+        taken, answer = self._read(1), self._read(length - 1)
+        assert taken == TAKEN
+        return answer
+
+    def _read(self, wanted):
+        data = b""
+        while len(data) < wanted:
+            more = os.read(self.results, wanted - len(data))
+            assert more, "the checker died"
+            data += more
+        return data
+
+
+@pytest.fixture
+def served():
+    jobs, results = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(jobs[1])
+            serve(jobs[0], results[1], ADDRESS_SPACE)
+        finally:
+            os._exit(0)
+    os.close(jobs[0])
+    os.close(results[1])
+    yield Served(pid, jobs[1], results[0])
+    os.close(jobs[1])
+    assert os.waitpid(pid, 0)[1] == 0  # it ends with its jobs
+    os.close(results[0])
+
+
+ADDRESS_SPACE = 2**34
+LIMITS = {"memory_bytes": 1, "cpu_seconds": 1, "wall_seconds": 1.0}
+
+
+def test_a_checker_answers_one_after_the_other(served):
+    assert served.ask(request("import os", "1", **LIMITS))[:1] == b"O"
+    answer = served.ask(request("def f(x): return x", "[1]", **LIMITS))
+    assert answer[:1] == b"L"
+    code, inputs = marshal.loads(answer[1:])
+    assert (code.co_name, inputs) == ("<module>", [([[1]], {})])
+
+
+@pytest.mark.parametrize("program", ["x" + ".x" * 16_000, "x = '" + "a" * 2**20 + "'"])
+def test_a_checker_leaves_what_is_too_deep_or_too_large_to_a_child_and_lives_on(served, program):
+    assert served.ask(request(program, program_bytes=2**21, **LIMITS)) == b"W"
+    assert served.ask(request("", "[1]", mode="literal", **LIMITS))[:1] == b"O"
+
+
+def test_a_checkers_memory_is_limited(served):
+    served.ask(request("", "1", mode="literal", **LIMITS))
+    lines = Path(f"/proc/{served.pid}/limits").read_text().splitlines()
+    (limit,) = [line.split()[3] for line in lines if line.startswith("Max address space")]
+    assert int(limit) == ADDRESS_SPACE + 2**28
+
+
+@LOOP
+async def test_a_checker_holds_two_pipes_and_nothing_else_that_leads_anywhere(jail):
+    await outcomes(jail, "def f(): return 1")
+    links = open_files(jail._home._fleets["checker", 1]._zygotes[0]._channels.process.pid)
+    assert sorted(number for number, link in links.items() if link.startswith("pipe:")) == [3, 4]
+    # The folder of the standard library stays open where an ordinary user cannot walk its path.
+    assert {link for link in links.values() if not link.startswith("pipe:")} <= {
+        "/dev/null",
+        os.path.dirname(os.__file__),
+    }
+
+
+def open_files(guard):
+    """Give where each descriptor of a guard's one child leads."""
+    (child,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+    return {int(link.name): os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()}
 
 
 # --- attacks on the checker, which others share ------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """What the code beside the program makes of programs and inputs, without any jail."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from azr.sandbox.worker import execute
+from azr.sandbox.worker import execute, imported_modules, plain_imports
 
 FORBIDDEN = ("os", "random")
 
@@ -59,6 +61,8 @@ def test_a_program_that_cannot_be_called_fails_for_every_input(program, reason):
         *("import os", "import os.path", "import re, os as o", "from os import path", "from os.path import join"),
         *("__import__('os')", "__import__(name='os.path')", "import importlib\nimportlib.import_module('os')"),
         *("from importlib import import_module\nimport_module('random')", "if 0:\n    def g():\n        import random"),
+        *("import re,os", "import\tos", "\fimport os", "import math\rimport os", "import math; import os", "if 1: import os"),
+        *("import re, \\\n os", "from \\\n os import path", "import re # import os\nimport os", "from re import (I,\n M); import os"),
         *("import builtins\nbuiltins.__import__('os')", "import \uff4fs", "__\uff49mport__('os')", "__import__('\\x6fs')"),
     ],
 )  # fmt: skip
@@ -67,10 +71,62 @@ def test_forbidden_modules_are_found_in_every_spelling(line):
 
 
 @pytest.mark.parametrize(
-    "line", ["import re", "from . import os", "x = 'import os'  # import os", "import osx_like", "os = 1"]
+    "line",
+    [
+        "import re",
+        "from . import os",
+        "x = 'import os'  # import os",
+        "import osx_like",
+        "os = 1",
+        "'''\nimport os\n'''",
+    ],
 )
 def test_programs_that_only_look_forbidden_run(line):
     assert run(f"{line}\ndef f(): return 1", "")[0] in ("1", "ModuleNotFoundError", "ImportError", "ImportWarning")
+
+
+PIECES = [
+    "import os",
+    "import re, os",
+    "from os import path",
+    "import",
+    "from",
+    "as o",
+    "(",
+    ")",
+    ";",
+    "#",
+    "\\",
+    "'''",
+    "'",
+]
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, "\n", "\r", "\f", "\t", " ", "x = 1", "if 1:", "."]), max_size=12).map("".join)
+)
+def test_no_import_is_missed_where_no_tree_is_made(program):
+    try:
+        named = imported_modules(program)
+    except SyntaxError:
+        return
+    found = plain_imports(program)
+    assert found is None or set(named) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        ("import re, os.path\n  from a.b import c as d, e  # f\nimport math#", ["re", "os.path", "a.b", "math"]),
+        ("x = 1", []),
+        ("import re as r", None),
+        ("import re; x = 1", None),
+        ("important = 1", None),
+        ("import re  # é", None),
+    ],
+)
+def test_imports_on_lines_of_their_own_are_found_without_a_tree(program, names):
+    assert plain_imports(program) == names
 
 
 def test_a_call_gets_values_of_its_own():
