@@ -426,10 +426,11 @@ program(
     # io_uring_setup, process_vm_readv, process_vm_writev, kexec_load, init_module, reboot, sethostname, setuid, setgid,
     # setresuid, capset, personality, memfd_create, memfd_secret, pidfd_open, pidfd_send_signal, pidfd_getfd, tgkill,
     # tkill, rt_sigqueueinfo, shmget, msgget, semget, mq_open, timer_create, eventfd2, epoll_create1, inotify_init1,
-    # fanotify_init, execve, execveat, open_by_handle_at, seccomp, landlock_restrict_self, vmsplice, tee, mlock
+    # fanotify_init, execve, execveat, open_by_handle_at, seccomp, landlock_restrict_self, vmsplice, tee, mlock,
+    # io_uring_enter, io_uring_register
     CALLS = (101, 272, 308, 165, 166, 155, 161, 321, 298, 250, 248, 323, 425, 310, 311, 246, 175, 169, 170, 105, 106,
              117, 126, 135, 319, 447, 434, 424, 438, 234, 200, 129, 29, 68, 64, 240, 222, 290, 291, 294, 300, 59, 322,
-             304, 317, 446, 278, 276, 149)
+             304, 317, 446, 278, 276, 149, 426, 427)
     def f():
         libc = ctypes.CDLL(None, use_errno=True)
         through = []

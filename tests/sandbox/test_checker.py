@@ -72,6 +72,11 @@ def test_what_a_checker_leaves_to_whom(program, text, letter):
     assert answer[:1] == letter or (program[0] == "-" and answer[:1] == b"W")
 
 
+def test_a_program_that_is_refused_is_refused_for_each_input():
+    one = prepare(request("import os", "1"))
+    assert prepare(request("import os", "1", "2")) == one + one[1:]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=4), result=EXPRESSIONS, backwards=st.booleans()
