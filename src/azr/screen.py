@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from rich.text import Text
 STAGES = ("propose", "validate", "solve", "verify", "learn")
 HEARTBEAT_SECONDS = 30.0
 TICK_SECONDS = 1.0
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Screen(Protocol):
@@ -143,6 +145,11 @@ class PlainScreen:
         while not self._stop.wait(TICK_SECONDS):
             if time.monotonic() - self._spoke >= HEARTBEAT_SECONDS:
                 self.say(f"... {self._what}, {duration(time.monotonic() - self._began)} since the start")
+
+
+def visible(text: str) -> str:
+    """What a model wrote, for a terminal: what could move the cursor, colour or turn the text around, as its escape."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def times(metrics: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from azr.domains.base import Domain
 from azr.play.account import attempt_equation, proposal_equation
 from azr.play.game import Round
 from azr.rewards import mean
+from azr.screen import visible
 from azr.types import Role, Verdict
 
 WIDEST = 400
@@ -28,7 +29,7 @@ def show(played: Round, rewards: RewardConfig, domain: Domain, console: Console)
 
 def task_panel(text: str, title: str) -> Panel:
     """A text in a frame."""
-    return Panel(Text(text.strip()), title=title, title_align="left", border_style="cyan")
+    return Panel(Text(visible(text.strip())), title=title, title_align="left", border_style="cyan")
 
 
 def _proposal(played: Round, rewards: RewardConfig, domain: Domain, console: Console) -> None:
@@ -50,7 +51,7 @@ def _attempts(played: Round) -> Table:
     attempts = played.story.attempts
     assert attempts is not None, "an accepted proposal is attempted"
     for number, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True), start=1):
-        text = sample.text.strip()
+        text = visible(sample.text.strip())
         shown = text if len(text) <= WIDEST else f"{text[:WIDEST]} ... ({len(text) - WIDEST} more characters)"
         cut = "" if sample.finished else ", cut at the limit"
         table.add_row(str(number), Text(shown), Text(_reason(verdict) + cut, style=_colour(verdict)))
@@ -70,7 +71,7 @@ def _answer(played: Round, domain: Domain, console: Console) -> None:
 
 
 def _reason(verdict: Verdict) -> str:
-    return f"{verdict.reason} ({verdict.detail})" if verdict.detail else verdict.reason
+    return f"{verdict.reason} ({visible(verdict.detail)})" if verdict.detail else verdict.reason
 
 
 def _colour(verdict: Verdict) -> str:
