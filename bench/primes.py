@@ -67,15 +67,15 @@ def finished(parent: Path) -> list[Path]:
 
 
 def collect(folder: Path) -> dict[str, Any]:
-    """Everything that the verdict and the figure need."""
-    runs = {arm: [path for seed in sorted((folder / arm).iterdir()) for path in finished(seed)] for arm in ARMS}
+    """Everything that the verdict and the figure need; an arm with fewer than two finished runs is left out."""
+    runs = {arm: [path for seed in sorted((folder / arm).glob("*")) for path in finished(seed)] for arm in ARMS}
     path = runs["self-play"][0]
     config = settings.build(settings.read(str(path / "config.toml")), registry.config_class, source=str(path))
     return {
         "configuration": config.model_dump(mode="json", exclude={"output_dir", "seed"}),
         "lines": asyncio.run(lines(config)),
         "measures": MEASURES,
-        "arms": {arm: [curves(path) for path in paths] for arm, paths in runs.items()},
+        "arms": {arm: [curves(path) for path in paths] for arm, paths in runs.items() if len(paths) > 1},
     }
 
 
@@ -191,14 +191,17 @@ def verdict(table: dict[str, Any]) -> Iterator[str]:
     for name, line in table["lines"].items():
         marks = marks_of(line)
         yield f"{name}: {shown({kind: 100 * of.mean() for kind, of in marks.items()})}, mean {mean(marks):.1f}"
-    gains = {arm: [solver(one) for one in runs] for arm, runs in table["arms"].items()}
-    for arm, of in gains.items():
-        for one, found in zip(table["arms"][arm], of, strict=True):
-            yield f"{arm}, seed {one['seed']}, {one['seconds']:.0f} s: {found}"
-        yield f"{arm}: mean gain {with_interval([found['gain'] for found in of])}"
-        yield from (f"{arm}, {line}" for line in proposer(table["arms"][arm]))
-    pairs = zip(gains["self-play"], gains["frozen-proposer"], strict=True)
-    yield f"self-play less frozen-proposer: {with_interval([one['after'] - other['after'] for one, other in pairs])}"
+    after: dict[str, dict[int, float]] = {}
+    for arm, runs in table["arms"].items():
+        found = {one["seed"]: solver(one) for one in runs}
+        after[arm] = {seed: of["after"] for seed, of in found.items()}
+        for one in runs:
+            yield f"{arm}, seed {one['seed']}, {one['seconds']:.0f} s: {found[one['seed']]}"
+        yield f"{arm}: mean gain {with_interval([of['gain'] for of in found.values()])}"
+        yield from (f"{arm}, {line}" for line in proposer(runs))
+    learns = after.pop("self-play")
+    for arm, other in after.items():
+        yield f"self-play less {arm}: {with_interval([learns[seed] - other[seed] for seed in other])}"
 
 
 def solver(one: dict[str, Any]) -> dict[str, Any]:
