@@ -188,6 +188,26 @@ def export(
 
 
 @app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    web: Annotated[bool, typer.Option("--web", help="In a browser, from a server that only this machine reaches.")] = (
+        False
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --web; 0 takes any that is free.")] = 8642,
+    once: Annotated[bool, typer.Option("--once", help="Draw it once and end.")] = False,
+) -> None:
+    """Look at a run while it goes on: curves, rates, alarms, the newest tasks. It only reads."""
+    from azr.watch.command import serve, watch
+
+    if web and once:
+        raise UserError("--once is for the terminal; azr report writes the page into a file")
+    if web:
+        serve(run, port)
+    else:
+        watch(run, once=once)
+
+
+@app.command()
 def play(
     words: Annotated[list[str], typer.Argument(metavar="MODEL [KEY.SUB=VALUE]...", show_default=False)],
     mode: Annotated[str, typer.Option(help="What you do: propose or solve.")] = "propose",
