@@ -107,10 +107,12 @@ class Analysis:
     # One method a type of event
 
     def _proposal(self, event: Mapping[str, Any]) -> None:
-        self._step(event).proposals[event["id"]] = _written(event, None, event["references"])
+        written = _written(event, None, event["references"])
+        self._begin(event["step"]).proposals[written.id] = written
 
     def _attempt(self, event: Mapping[str, Any]) -> None:
-        self._step(event).attempts[event["id"]] = _written(event, event["task"], ())
+        written = _written(event, event["task"], ())
+        self._begin(event["step"]).attempts[written.id] = written
 
     def _verdict(self, event: Mapping[str, Any]) -> None:
         self._about(event).verdict = event
@@ -140,14 +142,19 @@ class Analysis:
         step, name = self._step(event), event["id"]
         return step.attempts[name] if name in step.attempts else step.proposals[name]
 
-    def _step(self, event: Mapping[str, Any]) -> OpenStep:
-        """The step that an event belongs to; a new one ends the one before."""
-        number = event["step"]
+    def _begin(self, number: int) -> OpenStep:
+        """The step that something was written in; a new one ends the one before."""
         if self._open is None or self._open.step != number:
             if number <= self._last:
-                raise ValueError(f"an event of step {number} after its end")
+                raise ValueError(f"something written in step {number} after its end")
             self.close()
             self._open = OpenStep(int(number))
+        return self._open
+
+    def _step(self, event: Mapping[str, Any]) -> OpenStep:
+        """The step that an event tells more of."""
+        if self._open is None or self._open.step != event["step"]:
+            raise ValueError(f"an event of step {event['step']}, in which nothing was written")
         return self._open
 
     def _settle(self, step: OpenStep) -> None:

@@ -79,13 +79,15 @@ class Archive:
             said.append(f"{self.shortened:,} texts of over {LONGEST:,} characters are cut in the middle")
         for layer in LAYERS:
             stride, blocks = self.strides[layer], self.blocks[layer]
+            if layer.startswith("texts"):  # a text is found by its place in the facts
+                blocks = {step: block for step, block in blocks.items() if step in chosen["facts"]}
             while blocks and _encoded(blocks) > budget:
                 stride *= 2
                 blocks = {step: block for step, block in blocks.items() if step % stride == 0 and len(blocks) > 1}
             budget -= _encoded(blocks)
             chosen[layer] = {step: base64.b64encode(block).decode("ascii") for step, block in blocks.items()}
-            if self.blocks[layer] and stride > 1:
-                which = f"only of every {stride}th step" if blocks else "left out"
+            if len(blocks) < len(self.blocks[layer]) or stride > 1:
+                which = f"of {len(blocks):,} steps, spread over the run" if blocks else "left out"
                 said.append(f"{WORDS[layer]}: {which}, to keep the page small")
         return chosen, said
 

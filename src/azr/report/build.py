@@ -19,6 +19,8 @@ from azr.run.directory import CONFIG, RunDirectory, explained
 
 LARGEST = 9_500_000
 """Characters of the whole page: a file that can be sent by mail and opens at once."""
+LEAST = 100_000
+"""Characters that a run's texts get, however many runs there are."""
 LEDGERS = 0.25
 """Share of the room for a run's texts that ledgers may take."""
 
@@ -66,7 +68,7 @@ def page_data(
     runs = [run_data(follower, name) for follower, name in zip(followers, _names(followers), strict=True)]
     parts = max(1, len(runs) + len(evaluations))
     room = LARGEST - len(charts_library()) - len(for_script(runs)) - 100_000
-    share = max(100_000, room // parts)
+    share = max(LEAST, room // parts)
     for follower, run in zip(followers, runs, strict=True):
         if ledgers:
             run["blocks"]["ledgers"], said = ledger_blocks(follower.run, follower.offsets, int(share * LEDGERS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from azr.report.figures import BANDS, StepFigures
@@ -25,11 +26,11 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
     return {
         "step": [step.step for step in steps],
         "kinds": {
-            kind: {name: [getattr(step.kinds.get(kind), name, None) for step in steps] for name in KIND}
+            kind: {name: [_finite(getattr(step.kinds.get(kind), name, None)) for step in steps] for name in KIND}
             for kind in kinds
         },
         "roles": {
-            role: {name: [getattr(step.roles.get(role), name, None) for step in steps] for name in ROLE}
+            role: {name: [_finite(getattr(step.roles.get(role), name, None)) for step in steps] for name in ROLE}
             for role in ("propose", "solve")
         },
         "band_names": list(BANDS),
@@ -37,9 +38,16 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
         "trivial": {form: [_share(step.trivial.get(form, 0), step.accepted) for step in steps] for form in forms},
         "shapes": [_share(step.shapes, step.accepted) for step in steps],
         "flat": [_share(step.flat, step.rollouts) for step in steps],
-        "learner": {name: [step.learner.get(name) for step in steps] for name in learner},
-        "seconds": {stage: [seconds.get(step.step, {}).get(stage) for step in steps] for stage in (*STAGES, "step")},
+        "learner": {name: [_finite(step.learner.get(name)) for step in steps] for name in learner},
+        "seconds": {
+            stage: [_finite(seconds.get(step.step, {}).get(stage)) for step in steps] for stage in (*STAGES, "step")
+        },
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that JSON and a chart can hold: a loss that has exploded is not one."""
+    return value if value is not None and isfinite(value) else None
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from azr.report.figures import OpenStep, Written, marks
@@ -102,4 +103,4 @@ def index_of(name: str) -> int:
 
 def short(value: float | None) -> float | None:
     """Four decimals: all that a page shows, in a third of the bytes."""
-    return None if value is None else round(value, 4)
+    return round(value, 4) if value is not None and isfinite(value) else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from azr import settings
+from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
 from azr.report.archive import pack
@@ -41,9 +42,7 @@ def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[d
         return {}, [f"no ledgers: {error}"]
     decode, blocks = token_decoder(run), dict[int, str]()
     for step in spread(steps, STEPS):
-        facts = Facts(list(_events(run / EVENTS, offsets, step)))
-        found = {name: _data(one, decode) for name, one in ledgers(facts, config).items()}
-        if found:
+        if found := _of_step(list(_events(run / EVENTS, offsets, step)), config, decode):
             blocks[step] = base64.b64encode(pack(found)).decode("ascii")
     while blocks and sum(map(len, blocks.values())) > budget:
         kept = spread(sorted(blocks), len(blocks) // 2)
@@ -59,6 +58,14 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
     if count < 2:
         return list(steps[-count:]) if count else []
     return [steps[round(at * (len(steps) - 1) / (count - 1))] for at in range(count)]
+
+
+def _of_step(events: list[dict[str, Any]], config: Config, decode: Callable[[int], str]) -> dict[str, Any]:
+    """Ledgers of a step; none where its events are not what they should be."""
+    try:
+        return {name: _data(one, decode) for name, one in ledgers(Facts(events), config).items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _data(ledger: Ledger, decode: Callable[[int], str]) -> tuple[Any, ...]:
