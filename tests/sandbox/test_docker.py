@@ -151,24 +151,26 @@ async def test_a_fork_server_that_was_tampered_with_is_replaced(box: DockerSandb
 # --- containers that are lost ------------------------------------------------------------------------------------
 
 
-def kill_container(times: int) -> None:
-    """Kill the first container that comes to run, and so on."""
-    for _ in range(times):
-        while not (found := containers(docker_image())):
-            time.sleep(0.05)
-        time.sleep(0.3)  # into the job
-        docker("kill", found[0])
+async def kill_containers(box: DockerSandbox, times: int) -> None:
+    """Kill the container that a job is in, then the one that it is in next, and so on."""
+    killed: set[str] = set()
+    while len(killed) < times:
+        for name in {container.name for container in box._first._busy} - killed:
+            await asyncio.sleep(0.3)  # into the job
+            await asyncio.to_thread(docker, "kill", name)
+            killed.add(name)
+        await asyncio.sleep(0.05)
 
 
 async def test_a_job_whose_container_was_killed_is_run_again(box: DockerSandbox) -> None:
     job = Job("import time\ndef f(x):\n  time.sleep(1)\n  return x", ("7",))
-    (outcome,), _ = await asyncio.gather(box.run(job), asyncio.to_thread(kill_container, 1))
+    (outcome,), _ = await asyncio.gather(box.run(job), kill_containers(box, 1))
     assert outcome.value == "7"
 
 
 async def test_a_job_that_wears_out_three_containers_has_crashed(box: DockerSandbox) -> None:
     job = Job("import time\ndef f(): time.sleep(4)", ("",))
-    (outcome,), _ = await asyncio.gather(box.run(job), asyncio.to_thread(kill_container, 3))
+    (outcome,), _ = await asyncio.gather(box.run(job), kill_containers(box, 3))
     assert outcome.reason is Reason.CRASHED
 
 
