@@ -67,7 +67,7 @@ def finished(parent: Path) -> list[Path]:
 
 
 def collect(folder: Path) -> dict[str, Any]:
-    """Everything that the verdict and the figure need; an arm with fewer than two finished runs is left out."""
+    """Everything that the verdict and the figure need; an arm without a finished run is left out."""
     runs = {arm: [path for seed in sorted((folder / arm).glob("*")) for path in finished(seed)] for arm in ARMS}
     path = runs["self-play"][0]
     config = settings.build(settings.read(str(path / "config.toml")), registry.config_class, source=str(path))
@@ -75,7 +75,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "configuration": config.model_dump(mode="json", exclude={"output_dir", "seed"}),
         "lines": asyncio.run(lines(config)),
         "measures": MEASURES,
-        "arms": {arm: [curves(path) for path in paths] for arm, paths in runs.items() if len(paths) > 1},
+        "arms": {arm: [curves(path) for path in paths] for arm, paths in runs.items() if paths},
     }
 
 
@@ -111,7 +111,7 @@ Key = tuple[int, Kind]
 
 
 def written(path: Path) -> tuple[dict[Key, list[dict[str, Any]]], dict[Key, list[bool]]]:
-    """By step and kind: the proposals (reason, reward, stray or not, p), and which attempts think."""
+    """By step and kind: the proposals (reason, stray or not, p), and which attempts think."""
     proposals: dict[str, dict[str, Any]] = {}
     thoughts: dict[Key, list[bool]] = defaultdict(list)
     for event in read_jsonl(path / "events.jsonl"):
@@ -122,8 +122,6 @@ def written(path: Path) -> tuple[dict[Key, list[dict[str, Any]]], dict[Key, list
             proposals[name] = {"key": (event["step"], event["kind"]), "strays": begins_a_thought(event["text"])}
         elif name in proposals and what == "verdict":
             proposals[name]["reason"] = event["reason"]
-        elif name in proposals and what == "reward":
-            proposals[name]["reward"] = event["reward"]
         elif what == "task":
             proposals[name]["p"] = event["task"]["data"]["p"]
     by_key: dict[Key, list[dict[str, Any]]] = defaultdict(list)
@@ -141,9 +139,11 @@ def measures(proposals: Sequence[dict[str, Any]], thoughts: Sequence[bool], know
     """`MEASURES` of one step and kind; None where there is nothing to measure."""
     reasons = [one["reason"] for one in proposals]
     slips = [reason == "p_not_prime" or reason.endswith("_out_of_range") for reason in reasons]
+    valid = np.mean([reason == "accepted" for reason in reasons])
     values = [
-        np.mean([one["reward"] for one in proposals]),
-        np.mean([reason == "accepted" for reason in reasons]),
+        # Eq. 4 within Eq. 6, by itself: no reward is written down where the proposer does not learn.
+        valid * (known["learnability"] or 0.0) - (1 - valid),
+        valid,
         np.mean(slips),
         np.mean([one["strays"] for one in proposals]),
         known["learnability"],
@@ -259,9 +259,19 @@ def two_to_the_entropy(values: Sequence[int]) -> float:
     return float(2 ** -(shares * np.log2(shares)).sum())
 
 
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Of the 95 % interval by Student's t, over the first axis (runs); nan for a single run."""
+    if len(values) == 1:
+        return np.full(values.shape[1:], np.nan)
+    half: np.ndarray = STUDENT[len(values)] * values.std(axis=0, ddof=1) / len(values) ** 0.5
+    return half
+
+
 def with_interval(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
-    """Mean over runs with its 95 % interval by Student's t."""
-    centre, half = float(np.mean(values)), STUDENT[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    """Mean over runs with its 95 % interval; a single run has none."""
+    centre, half = float(np.mean(values)), float(half_width(np.asarray(values)))
+    if np.isnan(half):
+        return f"{centre:+.{digits}f} (one run)"
     return f"{centre:+.{digits}f} ({centre - half:+.{digits}f} to {centre + half:+.{digits}f})"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from primes import STUDENT, TABLE
+from primes import TABLE, half_width
 
 WINDOW = 10
 """Steps that one point of a proposer's curve averages over."""
@@ -28,7 +28,7 @@ ROWS = (
     ("solve_rate", "solver: new tasks solved", (0.0, 1.0)),
     ("reward", "proposer: mean reward", None),
     ("valid", "proposer: accepted", (0.0, 1.0)),
-    ("strays", "proposer: begins a thought", (0.0, 0.5)),
+    ("strays", "proposer: begins a thought", (0.0, 0.6)),
 )
 """Below the held-out accuracy: a measure, what it is, its limits."""
 
@@ -56,7 +56,7 @@ def held_out(place: Axes, table: dict[str, Any], kind: str) -> None:
     for arm, runs in table["arms"].items():
         steps = [point["step"] for point in runs[0]["held_out"]]
         marks = np.array([[[int(m) for m in point[kind]] for point in one["held_out"]] for one in runs])
-        band(place, arm, steps, marks.mean(axis=(0, 2)), *drawn_again(marks))
+        band(place, label(arm, runs), COLOURS[arm], steps, marks.mean(axis=(0, 2)), *drawn_again(marks))
     for name, style in STYLES.items():
         accuracy = np.mean([int(mark) for mark in table["lines"][name][kind]])
         place.axhline(float(accuracy), linestyle=style, color="#555555", linewidth=1, label=name)
@@ -86,20 +86,31 @@ def training(place: Axes, table: dict[str, Any], kind: str, measure: int, limits
         values = np.array([[row[measure] for row in one["training"][kind]] for one in runs], dtype=np.float64)
         windows = np.nanmean(values.reshape(len(runs), -1, WINDOW), axis=2)
         centre = windows.mean(axis=0)
-        half = STUDENT[len(runs)] * windows.std(axis=0, ddof=1) / len(runs) ** 0.5
+        half = half_width(windows)
         steps = WINDOW * np.arange(len(centre)) + (WINDOW + 1) / 2
-        band(place, arm, steps, centre, centre - half, centre + half)
+        band(place, label(arm, runs), COLOURS[arm], steps, centre, centre - half, centre + half)
     if limits:
         place.set_ylim(*limits)
         place.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
+def label(arm: str, runs: Sequence[Any]) -> str:
+    """What the curve is, and of how many runs."""
+    return f"{NAMES[arm]} ({len(runs)} {'run' if len(runs) == 1 else 'runs'})"
+
+
 def band(
-    place: Axes, arm: str, steps: Sequence[float] | np.ndarray, centre: np.ndarray, low: np.ndarray, high: np.ndarray
+    place: Axes,
+    name: str,
+    colour: str,
+    steps: Sequence[float] | np.ndarray,
+    centre: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
 ) -> None:
     """A curve and its interval."""
-    place.plot(steps, centre, color=COLOURS[arm], linewidth=1.6, label=NAMES[arm])
-    place.fill_between(steps, low, high, color=COLOURS[arm], alpha=0.2, linewidth=0)
+    place.plot(steps, centre, color=colour, linewidth=1.6, label=name)
+    place.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     place.grid(alpha=0.25)
 
 
