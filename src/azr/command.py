@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,8 +237,24 @@ def _check_lengths(config: Config, context: int | None) -> None:
         )
 
 
-def plan(source: str, assignments: Sequence[str], gpu: str | None) -> list[str]:
-    """What a run needs, against what this machine or a known card has."""
+def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> Iterator[str]:
+    """What a run needs, against what this machine or a known card has, line by line.
+
+    Args:
+        source: preset or file.
+        assignments: overrides.
+        gpu: a known card's name; None: this machine.
+        timed: try the run out on this machine, which takes a minute or two.
+    """
+    import torch
+
+    from azr.plan.clock import Workshop
     from azr.plan.report import lines
 
-    return list(lines(lambda more: resolve(source, [*assignments, *more]), gpu))
+    torch.set_num_threads(resolve(source, assignments).threads or cores())
+    workshop = Workshop(
+        parts=open_parts,
+        sandbox=lambda config: make_sandbox(config.sandbox),
+        learner=lambda config: lambda policy: make_learner(config, policy, kinds=len(config.domain.kinds)),
+    )
+    return lines(lambda more: resolve(source, [*assignments, *more]), gpu, workshop if timed else None)

@@ -1,5 +1,7 @@
 """What `azr plan` says: counted by hand, and the settings that it proposes."""
 
+import re
+
 import pytest
 import torch
 from transformers import Qwen2Config
@@ -32,6 +34,11 @@ def seven(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shape():
     return shape_of(QWEN_7B)
+
+
+def said_of(source, words, gpu=None):
+    """The plan's lines, with nothing timed here."""
+    return list(plan(source, words, gpu, timed=False))
 
 
 def counted(shape, *assignments):
@@ -79,33 +86,86 @@ def test_four_bits_leave_embeddings_as_they_are(shape):
 
 
 def test_the_paper_does_not_fit_one_card_and_the_plan_says_what_would(seven):
-    said = plan("paper", [f"model.name={seven}"], "a100-80gb")
+    said = said_of("paper", [f"model.name={seven}"], "a100-80gb")
     assert any(line.startswith("peak ") and line.endswith("does not fit") for line in said)
     (advice,) = [line for line in said if line.startswith("it would fit")]
     assignments = advice.partition("under: ")[2].split()
-    again = plan("paper", [f"model.name={seven}", *assignments], "a100-80gb")
+    again = said_of("paper", [f"model.name={seven}", *assignments], "a100-80gb")
     assert any(line.startswith("peak ") and line.endswith(": fits") for line in again)
 
 
 def test_nothing_is_proposed_where_nothing_helps(seven):
     words = [f"model.name={seven}", "generation.max_prompt_tokens=10000000"]
-    assert plan("paper", words, "t4-16gb")[-1].startswith("nothing that azr can change makes it fit")
+    assert said_of("paper", words, "t4-16gb")[-1].startswith("nothing that azr can change makes it fit")
 
 
 def test_an_unknown_card_lists_those_that_are_known(seven):
     with pytest.raises(UserError, match=r"--gpu a1000: not in the table; it has .*a100-80gb"):
-        plan("paper", [f"model.name={seven}"], "a1000")
+        said_of("paper", [f"model.name={seven}"], "a1000")
 
 
 def test_a_card_is_planned_for_in_its_own_precision(seven):
     words = [f"model.name={seven}", "model.dtype=auto"]
-    assert "2 bytes each on cuda" in plan("paper", words, "h100-80gb")[0]
+    assert "2 bytes each on cuda" in said_of("paper", words, "h100-80gb")[0]
     if not torch.cuda.is_available():
-        assert "4 bytes each on cpu" in plan("paper", [*words, "model.device=cpu"], None)[0]
+        assert "4 bytes each on cpu" in said_of("paper", [*words, "model.device=cpu"])[0]
 
 
 def test_the_command_says_that_a_small_run_fits(apprentice, tmp_path):
-    done = azr("plan", tiny_config(tmp_path, apprentice), cwd=tmp_path)
+    done = azr("plan", tiny_config(tmp_path, apprentice), "--no-time", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert ": fits\n" in done.stdout
     assert "disk: " in done.stdout
+    assert "time" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_tries_a_step_out_and_says_how_long_the_run_takes(apprentice, tmp_path):
+    done = azr("plan", tiny_config(tmp_path, apprentice), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^time a step: [\d.]+ s: play [\d.]+ s, learn [\d.]+ s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^time of the run: .*, 3 steps, 0 evaluations", done.stdout, re.MULTILINE)
+    assert re.search(r"^  proposals that are valid: deduction \d+%, ", done.stdout, re.MULTILINE)
+    assert re.search(r"^  sandbox: \d+ jobs a second", done.stdout, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [tmp_path / "tiny.toml"]  # nothing is written
+
+
+def test_a_served_model_has_nothing_to_plan_for(tmp_path):
+    with pytest.raises(UserError, match="a server has it, so there is nothing to plan for here"):
+        said_of("demo", ["model.name=m@http://host/v1", "selfplay.learn=false"])
+
+
+def test_time_on_a_card_is_labelled_as_assumed(seven):
+    (line,) = [line for line in said_of("paper", [f"model.name={seven}"], "h100-80gb") if line.startswith("time")]
+    assert "not measured: 50% of 3350 GB/s and 35% of 989 TFLOP/s are assumed" in line
+    assert "NVIDIA H100 data sheet" in line
+
+
+@pytest.mark.parametrize(
+    ("gpu", "word", "why"),
+    [("t4-16gb", "steps=1", "no units for bfloat16"), ("h100-80gb", "learner.offload=true", "depends on the host")],
+)
+def test_where_no_estimate_is_honest_there_is_none(seven, gpu, word, why):
+    lines = [line for line in said_of("paper", [f"model.name={seven}", word], gpu) if line.startswith("time")]
+    assert [why in line for line in lines] == [True]
+
+
+def test_a_model_that_is_not_here_is_timed_by_two_of_its_layers(tmp_path):
+    Qwen2Config(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=200,
+    ).save_pretrained(tmp_path)
+    words = [f"model.name={tmp_path}", "model.device=cpu", "threads=1"]
+    (line,) = [line for line in plan("demo", words, None) if line.startswith("time")]
+    assert "one and two of its 6 layers with random weights, timed here" in line
+
+
+def test_a_model_of_which_not_even_two_layers_fit_is_not_timed(tmp_path):
+    Qwen2Config(hidden_size=16384, num_attention_heads=128, vocab_size=4 * 10**6).save_pretrained(tmp_path)
+    words = [f"model.name={tmp_path}", "model.device=cpu", "threads=1"]
+    (line,) = [line for line in plan("demo", words, None) if line.startswith("time")]
+    assert line.startswith("time: not measured; the model is not here or does not fit")

@@ -1,4 +1,9 @@
-"""Known accelerators, for planning without having them: memory and its bandwidth from the vendors' data sheets."""
+"""Known accelerators, for planning without having them: memory, its bandwidth and matrix speed, from vendors' sheets.
+
+They are peaks, which nothing real reaches. Speed is that of dense bfloat16 products summed in float32: half of the
+figure that data sheets print with sparsity. Numbers were compared with other sites' copies of the sheets in November
+2026.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +18,29 @@ class Card:
 
     Attributes:
         memory: bytes.
-        bandwidth: bytes a second, the data sheet's peak.
+        bandwidth: bytes a second.
+        flops: bfloat16 operations a second; None where the card has no units for it.
         source: the vendor's document.
     """
 
     memory: int
     bandwidth: float
+    flops: float | None
     source: str
 
 
 CARDS = {
-    "rtx-3090-24gb": Card(24 * 2**30, 936e9, "NVIDIA GeForce RTX 3090 specifications"),
-    "rtx-4090-24gb": Card(24 * 2**30, 1008e9, "NVIDIA GeForce RTX 4090 specifications"),
-    "t4-16gb": Card(16 * 2**30, 300e9, "NVIDIA T4 data sheet"),
-    "l4-24gb": Card(24 * 2**30, 300e9, "NVIDIA L4 data sheet"),
-    "a10-24gb": Card(24 * 2**30, 600e9, "NVIDIA A10 data sheet"),
-    "l40s-48gb": Card(48 * 2**30, 864e9, "NVIDIA L40S data sheet"),
-    "a100-40gb": Card(40 * 2**30, 1555e9, "NVIDIA A100 data sheet, 40 GB SXM"),
-    "a100-80gb": Card(80 * 2**30, 2039e9, "NVIDIA A100 data sheet, 80 GB SXM"),
-    "h100-80gb": Card(80 * 2**30, 3350e9, "NVIDIA H100 data sheet, SXM"),
-    "h200-141gb": Card(141 * 10**9, 4800e9, "NVIDIA H200 data sheet, SXM"),
+    "rtx-3090-24gb": Card(24 * 2**30, 936e9, 71e12, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090"),
+    "rtx-4090-24gb": Card(24 * 2**30, 1008e9, 165.2e12, "NVIDIA Ada architecture whitepaper, GeForce RTX 4090"),
+    # Other sites give 320 GB/s, from the memory's clock; the sheet has 300.
+    "t4-16gb": Card(16 * 2**30, 300e9, None, "NVIDIA T4 data sheet"),
+    "l4-24gb": Card(24 * 2**30, 300e9, 121e12, "NVIDIA L4 data sheet"),
+    "a10-24gb": Card(24 * 2**30, 600e9, 125e12, "NVIDIA A10 data sheet"),
+    "l40s-48gb": Card(48 * 2**30, 864e9, 362e12, "NVIDIA L40S data sheet"),
+    "a100-40gb": Card(40 * 2**30, 1555e9, 312e12, "NVIDIA A100 data sheet, 40 GB SXM"),
+    "a100-80gb": Card(80 * 2**30, 2039e9, 312e12, "NVIDIA A100 data sheet, 80 GB SXM"),
+    "h100-80gb": Card(80 * 2**30, 3350e9, 989e12, "NVIDIA H100 data sheet, SXM"),
+    "h200-141gb": Card(141 * 10**9, 4800e9, 989e12, "NVIDIA H200 data sheet, SXM"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -12,6 +13,7 @@ from azr import shipped
 from azr.config import Config
 from azr.errors import UserError
 from azr.plan.cards import Card, card
+from azr.plan.clock import Workshop, here, on_card
 from azr.plan.memory import Memory, Shape, count, longest, shape_of
 from azr.policy.trouble import no_model, pick_device
 
@@ -32,20 +34,26 @@ _SMALLER = (
 """What to give up, least painful first: time, then exactness, then how many weights learn."""
 
 
-def lines(resolve: Callable[[Sequence[str]], Config], gpu: str | None) -> Iterator[str]:
+def lines(
+    resolve: Callable[[Sequence[str]], Config], gpu: str | None, workshop: Workshop | None = None
+) -> Iterator[str]:
     """The plan, line by line.
 
     Args:
         resolve: the configuration with further assignments.
         gpu: a card of `azr.plan.cards`; None: this machine.
+        workshop: makes what is timed on this machine; None: nothing is.
 
     Raises:
         UserError: the model's configuration cannot be had, or the card is unknown.
     """
     config = resolve(())
+    if config.model.served is not None:
+        raise UserError(f"model {config.model.name}: a server has it, so there is nothing to plan for here")
     chosen = None if gpu is None else card(gpu)
     device, total = _device(config, gpu, chosen)
-    shape = _shape(config)
+    settings = _settings(config)
+    shape = shape_of(settings)
     width = _width(config, device)
     memory, room = count(shape, config, width=width), int(total * _SPARE)
     yield f"model: {config.model.name}, {shape.parameters / 1e9:.2f} billion parameters, {width} bytes each on {device}"
@@ -56,7 +64,9 @@ def lines(resolve: Callable[[Sequence[str]], Config], gpu: str | None) -> Iterat
     checkpoints = config.checkpoint.keep + 1
     yield f"disk: {_size(_disk(shape, config, memory))} for {checkpoints} checkpoints and the exported model"
     if chosen is not None:
-        yield _floor(memory, config, chosen)
+        yield from on_card(config, shape, memory, chosen, width=width)
+    elif workshop is not None:
+        yield from here(config, settings, shape, width=width, room=room, workshop=workshop)
     if memory.peak > room:
         yield nearest(resolve, shape, width=width, room=room)
 
@@ -94,13 +104,12 @@ def _width(config: Config, device: str) -> int:
     return 2 if half else 4
 
 
-def _shape(config: Config) -> Shape:
+def _settings(config: Config) -> Any:
     name = shipped.resolve(config.model.name)
     try:
-        settings = AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+        return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(no_model(name, error)) from error
-    return shape_of(settings)
 
 
 def _table(memory: Memory) -> Iterator[str]:
@@ -125,17 +134,6 @@ def _disk(shape: Shape, config: Config, memory: Memory) -> int:
     state = memory.optimizer or memory.host
     learnt = shape.adapter * config.model.lora.rank * 4 or memory.weights
     return (config.checkpoint.keep + 1) * (state + learnt) + memory.weights
-
-
-def _floor(memory: Memory, config: Config, chosen: Card) -> str:
-    """Every token of a batch reads all weights and, at full length, all keys and values once."""
-    tokens = max(config.generation.max_propose_tokens, config.generation.max_solve_tokens)
-    seconds = tokens * (memory.weights + memory.cache / 1.25 / 2) / chosen.bandwidth
-    rows = config.generation.max_rows
-    return (
-        f"time: not measured; by memory bandwidth, {rows} answers of {tokens} tokens behind full prompts"
-        f" take at least {seconds:.0f} s ({chosen.bandwidth / 1e9:.0f} GB/s, {chosen.source})"
-    )
 
 
 def _size(count: int) -> str:

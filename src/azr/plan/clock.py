@@ -1,0 +1,144 @@
+"""How long a run takes, in words: from a trial played here, else from what can be timed, else from peaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from azr import shipped
+from azr.config import Config
+from azr.plan import pace as paces
+from azr.plan.cards import Card
+from azr.plan.memory import Memory, Shape, count
+from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, MakeLearner, Pace, work
+from azr.plan.trial import TRIAL_SECONDS, Trial, evaluations, times, try_out
+from azr.policy.load import load_model
+from azr.policy.trouble import pick_device
+from azr.sandbox.base import Sandbox
+from azr.screen import duration
+from azr.train import Parts
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """How concrete parts are made, which whoever starts runs knows.
+
+    Attributes:
+        parts: of a run. sandbox: as configured. learner: for a model.
+    """
+
+    parts: Callable[[Config, Sandbox], AbstractAsyncContextManager[Parts]]
+    sandbox: Callable[[Config], Sandbox]
+    learner: Callable[[Config], MakeLearner]
+
+
+def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, workshop: Workshop) -> Iterator[str]:
+    """Time on this machine.
+
+    Args:
+        config: the run's.
+        settings: the model's transformers configuration.
+        shape: the model's.
+        width: bytes of a number that it computes with.
+        room: bytes of memory that a run may fill.
+        workshop: makes parts.
+    """
+    kinds, make_learner = len(config.domain.kinds), workshop.learner(config)
+    if not weights_are_here(config.model.name) or count(shape, config, width=width).peak > room:
+        two = replace(shape, layers=2, parameters=shape.parameters - (shape.layers - 2) * shape.linear // shape.layers)
+        if config.model.quantization != "none" or count(two, config, width=width).peak > room:
+            yield "time: not measured; the model is not here or does not fit, and nor do two of its layers"
+            return
+        pace = paces.scaled(settings, config, pick_device(config.model.device), make_learner)
+        yield from _at_most(config, pace, f"one and two of its {shape.layers} layers with random weights, timed here")
+        return
+    name = shipped.resolve(config.model.name)
+    pace = paces.measured(load_model(config.model.model_copy(update={"name": name})), config, make_learner)
+    if _longest_trial(config, pace, kinds) > 4 * TRIAL_SECONDS:
+        yield from _at_most(config, pace, "timed here; a step was too long to be tried")
+        return
+    yield from _tried(config, asyncio.run(_trial(config, workshop)))
+
+
+def on_card(config: Config, shape: Shape, memory: Memory, card: Card, *, width: int) -> Iterator[str]:
+    """Time on a card that is not here, by its peaks."""
+    pace = paces.of_card(shape, config, memory, card, width=width)
+    if pace is None or card.flops is None:
+        why = "the card has no units for bfloat16" if card.flops is None else "learner.offload depends on the host"
+        yield f"time: not measured, and not estimated: {why}"
+        return
+    yield from _at_most(
+        config,
+        pace,
+        f"not measured: {BANDWIDTH_SHARE:.0%} of {card.bandwidth / 1e9:.0f} GB/s and {FLOPS_SHARE:.0%} of"
+        f" {card.flops / 1e12:.0f} TFLOP/s are assumed, peaks of the {card.source}; nothing for the sandbox",
+    )
+
+
+def weights_are_here(name: str) -> bool:
+    """Whether a model can be loaded without a download."""
+    folder = Path(shipped.resolve(name))
+    if folder.is_dir():
+        return any((folder / file).is_file() for file in _WEIGHTS)
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in _WEIGHTS)
+
+
+def _longest_trial(config: Config, pace: Pace, kinds: int) -> float:
+    """Seconds of the smallest trial if every answer goes to its limit: by tokens, and by decoding steps in a row."""
+    small = config.model_copy(update={"selfplay": config.selfplay.model_copy(update={"batch_size": 1})})
+    generation = config.generation
+    in_a_row = (2 * kinds + 1) * generation.max_propose_tokens + 2 * generation.max_solve_tokens
+    return max(3 * paces.seconds(work(small, kinds), pace), in_a_row * pace.sampled * pace.rows)
+
+
+async def _trial(config: Config, workshop: Workshop) -> Trial:
+    sandbox = workshop.sandbox(config)
+    try:
+        async with workshop.parts(config, sandbox) as parts:
+            return await try_out(config, parts)
+    finally:
+        await sandbox.close()
+
+
+def _tried(config: Config, trial: Trial) -> Iterator[str]:
+    found, batch = times(config, trial), config.selfplay.batch_size
+    scale = batch / trial.batch
+    said = "" if trial.batch == batch else f", from one with {trial.batch} of {batch} proposals a kind"
+    yield f"time a step: {_about(found.step)}{said}: play {trial.play * scale:.1f} s, learn {trial.learn * scale:.1f} s"
+    valid = ", ".join(f"{kind} {share:.0%}" for kind, share in trial.valid.items())
+    yield f"  proposals that are valid: {valid}"
+    yield (
+        f"  rollouts: {trial.rollouts * scale:.0f} of {trial.tokens / max(1, trial.rollouts):.0f} tokens,"
+        f" {trial.unfinished:.0%} cut at their limit; {trial.tokens / trial.play:.0f} tokens a second of play"
+    )
+    if trial.jobs:
+        yield f"  sandbox: {trial.jobs / trial.sandbox:.0f} jobs a second, {trial.jobs * scale:.0f} a step"
+    yield (
+        f"time of the run: {_about(found.run)}: seeding {_about(found.seeding)}, {config.steps} steps,"
+        f" {evaluations(config)} evaluations of {_about(found.evaluation)}; saving not counted"
+    )
+    yield f"events: {trial.events * scale * config.steps / 2**20:.1f} MiB"
+
+
+def _at_most(config: Config, pace: Pace, how: str) -> Iterator[str]:
+    step = paces.seconds(work(config, len(config.domain.kinds)), pace)
+    learning = f", {1 / pace.learnt:.0f} learnt" if pace.learnt else ""
+    yield f"tokens a second: {1 / pace.read:.0f} read, {1 / pace.sampled:.0f} sampled{learning}"
+    yield (
+        f"time a step: at most {_about(step)}, {_about(config.steps * step)} for {config.steps} steps, were all prompts"
+        f" and answers as long as allowed ({how})"
+    )
+
+
+def _about(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return duration(seconds) if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"

@@ -1,0 +1,213 @@
+"""A trial on this machine: seeding, one real step and some held-out tasks, in memory; the run's time follows from it.
+
+The step has as many proposals as the run's where that takes a minute or so, else fewer, and is scaled in proportion.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from azr.advantages import advantages as advantages_of
+from azr.buffer import TaskBuffer
+from azr.config import Config
+from azr.evals.held_out import evaluate
+from azr.policy.base import Trace
+from azr.run.events import learning_events, step_events
+from azr.run.tokens import token_events
+from azr.sandbox.base import Job, Outcome, Sandbox
+from azr.selfplay import SelfPlay, buffer_kinds
+from azr.story import StepRecord
+from azr.train import Parts, trainees
+from azr.types import Kind
+
+TRIAL_SECONDS = 60.0
+"""What the last and largest step may take with its seeding; the first has one proposal of each kind, and warms up."""
+
+_GROWTH = 4
+
+_HELD_OUT = 32
+"""Held-out tasks of each kind that a trial answers, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a trial took.
+
+    Attributes:
+        batch: proposals of each kind.
+        proposal: seconds of a proposal made while seeding, checks included.
+        valid: share of proposals accepted, by kind.
+        play, learn: seconds of the step.
+        rollouts, tokens: what was learnt from, or only judged.
+        unfinished: share of rollouts cut at their limit.
+        jobs, sandbox: the step's jobs in the sandbox, and seconds in which one was under way.
+        events: bytes written of the step.
+        answer: seconds of a held-out answer; 0 where the run has none.
+    """
+
+    batch: int
+    proposal: float
+    valid: Mapping[Kind, float]
+    play: float
+    learn: float
+    rollouts: int
+    tokens: int
+    unfinished: float
+    jobs: int
+    sandbox: float
+    events: int
+    answer: float
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of a run's parts, and of all of it."""
+
+    seeding: float
+    step: float
+    evaluation: float
+    run: float
+
+
+async def try_out(config: Config, parts: Parts) -> Trial:
+    """Play a small step, then larger ones, up to the run's own while they keep to the time limit."""
+    batch, most = 1, config.selfplay.batch_size
+    while True:
+        begin = time.perf_counter()
+        trial = await _play(config, parts, batch)
+        larger = min(_GROWTH * batch, most)
+        if batch == most or (time.perf_counter() - begin) * larger / batch > TRIAL_SECONDS:
+            return trial
+        batch = larger
+
+
+def times(config: Config, trial: Trial) -> Times:
+    """What the run will take if its steps are like the trial's."""
+    play = config.selfplay
+    step = (trial.play + trial.learn) * play.batch_size / trial.batch
+    batches = [
+        min(play.seed_attempts, math.ceil(play.seed_factor / share)) if share else play.seed_attempts
+        for share in trial.valid.values()
+    ]
+    seeding = 0.0 if play.seed_file else sum(batches) * play.batch_size * trial.proposal
+    evaluation = trial.answer * config.evaluation.tasks * len(config.domain.kinds)
+    return Times(seeding, step, evaluation, seeding + config.steps * step + evaluations(config) * evaluation)
+
+
+def evaluations(config: Config) -> int:
+    """How often held-out accuracy is measured."""
+    if not config.evaluation.tasks or not config.selfplay.learn:
+        return int(config.evaluation.tasks > 0)
+    return 2 + ((config.steps - 1) // config.evaluation.every if config.evaluation.every else 0)
+
+
+class _Clocked:
+    """Counts jobs and the time in which at least one is under way (the `Sandbox` protocol)."""
+
+    def __init__(self, inner: Sandbox) -> None:
+        self._inner, self._running, self._since = inner, 0, 0.0
+        self.jobs, self.seconds = 0, 0.0
+
+    async def run(self, job: Job) -> tuple[Outcome, ...]:
+        self.jobs += 1
+        if not self._running:
+            self._since = time.perf_counter()
+        self._running += 1
+        try:
+            return await self._inner.run(job)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self.seconds += time.perf_counter() - self._since
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _play(config: Config, parts: Parts, batch: int) -> Trial:
+    """Seed buffers of a batch each, play a step, learn from it, answer held-out tasks."""
+    small = {"batch_size": batch, "seed_factor": 1, "seed_attempts": 2, "seed_shortfall": "play_on"}
+    config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update=small)})
+    sandbox = _Clocked(parts.sandbox)
+    selfplay = SelfPlay(
+        config,
+        parts.domain,
+        parts.generator,
+        sandbox,
+        TaskBuffer(buffer_kinds(parts.domain), config.buffer),
+        render=parts.render,
+        count_tokens=parts.count_tokens,
+    )
+    begin = time.perf_counter()
+    seeds = await selfplay.seed()
+    seeded = time.perf_counter()
+    sandbox.jobs, sandbox.seconds = 0, 0.0
+    record = await selfplay.step(1)
+    played = time.perf_counter()
+    told = _learn(config, parts, record)
+    learnt = time.perf_counter()
+    stories = [story for one in (*seeds, record) for story in one.stories]
+    samples = [rollout.sample for rollout in record.rollouts]
+    return Trial(
+        batch=batch,
+        proposal=(seeded - begin) / max(1, sum(len(one.stories) for one in seeds)),
+        valid={
+            kind: sum(story.task is not None for story in of) / len(of)
+            for kind in parts.domain.kinds
+            if (of := [story for story in stories if story.brief.kind == kind])
+        },
+        play=played - seeded,
+        learn=learnt - played,
+        rollouts=len(samples),
+        tokens=sum(len(sample.completion_ids) for sample in samples),
+        unfinished=sum(not sample.finished for sample in samples) / max(1, len(samples)),
+        jobs=sandbox.jobs,
+        sandbox=sandbox.seconds,
+        events=_bytes(step_events(record, parts.domain.trivial)) + told,
+        answer=await _answer(config, parts, batch),
+    )
+
+
+def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
+    """Update as the run does; the bytes of the events that tell of it are returned."""
+    if parts.learner is None:
+        return 0
+    rollouts = record.rollouts
+    traces: dict[int, list[Trace]] = defaultdict(list)
+    penalties = parts.learner.penalties([rollout.sample for rollout in rollouts])
+    lessons = trainees(rollouts, advantages_of(rollouts, config.algorithm))
+    metrics = parts.learner.update(lessons, observe=lambda index, trace: traces[index].append(trace))
+    advantages = [lesson.advantages for lesson in lessons]
+    told = _bytes(learning_events(1, rollouts, penalties, advantages, metrics))
+    if every := config.events.tokens_every:
+        told += _bytes(token_events(1, rollouts, traces)) // every
+    return told
+
+
+async def _answer(config: Config, parts: Parts, batch: int) -> float:
+    """Seconds of one held-out answer among as many as fit beside the step."""
+    tasks = await parts.domain.held_out(min(config.evaluation.tasks, 2 * batch, _HELD_OUT), parts.sandbox)
+    if not tasks:
+        return 0.0
+    begin = time.perf_counter()
+    await evaluate(
+        tasks,
+        parts.domain,
+        parts.generator,
+        parts.sandbox,
+        render=parts.render,
+        count_tokens=parts.count_tokens,
+        max_prompt_tokens=config.generation.max_prompt_tokens,
+        max_new_tokens=config.generation.max_solve_tokens,
+    )
+    return (time.perf_counter() - begin) / len(tasks)
+
+
+def _bytes(events: Iterable[Mapping[str, Any]]) -> int:
+    return sum(len(json.dumps(event)) + 1 for event in events)
