@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
 from azr.sandbox.checker import prepare, serve
+from azr.sandbox.exchange import Stop
 from azr.sandbox.wire import HEADER, TAKEN, pack_job
 from azr.sandbox.worker import execute
 from tests.sandbox.test_hostile import came_of
@@ -259,9 +260,31 @@ async def test_a_text_made_to_hurt_the_checker_hurts_only_its_own_job(jail, prog
 
 @LOOP
 async def test_a_literal_that_takes_long_to_read_is_ended_by_its_jobs_clock(jail):
-    text = "9" * 3_000_000
-    assert await outcomes(jail, "", text, mode=Mode.LITERAL, limits=Limits(wall_seconds=0.5)) == ["timeout"]
+    assert await outcomes(jail, "", SLOW, mode=Mode.LITERAL, limits=Limits(wall_seconds=0.5)) == ["timeout"]
     assert await outcomes(jail, "", "[1]", mode=Mode.LITERAL) == ["[1]"]
+
+
+@LOOP
+@pytest.mark.slow
+async def test_a_literal_that_takes_long_to_read_is_soon_left_to_a_child_with_limits_of_its_own(jail):
+    limits = Limits(wall_seconds=10_000, cpu_seconds=1)
+    async with asyncio.timeout(SLOW_SECONDS):
+        assert await outcomes(jail, "", SLOW, mode=Mode.LITERAL, limits=limits) == ["timeout"]
+
+
+@LOOP
+async def test_what_a_checker_died_of_is_not_asked_of_another(jail):
+    await outcomes(jail, "", "[1]", mode=Mode.LITERAL)
+    checkers = jail._home._fleets["checker", 1]
+    run = checkers.submit(pack_job(request("", SLOW, mode="literal", **LIMITS)), 60.0)
+    await asyncio.sleep(0.2)
+    os.kill(checkers._zygotes[0]._channels.process.pid, signal.SIGTERM)
+    async with asyncio.timeout(SLOW_SECONDS):
+        assert (await run).stop is Stop.LOST
+
+
+SLOW, SLOW_SECONDS = "9" * 10_000_000, 240
+"""Digits, and fewer seconds than it takes to read them as a number."""
 
 
 @LOOP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.sandbox import Job, Mode, Outcome, Reason
-from azr.sandbox.exchange import Report, Stop, agree, outcomes
+from azr.sandbox.exchange import Report, Stop, agree, content, outcomes, request
 from azr.sandbox.protocol import pack_outcome
 
 JOB = Job("def f(x): return x", ("1", "2", "3"))
@@ -37,6 +38,26 @@ def test_any_bytes_give_one_outcome_for_each_input(
     found = outcomes(job, report(payload, stop=stop, exit_code=exit_code), second=second)
     assert len(found) == 3
     assert all((outcome.value is None) == (outcome.reason is not None) for outcome in found)
+
+
+def test_the_second_run_gets_the_inputs_in_the_opposite_order() -> None:
+    assert content(JOB, second=False)["inputs"] == ("1", "2", "3")
+    assert json.loads(request(JOB, second=True))["inputs"] == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("end", "detail"),
+    [
+        (report(stop=Stop.WALL_CLOCK, exit_code=-signal.SIGKILL), "more than 5 s of wall time"),
+        (report(exit_code=-signal.SIGKILL, cpu_seconds=5.0), "more than 5 s of processor time"),
+        (report(stop=Stop.LOST, exit_code=-signal.SIGKILL), "the process that it was to run in died, each time"),
+        (report(exit_code=3), "the process ended itself with status 3"),
+        (report(exit_code=-signal.SIGSEGV), "the process was killed by SIGSEGV"),
+        (report(exit_code=-99), "the process was killed by signal 99"),
+    ],
+)
+def test_the_detail_says_how_a_process_ended(end: Report, detail: str) -> None:
+    assert [outcome.detail for outcome in outcomes(JOB, end, second=False)] == [detail] * 3
 
 
 def test_the_second_run_is_turned_back_to_the_order_of_the_inputs() -> None:

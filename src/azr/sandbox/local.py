@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from azr.sandbox.base import Job, Outcome, SandboxError
-from azr.sandbox.exchange import Report, Stop, agree, content, outcomes
+from azr.sandbox.exchange import Report, agree, content, outcomes
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
 from azr.sandbox.wire import FINAL, FULL, LEAN, NEEDS_FULL
@@ -139,13 +139,12 @@ class _Home:
         """Have a job checked, then run it once, or twice where it asks for determinism."""
         request = content(job, second=False)
         answer = await checkers.submit(pack_job(request), min(job.limits.wall_seconds, _CHECK_SECONDS))
-        whole = answer.stop is Stop.NONE and answer.exit_code == 0
-        kind, made = answer.payload[:1], answer.payload[1:]
-        if whole and kind == FINAL:
+        kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
+        if kind == FINAL:
             return outcomes(job, answer._replace(payload=made), second=False)
-        if whole and kind in (LEAN, FULL):
+        if kind in (LEAN, FULL):
             request["ready"], request["backwards"] = made, False
-        zygotes = "lean" if whole and kind == LEAN else "full"
+        zygotes = "lean" if kind == LEAN else "full"
         if not (job.determinism and job.program):
             run = await self._begin(zygotes, _SEED, job, request)
             return await self._end(run, zygotes, job, request, second=False)
