@@ -218,12 +218,14 @@ class Decoder:
         device = torch.device("cpu") if logits_RV.device.type == "mps" else logits_RV.device
         ids_R, logprobs_R = draw(
             logits_RV.to(device),
-            temperature_R=torch.from_numpy(slots.temperature[rows]).to(device),
-            top_p_R=torch.from_numpy(slots.top_p[rows]).to(device),
-            uniform_R=torch.from_numpy(slots.uniform(rows)).to(device),
+            temperature_R=torch.from_numpy(slots.temperature[rows]),
+            top_p_R=torch.from_numpy(slots.top_p[rows]),
+            uniform_R=torch.from_numpy(slots.uniform(rows)),
         )
-        ids = ids_R.cpu().numpy()
-        slots.record(rows, ids, logprobs_R.cpu().numpy())
+        # One copy, so that the host waits for the device once a step; float64 holds both exactly.
+        ids, logprobs = torch.stack((ids_R.double(), logprobs_R.double())).cpu().numpy()
+        ids = ids.astype(np.int64)
+        slots.record(rows, ids, logprobs.astype(np.float32))
         slots.ended[rows] = (ids[:, None] == self._eos).any(axis=1)
 
     def _harvest(self, first: int) -> list[Finished]:

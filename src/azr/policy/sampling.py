@@ -15,20 +15,25 @@ def draw(logits_RV: Tensor, *, temperature_R: Tensor, top_p_R: Tensor, uniform_R
         top_p_R: nucleus mass, float64; 1 keeps every token.
         uniform_R: numbers in [0, 1), float64: 24 bits would not resolve the tail of a large vocabulary.
 
+    What is given of each row may lie on the CPU: then the questions that decide what is computed wait for no device.
+
     Returns:
         token ids, and their log-probabilities (float32, nats) at the row's temperature, before the nucleus is cut out.
     """
+    some_greedy, some_cut = bool((temperature_R == 0).any()), bool((top_p_R < 1).any())
+    device = logits_RV.device
+    temperature_R, top_p_R, uniform_R = temperature_R.to(device), top_p_R.to(device), uniform_R.to(device)
     greedy_R = temperature_R == 0
     scale_R = torch.where(greedy_R, 1.0, temperature_R)
     logprobs_RV = torch.log_softmax(logits_RV.float() / scale_R[:, None], dim=-1)
     mass_RV = logprobs_RV.exp().double()
-    if bool((top_p_R < 1).any()):
+    if some_cut:
         mass_RV = _nucleus(mass_RV, top_p_R)
     cumulative_RV = mass_RV.cumsum(dim=-1)
     # Scaled by the last entry, which is 1 only up to rounding; `right` never lands on a token of mass 0.
     point_R1 = (uniform_R * cumulative_RV[:, -1])[:, None]
     token_R1 = torch.searchsorted(cumulative_RV, point_R1, right=True).clamp_(max=logits_RV.shape[1] - 1)
-    if bool(greedy_R.any()):
+    if some_greedy:
         token_R1 = torch.where(greedy_R[:, None], logprobs_RV.argmax(dim=-1, keepdim=True), token_R1)
     return token_R1[:, 0], logprobs_RV.gather(1, token_R1)[:, 0]
 
