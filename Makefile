@@ -35,7 +35,7 @@ train: $(READY)
 	$(BIN)/azr train demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not docker" --cov --cov-report=
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not docker and not browser" --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 test-all: $(DEV)
