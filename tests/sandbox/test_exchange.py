@@ -88,6 +88,11 @@ def test_outcomes_from_before_a_death_are_kept() -> None:
     assert [outcome.value for outcome in outcomes(JOB, end, second=False)] == ["1", None, None]
 
 
+def test_a_process_that_came_to_its_end_leaves_no_half_of_an_outcome() -> None:
+    found = outcomes(JOB, report(packed("1") + packed("2")[:-1]), second=False)
+    assert [outcome.reason for outcome in found] == [Reason.TAMPERED] * 3
+
+
 def test_more_outcomes_than_inputs_are_tampering() -> None:
     found = outcomes(JOB, report(packed("1", "2", "3", "4")), second=False)
     assert [outcome.reason for outcome in found] == [Reason.TAMPERED] * 3

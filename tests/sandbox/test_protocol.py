@@ -2,6 +2,7 @@
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,28 @@ def test_a_child_that_was_killed_may_leave_a_part_and_one_that_ended_may_not(rec
 def test_more_outcomes_than_inputs_are_a_forgery():
     payload = pack_outcome({"value": "1", "reason": None, "error": None, "detail": ""}) * 4
     assert read(payload) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": "x" * 101},
+        {"value": "é" * 51},
+        {"value": "a\nb"},
+        {"value": ""},
+        {"value": "1", "error": "KeyError"},
+        {"value": "1", "reason": "memory"},
+        {"value": "1", "detail": "a\x1b[0m"},
+        {"value": "1", "detail": "x" * 201},
+        {"reason": "error"},
+        {"reason": "error", "error": "x" * 201},
+        {"reason": "error", "error": "a\nb"},
+    ],
+)
+def test_what_our_code_would_not_have_written_is_a_forgery(change):
+    record = {"value": None, "reason": None, "error": None, "detail": ""}
+    assert read(pack_outcome(record | {"value": "x" * 100})) is not None
+    assert read(pack_outcome(record | change)) is None
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))
