@@ -54,7 +54,7 @@ def test_a_run_is_drawn_with_its_rates_tasks_and_step(played, drawn):
     assert "step 2 of 2" in page
     assert "all steps are done" in page
     row = next(line for line in page.splitlines() if line.startswith("deduction"))
-    assert ["100%", "50%", "0.50"] == [word for word in row.split() if word[0].isdigit()]  # valid, solved, learnability
+    assert [word for word in row.split() if word[0].isdigit()] == ["100%", "50%", "0.50"]  # valid, solved, learnability
     assert "newest deduction" in page
     last = [task for task in records[-1].admitted if task.kind == "deduction"][-1]
     assert last.data["program"].splitlines()[-1].strip() in page

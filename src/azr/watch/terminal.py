@@ -127,15 +127,15 @@ def _kinds(done: Sequence[StepFigures]) -> Table:
 
 def _curves(analysis: Analysis) -> Table:
     done, table = analysis.steps, Table(box=None, pad_edge=False, show_header=False)
-    rows: list[tuple[str, list[float | None]]] = [
-        (f"reward, {role}", [step.roles[role].reward if role in step.roles else None for step in done])
+    rows: list[tuple[str, str, list[float | None]]] = [
+        (f"reward, {role}", "+.3f", [step.roles[role].reward if role in step.roles else None for step in done])
         for role in ("propose", "solve")
     ]
-    rows += [(title, [step.learner.get(name) for step in done]) for name, title in LEARNER]
-    rows.append(("seconds a step", [analysis.seconds.get(step.step, {}).get("step") for step in done]))
-    for title, values in rows:
+    rows += [(title, ".3g", [step.learner.get(name) for step in done]) for name, title in LEARNER]
+    rows.append(("seconds a step", ".1f", [analysis.seconds.get(step.step, {}).get("step") for step in done]))
+    for title, shape, values in rows:
         if values[-1] is not None:
-            table.add_row(Text(title, style="dim"), f"{values[-1]:.3g}", Text(sparkline(values), style="cyan"))
+            table.add_row(Text(title, style="dim"), format(values[-1], shape), Text(sparkline(values), style="cyan"))
     return table
 
 

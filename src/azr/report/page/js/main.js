@@ -57,9 +57,8 @@ async function follow(address) {
     await new Promise((wake) => setTimeout(wake, 3000));
     const answer = await fetch(address, { headers: version ? { "If-None-Match": version } : {}, cache: "no-store" }).catch(() => null);
     if (answer?.status !== 200) continue;
-    const changed = version && answer.headers.get("ETag") !== version;
     version = answer.headers.get("ETag") ?? "";
-    if (changed || !version) await refresh(await answer.json());
+    await refresh(await answer.json());
   }
 }
 
