@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -62,6 +63,7 @@ def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, 
         return
     name = shipped.resolve(config.model.name)
     pace = paces.measured(load_model(config.model.model_copy(update={"name": name})), config, make_learner)
+    gc.collect()  # the trial loads the model again, since this one has learnt; two may not fit
     if _longest_trial(config, pace, kinds) > 4 * TRIAL_SECONDS:
         yield from _at_most(config, pace, "timed here; a step was too long to be tried")
         return
