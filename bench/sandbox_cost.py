@@ -44,7 +44,10 @@ def measure(rounds: int, count: int, tier: str, *, determinism: bool) -> dict[st
         runner.run(sandboxed(sandbox, programs(50), inputs=1, determinism=determinism))
         reference(pool, programs(50))
         (worker,) = pool._processes
-        jailed = children(children({os.getpid()}) - {worker})  # this process starts guards, and a guard one of them
+        wanted = (3 if determinism else 2) * len(os.sched_getaffinity(0))
+        # This process starts guards, and a guard one of them.
+        while len(jailed := children(children({os.getpid()}) - {worker})) < wanted:
+            runner.run(asyncio.sleep(0.1))
         for number in range(rounds):
             batch = programs(count, seed=number)
             before = by_kind(jailed)
