@@ -93,3 +93,11 @@ def test_durations_are_written_with_their_two_largest_units(seconds, text):
 
 def test_a_share_is_a_percentage():
     assert (share(0.333), share(None)) == ("33%", "-")
+
+
+def test_what_could_command_the_terminal_is_shown_as_its_escape():
+    assert visible("a\x1b[2J\u202eb\rc\x9b") == "a\\x1b[2J\\u202eb\\rc\\x9b"
+
+
+def test_text_and_its_lines_stay_as_they_are():
+    assert visible("def f(x):\n\treturn 'é ✓ 😀'") == "def f(x):\n\treturn 'é ✓ 😀'"

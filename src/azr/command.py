@@ -71,13 +71,13 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
 
     from azr.run.summary import closing_lines
     from azr.run.trackers.feed import Feed, make_trackers
-    from azr.screen import make_screen
+    from azr.screen import make_screen, visible
     from azr.train import Training
 
     console = Console()
 
     def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(visible(line), soft_wrap=True, highlight=False, markup=False)
 
     async def go() -> int:
         trackers = make_trackers(config.trackers)

@@ -30,7 +30,9 @@ def locate(name: str) -> str:
     if not (path / CONFIG).is_file():
         return shipped.resolve(name)
     if not (path / MODEL / "config.json").is_file():
-        raise UserError(f"{name}: this run has no {MODEL}/ yet; finish it with azr train --resume {name}")
+        raise UserError(
+            f"{name}: this run has no {MODEL}/ yet; make it of the newest checkpoint with: azr export {name}"
+        )
     return str(path / MODEL)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from azr.report.ledger import Account, Ledger
 from azr.report.surrogate import Pass, cut
 from azr.rewards import mean
+from azr.screen import visible
 from azr.types import Role
 
 ADVANTAGES = {
@@ -38,7 +39,7 @@ def show(ledger: Ledger, console: Console, *, tokens: int, decode: Callable[[int
         decode: text of one token.
     """
     console.print(Text(f"{ledger.id}: {ledger.role} {ledger.kind}, step {ledger.step}", style="bold"))
-    console.print(Text(ledger.text), soft_wrap=True)
+    console.print(Text(visible(ledger.text)), soft_wrap=True)
     console.print(_table(rows(ledger)))
     if (differing := differences(ledger)) is not None:
         console.print(differing)
@@ -152,5 +153,5 @@ def _tokens(seen: Pass, count: int, decode: Callable[[int], str]) -> Table:
 def _table(lines: Iterator[Row] | Sequence[Row]) -> Table:
     table = Table(box=None, show_header=False)
     for name, value, why in lines:
-        table.add_row(Text(name, style="dim"), Text(value), Text(why, style="dim"))
+        table.add_row(Text(name, style="dim"), Text(visible(value)), Text(visible(why), style="dim"))
     return table
