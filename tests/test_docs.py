@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import tomllib
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,20 +30,23 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def inline(path: Path):
-    return [token for token in MarkdownIt().enable("table").parse(path.read_text()) if token.type == "inline"]
+@cache
+def parsed(path: Path):
+    return MarkdownIt().enable("table").parse(path.read_text())
 
 
 def links(path: Path) -> list[str]:
     """Targets of links and pictures that lead to a file or an anchor of the repository."""
-    found = [child.attrGet("href") or child.attrGet("src") for token in inline(path) for child in token.children]
+    children = [child for token in parsed(path) if token.type == "inline" for child in token.children]
+    found = [child.attrGet("href") or child.attrGet("src") for child in children]
     return [target for target in found if target and not ELSEWHERE.match(target)]
 
 
 def anchors(path: Path) -> set[str]:
-    tokens = MarkdownIt().enable("table").parse(path.read_text())
     titles = [
-        "".join(c.content for c in text.children) for head, text in pairwise(tokens) if head.type == "heading_open"
+        "".join(c.content for c in text.children)
+        for head, text in pairwise(parsed(path))
+        if head.type == "heading_open"
     ]
     return {GITHUB_SLUG(title, "-") for title in titles}
 
