@@ -243,6 +243,20 @@ def test_a_click_opens_a_task_with_its_program_attempts_rewards_and_parents(visi
     assert seen.page.locator("#detail h4:text-is('Parents') + .kin > *").count() == len(parents)
 
 
+def test_the_descent_of_a_task_is_drawn(visit, page, run):
+    seen, recount, name = visit(page), Recount(run), row_of(run)
+    open_task(seen, name)
+    seen.page.wait_for_selector("#detail .chart[data-drawn] svg .mark-symbol path")
+    known = {event["task"]["id"] for event in recount.born.values()}
+    relatives = [parent for parent in recount.born[name]["task"]["parents"] if parent in known]
+    boxes = "found => found.map(circle => circle.getBoundingClientRect().toJSON())"
+    circles = seen.page.eval_on_selector_all("#detail .chart svg .mark-symbol path", boxes)
+    frame = seen.page.eval_on_selector("#detail", "detail => detail.getBoundingClientRect().toJSON()")
+    assert len(circles) >= 1 + len(relatives) >= 2
+    assert len({(circle["x"], circle["y"]) for circle in circles}) == len(circles)
+    assert all(frame["left"] < circle["left"] and circle["right"] < frame["right"] for circle in circles)
+
+
 def test_a_parent_opens_by_its_button(visit, page, run):
     seen, recount, name = visit(page), Recount(run), row_of(run)
     open_task(seen, name)

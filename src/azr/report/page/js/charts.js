@@ -17,8 +17,10 @@ function chartConfig() {
 
 const drawn = new Set();
 
-/** Draw a chart into a node; again when the theme changes. */
+/** Draw a chart into a node, once that is on the page and so has a width; again when the theme changes. */
 async function draw(node, spec, { onClick } = {}) {
+  for (let tries = 0; !node.isConnected && tries < 200; tries++) await new Promise((wake) => setTimeout(wake, 25));
+  if (!node.isConnected) return;
   const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 170, autosize: { type: "fit-x", contains: "padding" }, ...spec(), config: chartConfig() };
   const tooltip = { theme: "custom", disableDefaultStyle: false };
   const embedded = await vegaEmbed(node, full, { ast: true, actions: false, renderer: full.usermeta?.renderer ?? "svg", tooltip });
@@ -108,15 +110,17 @@ function generations(rows, { order, range }) {
   };
 }
 
-/** A task's relatives: ancestors before it, offspring after it. */
+/** A task's relatives: ancestors before it, offspring after it; the numbers are the steps at which they were born. */
 function kinship(nodes, edges, { order, range }) {
-  const y = { field: "lane", type: "quantitative", axis: null };
-  const height = Math.max(90, 22 * unique(nodes.map((node) => node.lane)).length + 24);
+  const generation = (field) => ({ field, type: "quantitative", title: "generations before and after", scale: { nice: false, zero: false, padding: 18 }, axis: { tickMinStep: 1, format: "+d" } });
+  const y = { field: "lane", type: "quantitative", axis: null, scale: { nice: false, zero: false, padding: 18 } };
+  const most = Math.max(...unique(nodes.map((node) => node.generation)).map((level) => nodes.filter((node) => node.generation === level).length));
   return {
-    height, encoding: { x: { ...xAxis(nodes), scale: { zero: false, nice: false, padding: 14 } }, y },
+    height: 40 + 26 * most,
     layer: [
-      { data: { values: edges }, mark: { type: "rule", strokeWidth: 1, opacity: 0.6 }, encoding: { x: { field: "step", type: "quantitative" }, x2: { field: "step2" }, y2: { field: "lane2" } } },
-      { data: { values: nodes }, mark: { type: "circle", size: 110, cursor: "pointer", opacity: 1 }, encoding: { color: { ...seriesColour(order, range), legend: null }, stroke: { condition: { test: "datum.self", value: colour("ink") }, value: colour("raised") }, strokeWidth: { value: 2 }, tooltip: [{ field: "name", title: "task" }, { field: "relation" }, { field: "solved", title: "attempts that were right" }] } },
+      { data: { values: edges }, mark: { type: "rule", strokeWidth: 1, opacity: 0.55 }, encoding: { x: generation("generation"), y, x2: { field: "generation2" }, y2: { field: "lane2" } } },
+      { data: { values: nodes }, mark: { type: "circle", size: 120, cursor: "pointer", opacity: 1 }, encoding: { x: generation("generation"), y, color: { ...seriesColour(order, range), legend: null }, stroke: { condition: { test: "datum.self", value: colour("ink") }, value: colour("raised") }, strokeWidth: { value: 2 }, tooltip: [{ field: "name", title: "task" }, { field: "step" }, { field: "solved", title: "attempts that were right" }] } },
+      { data: { values: nodes }, mark: { type: "text", dy: -12, fontSize: 10, color: colour("faint") }, encoding: { x: generation("generation"), y, text: { field: "step" } } },
     ],
   };
 }

@@ -12,12 +12,12 @@ async function openFamily(run) {
   for (let row = 0; row < size; row++) {
     const task = columns.task[row];
     if (!found.first.has(columns.step[row])) found.first.set(columns.step[row], row);
-    if (task && (!found.byTask.has(task) || columns.admitted[row])) found.byTask.set(task, row);
+    if (task && (!found.byTask.has(task) || (columns.admitted[row] && !columns.admitted[found.byTask.get(task)]))) found.byTask.set(task, row);
     for (const parent of columns.parents[row]) {
       if (!found.children.has(parent)) found.children.set(parent, []);
       found.children.get(parent).push(row);
     }
-    if (task) found.generation.set(task, 1 + Math.max(0, ...columns.parents[row].map((parent) => found.generation.get(parent) ?? 0)));
+    if (task && !found.generation.has(task)) found.generation.set(task, 1 + Math.max(0, ...columns.parents[row].map((parent) => found.generation.get(parent) ?? 0)));
   }
   run.opened = found;
   return found;
@@ -26,6 +26,8 @@ async function openFamily(run) {
 const kindOf = (found, row) => found.family.kinds[found.columns.kind[row]];
 const reasonOf = (found, row) => found.family.reasons[found.columns.reason[row]];
 const formOf = (found, row) => found.family.forms[found.columns.form[row]] ?? null;
+/** Offspring of a proposal: of its task, unless that was there before and this only proposed it again. */
+const offspringOf = (found, row) => (found.byTask.get(found.columns.task[row]) === row && found.children.get(found.columns.task[row])) || [];
 const padded = (index) => String(index).padStart(4, "0");
 const nameOf = (found, row) => `${found.columns.step[row]}/propose/${kindOf(found, row)}/${padded(found.columns.index[row])}`;
 
@@ -102,7 +104,7 @@ class Curriculum {
   /** Rows that the tools let through, in the order that they ask for. */
   async matching() {
     const value = (id) => this.tools.querySelector(`#${id}`).value;
-    const { columns, size, children } = this.found;
+    const { columns, size } = this.found;
     const [kind, reason, from, to] = ["kind", "reason", "from", "to"].map(value);
     let rows = [];
     for (let row = 0; row < size; row++) {
@@ -113,7 +115,7 @@ class Curriculum {
     }
     const wanted = this.words.value.trim().toLowerCase();
     if (wanted) rows = await this.searched(rows, wanted);
-    const offspring = (row) => children.get(columns.task[row])?.length ?? 0;
+    const offspring = (row) => offspringOf(this.found, row).length;
     const rate = (row) => (columns.attempts[row] ? columns.solved[row] / columns.attempts[row] : 2);
     const by = { new: (a, b) => b - a, old: (a, b) => a - b, hard: (a, b) => rate(a) - rate(b) || b - a, family: (a, b) => offspring(b) - offspring(a) || a - b, novel: (a, b) => (columns.novelty[b] ?? -1) - (columns.novelty[a] ?? -1), complex: (a, b) => (columns.complexity[b] ?? -1) - (columns.complexity[a] ?? -1) };
     return rows.sort(by[value("order")]);
@@ -153,10 +155,10 @@ class Curriculum {
   }
 
   row(row) {
-    const { columns, children } = this.found;
+    const { columns } = this.found;
     const preview = el("span", { class: "preview" });
     writtenOf(this.found, row).then((written) => (preview.textContent = inOneLine(written)));
-    const offspring = children.get(columns.task[row])?.length;
+    const offspring = offspringOf(this.found, row).length;
     return el("button", { type: "button", class: "row", "data-row": row, "aria-current": this.current === row ? "true" : null, onclick: () => this.open(row) }, el("span", { class: "at", title: "step" }, columns.step[row]), el("span", { class: columns.task[row] ? "what" : "what rejected" }, kindMark(kindOf(this.found, row)), outcomeTag(this.found, row), offspring ? el("span", { class: "faint" }, `${offspring} from it`) : null), rateBar(columns.solved[row], columns.attempts[row]) ?? el("span"), preview);
   }
 

@@ -17,12 +17,23 @@ function resultsTable(found) {
     const any = results.find(Boolean);
     for (const [part, about] of Object.entries(any.parts)) {
       for (const k of Object.keys(about.pass)) {
-        rows.push([part === "all" ? el("b", {}, benchmark) : part, String(about.problems), `pass@${k}`, ...results.map((result) => cell(result?.parts[part]?.pass[k], difference(found, benchmark, result?.model, part, k)))]);
+        const label = k !== Object.keys(about.pass)[0] ? "" : part === "all" ? el("b", {}, benchmark) : part;
+        rows.push([label, String(about.problems), `pass@${k}`, ...results.map((result) => cell(result?.parts[part]?.pass[k], difference(found, benchmark, result?.model, part, k)))]);
       }
     }
   }
-  return table(["", ">problems", "", ...models.map((model) => `>${model}`)], rows);
+  return table(["", ">problems", "", ...models.map((model) => `>${lastPart(model)}`)], rows);
 }
+
+/** A file's model as the table names it. */
+function titleOf(found, folder) {
+  const plain = (model) => model.replace(/[^\w.-]+/g, "_").replace(/^_+|_+$/g, "");
+  const model = found.results.map((result) => result.model).find((one) => [plain(one), `gold-${plain(one)}`, `broken-${plain(one)}`].includes(folder));
+  return model === undefined ? folder : lastPart(model);
+}
+
+/** Of a folder its own name; a name on the hub as it is. */
+const lastPart = (model) => (/^[./~]/.test(model) ? model.split("/").filter(Boolean).at(-1) : model);
 
 function cell(pass, gain) {
   if (!pass) return "–";
@@ -53,7 +64,7 @@ function completions(found) {
     const rows = files[0].problems.map(([id, group], at) => ({ id, group, at, fates: files.map((file) => file.problems[at]?.[2] ?? []) }));
     const kept = rows.filter((row) => through(row, wanted) && `${row.id} ${row.group}`.toLowerCase().includes(text));
     counted.textContent = `${count(kept.length)} of ${count(rows.length)} problems`;
-    list.replaceChildren(...kept.map((row) => el("li", {}, el("button", { type: "button", class: "row", onclick: () => openProblem(detail, files, row) }, el("span", { class: "at" }, row.at + 1), el("span", { class: "what" }, row.id, row.group ? el("span", { class: "faint" }, row.group) : null), el("span"), el("span", { class: "what" }, row.fates.map((fates, model) => el("span", { class: "rate" }, files[model].model, rateBar(fates.filter(([score]) => score >= 1).length, fates.length))))))));
+    list.replaceChildren(...kept.map((row) => el("li", {}, el("button", { type: "button", class: "row", onclick: () => openProblem(detail, found, files, row) }, el("span", { class: "at" }, row.at + 1), el("span", { class: "what" }, row.id, row.group ? el("span", { class: "faint" }, row.group) : null), el("span"), el("span", { class: "what" }, row.fates.map((fates, model) => el("span", { class: "rate" }, titleOf(found, files[model].model), rateBar(fates.filter(([score]) => score >= 1).length, fates.length))))))));
   }
 }
 
@@ -67,7 +78,7 @@ function through(row, wanted) {
 
 const BLOCK = 40;
 
-async function openProblem(detail, files, row) {
+async function openProblem(detail, found, files, row) {
   const parts = await Promise.all(files.map(async (file) => {
     const block = file.blocks[Math.floor(row.at / BLOCK)];
     return block ? (await unpack(block))[row.at % BLOCK] : null;
@@ -76,7 +87,7 @@ async function openProblem(detail, files, row) {
   detail.replaceChildren(
     el("div", { class: "head" }, el("p", { class: "faint" }, row.group), el("h3", {}, row.id)),
     el("details", { open: true }, el("summary", {}, el("b", {}, "Prompt")), prompt === undefined ? gone() : el("pre", {}, prompt)),
-    ...files.map((file, model) => el("div", {}, el("h4", {}, file.model), row.fates[model].map((fate, at) => sampleView(fate, at, parts[model]?.[1][at])))),
+    ...files.map((file, model) => el("div", {}, el("h4", {}, titleOf(found, file.model)), row.fates[model].map((fate, at) => sampleView(fate, at, parts[model]?.[1][at])))),
   );
   detail.focus({ preventScroll: true });
   if (!matchMedia("(min-width: 68rem)").matches) detail.scrollIntoView();

@@ -131,7 +131,9 @@ function plain(described, rows, domain) {
 function sharedDomain(rows, options) {
   if (options.domain) return options.domain;
   const values = rows.map((row) => row.value);
-  return [Math.min(...values), Math.max(...values)];
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const room = Math.abs(least) / 10 || 1;
+  return least < most ? [least, most] : least ? [least - room, most + room] : [0, room];
 }
 
 const shown = (described, value) => (described.percent || described.options?.format?.endsWith("%") ? percent(value, 1) : String(Number(value.toPrecision(4))));

@@ -1,6 +1,8 @@
 // One proposal: what was written, its task, how attempts at it fared, its relatives.
 
 const MOST_RELATIVES = 14;
+/** Relatives in one column of the drawing. */
+const WIDEST = 8;
 
 async function showTask(node, found, row, open) {
   const { columns } = found;
@@ -41,21 +43,23 @@ function measures(found, row) {
 
 /** Parents and offspring as buttons, and the whole descent as a drawing. */
 function kin(found, row, open) {
-  const { columns, byTask, children } = found;
+  const { columns, byTask } = found;
   const task = columns.task[row];
+  const before = task && byTask.get(task) !== row ? byTask.get(task) : null;
   const known = (columns.parents[row] ?? []).map((parent) => [parent, byTask.get(parent)]);
   const parents = known.map(([parent, at]) => (at === undefined ? seedTag(found, parent) : kinButton(found, at, open)));
-  const offspring = (task && children.get(task)) || [];
+  const offspring = offspringOf(found, row);
   const accepted = offspring.filter((at) => columns.task[at]);
   const more = accepted.length > MOST_RELATIVES ? el("span", { class: "faint" }, `and ${accepted.length - MOST_RELATIVES} more`) : null;
   const lost = offspring.length - accepted.length;
-  const drawing = el("div", { class: "chart", style: { "min-height": "0" }, role: "img", "data-chart": "kinship", "aria-label": "Ancestors and offspring by step; the buttons hold the nearest" });
+  const drawing = el("div", { class: "chart", style: { "min-height": "0" }, role: "img", "data-chart": "kinship", "aria-label": "Ancestors and offspring by generation; the buttons hold the nearest" });
   const { nodes, edges } = relatives(found, row);
   if (nodes.length > 1) queueMicrotask(() => draw(drawing, () => kinship(nodes, edges, { order: kinds(), range: kinds().map((kind) => colour(kindVariable(kind))) }), { onClick: (datum) => datum.row >= 0 && open(datum.row) }));
   return el("div", {},
+    before === null ? null : el("div", { class: "kin", style: { "margin-bottom": ".8rem" } }, el("span", { class: "soft" }, "The same task was there before:"), kinButton(found, before, open)),
     el("h4", {}, task ? "Parents" : "Shown to the model as references"), el("div", { class: "kin" }, parents.length ? parents : el("span", { class: "faint" }, "none")),
-    task ? el("h4", { style: { "margin-top": ".8rem" } }, `Offspring${lost ? `, and ${lost} rejected proposals that saw it` : ""}`) : null,
-    task ? el("div", { class: "kin" }, accepted.length ? accepted.slice(0, MOST_RELATIVES).map((at) => kinButton(found, at, open)) : el("span", { class: "faint" }, "none"), more) : null,
+    task && before === null ? el("h4", { style: { "margin-top": ".8rem" } }, `Offspring${lost ? `, and ${lost} rejected proposals that saw it` : ""}`) : null,
+    task && before === null ? el("div", { class: "kin" }, accepted.length ? accepted.slice(0, MOST_RELATIVES).map((at) => kinButton(found, at, open)) : el("span", { class: "faint" }, "none"), more) : null,
     nodes.length > 1 ? drawing : null);
 }
 
@@ -69,39 +73,33 @@ function seedTag(found, task) {
   return el("details", {}, summary, fields(given.data));
 }
 
-/** Up to six generations of ancestors and two of offspring, laid out by step. */
+/** Up to five generations of ancestors and two of offspring, each generation a column. */
 function relatives(found, row) {
-  const { columns, byTask, children } = found;
-  const at = new Map([[row, { relation: "this one", self: true }]]);
+  const { columns, byTask } = found;
+  const depth = new Map([[row, 0]]);
   const edges = [];
-  const climb = (from, parents) => parents(from).slice(0, 5).forEach(([to, pair]) => { edges.push(pair); if (!at.has(to) && at.size < 48) { at.set(to, {}); next.push(to); } });
-  let next = [row];
-  const walk = (generations, neighbours, relation) => {
-    for (let level = 0; level < generations && next.length; level++) {
-      const now = next;
-      next = [];
-      now.forEach((from) => climb(from, neighbours));
-      next.forEach((to) => (at.get(to).relation = relation));
+  const walk = (generations, direction, neighbours) => {
+    let now = [row];
+    for (let level = 1; level <= generations && now.length; level++) {
+      const next = [];
+      for (const from of now) {
+        for (const to of neighbours(from)) {
+          if (!depth.has(to) && next.length < WIDEST) { depth.set(to, direction * level); next.push(to); }
+          if (depth.has(to)) edges.push([from, to]);
+        }
+      }
+      now = next;
     }
   };
-  walk(6, (from) => columns.parents[from].filter((parent) => byTask.has(parent)).map((parent) => [byTask.get(parent), [byTask.get(parent), from]]), "ancestor");
-  next = [row];
-  walk(2, (from) => (children.get(columns.task[from]) ?? []).filter((child) => columns.task[child]).map((child) => [child, [from, child]]), "offspring");
-  const taken = new Map();
-  const nodes = [...at].map(([one, about]) => {
-    const step = columns.step[one];
-    const lane = about.self ? 0 : freeLane(taken, step);
-    return { row: one, step, lane, self: Boolean(about.self), relation: about.relation, series: kindOf(found, one), name: nameOf(found, one), solved: columns.attempts[one] ? `${columns.solved[one]} of ${columns.attempts[one]}` : "not attempted" };
-  });
-  const place = new Map(nodes.map((node) => [node.row, node]));
-  return { nodes, edges: edges.filter((pair) => pair.every((one) => place.has(one))).map(([from, to]) => ({ step: place.get(from).step, lane: place.get(from).lane, step2: place.get(to).step, lane2: place.get(to).lane })) };
-}
-
-/** Lanes 1, -1, 2, -2 ...: the first that no relative of the same step has. */
-function freeLane(taken, step) {
-  const used = (taken.get(step) ?? 0) + 1;
-  taken.set(step, used);
-  return used % 2 ? (used + 1) / 2 : -used / 2;
+  walk(5, -1, (from) => columns.parents[from].filter((parent) => byTask.has(parent)).map((parent) => byTask.get(parent)));
+  walk(2, 1, (from) => offspringOf(found, from).filter((child) => columns.task[child]));
+  const place = new Map();
+  for (const level of unique(depth.values())) {
+    const column = [...depth.keys()].filter((one) => depth.get(one) === level);
+    column.forEach((one, at) => place.set(one, { generation: level, lane: at - (column.length - 1) / 2 }));
+  }
+  const nodes = [...place].map(([one, at]) => ({ ...at, row: one, step: columns.step[one], self: one === row, series: kindOf(found, one), name: nameOf(found, one), solved: columns.attempts[one] ? `${columns.solved[one]} of ${columns.attempts[one]}` : "not attempted" }));
+  return { nodes, edges: edges.map(([from, to]) => ({ ...place.get(from), generation2: place.get(to).generation, lane2: place.get(to).lane })) };
 }
 
 /** Every time that the task was attempted: its rate, and each attempt. */
