@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from azr import screen
-from azr.screen import LiveScreen, PlainScreen, duration, make_screen, share
+from azr.screen import LiveScreen, PlainScreen, duration, make_screen, share, visible
 
 METRICS = {
     "step": 2,

@@ -31,7 +31,8 @@ def locate(name: str) -> str:
         return shipped.resolve(name)
     if not (path / MODEL / "config.json").is_file():
         raise UserError(
-            f"{name}: this run has no {MODEL}/ yet; make it of the newest checkpoint with: azr export {name}"
+            f"{name}: this run has no {MODEL}/ yet; finish it with azr train --resume {name}, or make one of its newest"
+            f" checkpoint with azr export {name}"
         )
     return str(path / MODEL)
 
