@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make train     train the small model that ships, by self-play, on this machine's CPU"
 	@echo "make test      the tests that need nothing but this machine; coverage of the core"
-	@echo "make test-all  those that take longer or need a Docker engine, too"
+	@echo "make test-all  those that take longer, or need a Docker engine or a browser, too"
 	@echo "make check     style, types, import rules, documentation"
 	@echo "make docs      the documentation site, into site/; any warning, dead link or dead anchor is an error"
 	@echo "make docs-serve  the same at http://localhost:8000, built anew as you write"

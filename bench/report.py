@@ -70,8 +70,7 @@ def fresh_run(folder: Path) -> Path:
 def draw_out(source: Path, folder: Path, least: int) -> tuple[int, int]:
     """Write the folder of a run of at least so many lines; returns its steps and lines."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("config.toml", "seed.jsonl"):
-        shutil.copy(source / name, folder / name)
+    shutil.copy(source / "seed.jsonl", folder / "seed.jsonl")
     if (source / "model" / "tokenizer.json").is_file():
         shutil.copytree(
             source / "model", folder / "model", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors")
@@ -92,6 +91,8 @@ def draw_out(source: Path, folder: Path, least: int) -> tuple[int, int]:
                 events.write(line)
                 lines += 1
             measured.write(json.dumps(metrics[numbers[at]] | {"step": step}) + "\n")
+    config = (source / "config.toml").read_text()
+    (folder / "config.toml").write_text(re.sub(r"^steps = \d+", f"steps = {step}", config, count=1, flags=re.MULTILINE))
     return step, lines
 
 

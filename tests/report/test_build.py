@@ -68,8 +68,8 @@ def test_the_page_names_what_it_does_not_show(tmp_path):
     with (run / "events.jsonl").open("a") as file:
         file.write('{"event": "weather", "step": 2}\nnot json\n')
     (found,) = data_of(report([run]).read_text())["runs"]
-    assert "1 events passed over: weather" in found["notes"]
-    assert "1 lines of the logs could not be read" in found["notes"]
+    assert "events passed over: 1 of type weather" in found["notes"]
+    assert "lines of the logs that could not be read: 1" in found["notes"]
 
 
 def test_a_run_that_goes_on_is_told_from_one_that_ended(tmp_path):

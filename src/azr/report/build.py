@@ -128,9 +128,9 @@ def _notes(follower: Follower, data: Mapping[str, Any]) -> list[str]:
     if data["unfinished"] is not None:
         notes.append(f"step {data['unfinished']} is not complete: it is left out of the curves")
     if follower.unreadable:
-        notes.append(f"{follower.unreadable:,} lines of the logs could not be read")
+        notes.append(f"lines of the logs that could not be read: {follower.unreadable:,}")
     for name, count in data["unknown"].items():
-        notes.append(f"{count:,} events passed over: {name}")
+        notes.append(f"events passed over: {count:,} of type {name}")
     return notes
 
 

@@ -55,7 +55,7 @@ function lines(rows, { title, format = ".2~f", domain, order, range, reach, type
     data: { values: rows }, encoding: { x: xAxis(rows), color: seriesColour(order, range) },
     layer: [
       { transform: [smooth], mark: { type: "line", strokeWidth: 2, strokeCap: "round", strokeJoin: "round" }, encoding: { y: y("smooth") } },
-      { mark: { type: "point", filled: true, size: half ? 12 : 24, opacity: half ? 0.32 : 1 }, encoding: { y: y("value") } },
+      { mark: { type: "point", filled: true, size: half ? 12 : 24, opacity: half ? (steps > 150 ? 0.18 : 0.32) : 1 }, encoding: { y: y("value") } },
       { transform: [{ pivot: "series", value: "value", groupby: ["step"] }], params: [hover], mark: { type: "rule", strokeWidth: 1 }, encoding: { color: { value: colour("faint") }, opacity: { condition: { param: "hover", empty: false, value: 1 }, value: 0.001 }, tooltip } },
     ],
   };
