@@ -34,6 +34,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.steps: list[float] = []
+        self.lengths: list[float] = []
 
     def __enter__(self) -> Marks:
         return self
@@ -49,6 +50,7 @@ class Marks:
 
     def step(self, metrics: Mapping[str, Any]) -> None:
         self.steps.append(metrics["seconds"]["step"])
+        self.lengths.append(metrics["roles"]["solve"]["tokens"])
 
 
 async def tried(config: Config) -> Trial:
@@ -105,6 +107,7 @@ def main() -> None:
             f"{name:<8} predicted {guessed:8.2f} {unit}, taken {real:8.2f} {unit}: x {guessed / real:.2f}", flush=True
         )
     print(f"steps: min {min(marks.steps):.2f} median {statistics.median(marks.steps):.2f} s, runs {len(marks.steps)}")
+    print(f"tokens an attempt: {marks.lengths[0]:.1f} in the first step, {marks.lengths[-1]:.1f} in the last")
 
 
 if __name__ == "__main__":

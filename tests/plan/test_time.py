@@ -12,6 +12,7 @@ from azr.plan.trial import Trial, evaluations, times
 
 TRIAL = Trial(
     batch=4,
+    steps=1,
     proposal=0.5,
     valid={"deduction": 0.5, "abduction": 1.0, "induction": 0.4},
     play=3.0,

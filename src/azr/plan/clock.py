@@ -114,6 +114,7 @@ def _tried(config: Config, trial: Trial) -> Iterator[str]:
     found, batch = times(config, trial), config.selfplay.batch_size
     scale = batch / trial.batch
     said = "" if trial.batch == batch else f", from one with {trial.batch} of {batch} proposals a kind"
+    said = f", the mean of {trial.steps}" if trial.steps > 1 else said
     yield f"time a step: {_about(found.step)}{said}: play {trial.play * scale:.1f} s, learn {trial.learn * scale:.1f} s"
     valid = ", ".join(f"{kind} {share:.0%}" for kind, share in trial.valid.items())
     yield f"  proposals that are valid: {valid}"

@@ -1,6 +1,7 @@
-"""A trial on this machine: seeding, one real step and some held-out tasks, in memory; the run's time follows from it.
+"""A trial on this machine: seeding, real steps and some held-out tasks, in memory; the run's time follows from it.
 
-The step has as many proposals as the run's where that takes a minute or so, else fewer, and is scaled in proportion.
+A step has as many proposals as the run's where that takes a minute or so, else fewer, and is scaled in proportion.
+Several short steps are played, since a single long answer makes a step last several times as long.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from azr.run.events import learning_events, step_events
 from azr.run.tokens import token_events
 from azr.sandbox.base import Job, Outcome, Sandbox
 from azr.selfplay import SelfPlay, buffer_kinds
-from azr.story import StepRecord
+from azr.story import StepRecord, Story
 from azr.train import Parts, trainees
 from azr.types import Kind
 
@@ -30,6 +31,9 @@ TRIAL_SECONDS = 60.0
 """What the last and largest step may take with its seeding; the first has one proposal of each kind, and warms up."""
 
 _GROWTH = 4
+
+_STEPS, _STEPS_SECONDS = 10, 10.0
+"""Steps of the run's own size are played until so many are done, or so much time has passed."""
 
 _HELD_OUT = 32
 """Held-out tasks of each kind that a trial answers, at most."""
@@ -41,27 +45,29 @@ class Trial:
 
     Attributes:
         batch: proposals of each kind.
+        steps: how many were played; what follows of a step is their mean.
         proposal: seconds of a proposal made while seeding, checks included.
         valid: share of proposals accepted, by kind.
         play, learn: seconds of the step.
-        rollouts, tokens: what was learnt from, or only judged.
+        rollouts, tokens: what was learnt from, or only judged, in a step.
         unfinished: share of rollouts cut at their limit.
-        jobs, sandbox: the step's jobs in the sandbox, and seconds in which one was under way.
-        events: bytes written of the step.
+        jobs, sandbox: a step's jobs in the sandbox, and seconds in which one was under way.
+        events: bytes written of a step.
         answer: seconds of a held-out answer; 0 where the run has none.
     """
 
     batch: int
+    steps: int
     proposal: float
     valid: Mapping[Kind, float]
     play: float
     learn: float
-    rollouts: int
-    tokens: int
+    rollouts: float
+    tokens: float
     unfinished: float
-    jobs: int
+    jobs: float
     sandbox: float
-    events: int
+    events: float
     answer: float
 
 
@@ -131,7 +137,8 @@ class _Clocked:
 
 
 async def _play(config: Config, parts: Parts, batch: int) -> Trial:
-    """Seed buffers of a batch each, play a step, learn from it, answer held-out tasks."""
+    """Seed buffers of a batch each, play a step or several, learn from them, answer held-out tasks."""
+    most = _STEPS if batch == config.selfplay.batch_size else 1
     small = {"batch_size": batch, "seed_factor": 1, "seed_attempts": 2, "seed_shortfall": "play_on"}
     config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update=small)})
     sandbox = _Clocked(parts.sandbox)
@@ -148,30 +155,37 @@ async def _play(config: Config, parts: Parts, batch: int) -> Trial:
     seeds = await selfplay.seed()
     seeded = time.perf_counter()
     sandbox.jobs, sandbox.seconds = 0, 0.0
-    record = await selfplay.step(1)
-    played = time.perf_counter()
-    told = _learn(config, parts, record)
-    learnt = time.perf_counter()
-    stories = [story for one in (*seeds, record) for story in one.stories]
-    samples = [rollout.sample for rollout in record.rollouts]
+    records: list[StepRecord] = []
+    play, events = 0.0, 0
+    while not records or (len(records) < most and time.perf_counter() - seeded < _STEPS_SECONDS):
+        start = time.perf_counter()
+        record = await selfplay.step(len(records) + 1)
+        play += time.perf_counter() - start
+        records.append(record)
+        events += _learn(config, parts, record) + _bytes(step_events(record, parts.domain.trivial))
+    learn = time.perf_counter() - seeded - play
+    steps, samples = len(records), [rollout.sample for record in records for rollout in record.rollouts]
     return Trial(
         batch=batch,
+        steps=steps,
         proposal=(seeded - begin) / max(1, sum(len(one.stories) for one in seeds)),
-        valid={
-            kind: sum(story.task is not None for story in of) / len(of)
-            for kind in parts.domain.kinds
-            if (of := [story for story in stories if story.brief.kind == kind])
-        },
-        play=played - seeded,
-        learn=learnt - played,
-        rollouts=len(samples),
-        tokens=sum(len(sample.completion_ids) for sample in samples),
+        valid=_valid(parts.domain.kinds, [story for one in (*seeds, *records) for story in one.stories]),
+        play=play / steps,
+        learn=learn / steps,
+        rollouts=len(samples) / steps,
+        tokens=sum(len(sample.completion_ids) for sample in samples) / steps,
         unfinished=sum(not sample.finished for sample in samples) / max(1, len(samples)),
-        jobs=sandbox.jobs,
-        sandbox=sandbox.seconds,
-        events=_bytes(step_events(record, parts.domain.trivial)) + told,
+        jobs=sandbox.jobs / steps,
+        sandbox=sandbox.seconds / steps,
+        events=events / steps,
         answer=await _answer(config, parts, batch),
     )
+
+
+def _valid(kinds: Sequence[Kind], stories: Sequence[Story]) -> dict[Kind, float]:
+    """Share of proposals accepted, by kind."""
+    made = {kind: [story for story in stories if story.brief.kind == kind] for kind in kinds}
+    return {kind: sum(story.task is not None for story in of) / len(of) for kind, of in made.items() if of}
 
 
 def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
