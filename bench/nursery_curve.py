@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 from azr.nursery.build import FOLDER, RECORD
 
@@ -49,15 +48,6 @@ def draw(curve: list[dict[str, float]]) -> str:
     )
 
 
-def end_to_end(stages: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The curves of all stages as one, tokens counted from the start of the first."""
-    whole: list[dict[str, float]] = []
-    for stage in stages:
-        before = whole[-1]["tokens"] if whole else 0
-        whole += [{"tokens": before + point["tokens"], "loss": point["loss"]} for point in stage["curve"]]
-    return whole
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=FOLDER)
@@ -65,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     record = json.loads((arguments.model / RECORD).read_text(encoding="utf-8"))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(draw(end_to_end(record["stages"])), encoding="utf-8")
+    arguments.out.write_text(draw(record["curve"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,15 +6,19 @@ import torch
 
 from azr.config import ModelConfig
 from azr.nursery import train as training
-from azr.nursery.build import FOLDER, Recipe, Stage, build
+from azr.nursery.build import FOLDER, Recipe, build
 from azr.nursery.corpus import build_corpus, encode
 from azr.nursery.documents import Mix
 from azr.nursery.tokenizer import build_tokenizer
 from azr.nursery.train import Schedule, Shape
 from azr.policy.load import load_model
 
-STAGE = Stage(20, Mix(), Schedule(tokens=20_000, lr=3e-3, batch=1024))
-TINY = Recipe(stages=(STAGE, replace(STAGE, carried=0.5)), shape=Shape(hidden=32, layers=1, heads=2, feed_forward=48))
+TINY = Recipe(
+    programs=20,
+    mix=Mix(),
+    schedule=Schedule(tokens=40_000, lr=3e-3, batch=1024),
+    shape=Shape(hidden=32, layers=1, heads=2, feed_forward=48),
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,8 @@ def test_a_built_folder_loads_like_any_model_and_writes(built):
 def test_the_record_says_how_it_was_made(built):
     folder, record = built
     assert json.loads((folder / "nursery.json").read_text()) == json.loads(json.dumps(record))
-    assert [stage["counts"]["programs"] for stage in record["stages"]] == [20, 20]
-    for stage in record["stages"]:
-        assert stage["tokens"] == sum(count for key, count in stage["counts"].items() if key.startswith("tokens/"))
-
-
-def test_a_stage_reads_a_share_of_the_stage_before_again(built):
-    one, two = built[1]["stages"]
-    assert two["counts"]["documents/carried"] == round(0.5 * one["documents"])
+    assert record["counts"]["programs"] == 20
+    assert record["tokens"] == sum(count for key, count in record["counts"].items() if key.startswith("tokens/"))
 
 
 def test_training_lowers_the_loss():
@@ -53,7 +50,7 @@ def test_training_lowers_the_loss():
     training.train(
         model,
         corpus,
-        replace(STAGE.schedule, tokens=40_000),
+        TINY.schedule,
         pad=1,
         seed=0,
         report=lambda point: losses.append(point.loss),

@@ -100,14 +100,6 @@ def encode(made: Sequence[Document], mix: Mix) -> Corpus:
     return Corpus(np.array(tokens, np.uint16), np.array(weights, np.uint8), np.array(starts, np.int64), counts)
 
 
-def first(corpus: Corpus, share: float) -> Corpus:
-    """The first documents of a corpus, counted as what they are together."""
-    count = round(share * len(corpus.lengths))
-    starts = corpus.starts[: count + 1]
-    counts = Counter({"documents/carried": count, "tokens/carried": int(starts[-1])})
-    return Corpus(corpus.tokens[: starts[-1]], corpus.weights[: starts[-1]], starts, counts)
-
-
 def joined(shards: Iterable[Corpus]) -> Corpus:
     """Several corpora as one."""
     parts = list(shards)

@@ -1,12 +1,12 @@
 """What the base model reads: documents in the Python domain's own formats, answers computed by running programs.
 
-A document is a prompt, exactly as self-play will pose it (style `compact`), and an answer. Five families: execution
-traces (a task of their own, posed as `<trace>`), and for each kind a proposal and a solution. Of the solutions only a
-small share think: the model can, but is not inclined to.
+A document is a prompt, exactly as self-play will pose it (style `compact`), and an answer. Three families: traces,
+which execute a program forwards or reason backwards from its output (a task of their own, posed as `<trace>`), and for
+each kind proposals and solutions. Of the solutions only a small share think: the model can, but is not inclined to.
 
 How a solution thinks:
 - deduction: the trace of the program on its input;
-- abduction: try an input, trace it, compare with the wanted output, try again;
+- abduction: from the output back to an input, step by step (`backward.py`);
 - induction: write down a program, trace it on a shown pair, compare, try again.
 
 Wrong tries carry no loss (the model is to notice and mend them, not to make them); there are at most `TRIES` tries.
@@ -23,17 +23,18 @@ from typing import Any, Literal, TypeAlias
 from azr.domains.python import prompts
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.syntax import read, similarity
+from azr.nursery.backward import backward
 from azr.nursery.grammar import Specimen
 from azr.nursery.hints import hint
-from azr.nursery.mutate import altered_arguments, altered_program
+from azr.nursery.mutate import altered_program
 from azr.nursery.trace import Execution, execute
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION, JSON, Kind, Task
 
 STYLE = PythonConfig(style="compact", induction_inputs=6, induction_shown=3)
 """The nursery's prompts: six inputs an induction task, three of them shown."""
 
-TRIES = {ABDUCTION: 3, INDUCTION: 2}
-"""Tries that a thought has at most. After the last one it answers, or a model that never hits would never end."""
+TRIES = 2
+"""Programs that an induction's thought tries at most. Then it answers, or a model that never hits would never end."""
 
 Family = Literal["trace", "solve", "propose"]
 Piece: TypeAlias = tuple[str, float]
@@ -46,6 +47,7 @@ class Mix:
 
     Attributes:
         trace: documents a program that only execute it (the expected number, as all of these).
+        backward: documents a program that only reason back from an output.
         deduction: attempts at a deduction task.
         abduction: attempts at an abduction task.
         induction: attempts at an induction task.
@@ -55,10 +57,12 @@ class Mix:
         prompt_weight: weight of the loss on prompts; on answers it is 1.
         first_try: share of the thinking attempts whose first try is right.
         give_up: share of the thinking attempts that fail as often as is allowed and then answer all the same.
-        try_lines: longest trace of one try (in induction: of two), in lines; beyond it, the attempt does not think.
+        back_lines: longest thought of an abduction, in lines; beyond it, the attempt does not think.
+        try_lines: longest traces of one try of an induction, in lines; beyond it, the attempt does not think.
     """
 
     trace: float = 2.0
+    backward: float = 1.0
     deduction: float = 0.7
     abduction: float = 0.7
     induction: float = 0.7
@@ -68,7 +72,8 @@ class Mix:
     prompt_weight: float = 0.1
     first_try: float = 0.5
     give_up: float = 0.0
-    try_lines: int = 10
+    back_lines: int = 12
+    try_lines: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ def documents(pool: Sequence[Specimen], mix: Mix, rng: random.Random) -> Iterato
     for specimen in pool:
         for _ in range(_count(mix.trace, rng)):
             yield _trace_document(specimen, rng)
+        for _ in range(_count(mix.backward, rng)):
+            yield _backward_document(specimen, rng)
         for kind, solve in _SOLVE.items():
             for _ in range(_count(getattr(mix, kind), rng)):
                 yield solve(specimen, mix, rng)
@@ -132,43 +139,34 @@ def _count(expected: float, rng: random.Random) -> int:
 
 def _trace_document(specimen: Specimen, rng: random.Random) -> Document:
     run = rng.choice(specimen.runs)
-    task = run_task(DEDUCTION, specimen.program, run)
-    prompt = prompts.solve_prompt(STYLE, task).replace("<deduction>", "<trace>", 1)
-    return Document("trace", DEDUCTION, task, prompt, ((_thought(run.trace) + _answer(run.output), 1.0),), True)
+    return _traced(run_task(DEDUCTION, specimen.program, run), _thought(run.lines) + _answer(run.output))
+
+
+def _backward_document(specimen: Specimen, rng: random.Random) -> Document:
+    run = min(rng.sample(specimen.runs, 2), key=lambda run: len(run.steps))  # the shorter way back of two
+    return _traced(run_task(ABDUCTION, specimen.program, run), _thought(backward(run)) + _answer(run.input))
+
+
+def _traced(task: Task, answer: str) -> Document:
+    prompt = prompts.solve_prompt(STYLE, task).replace(f"<{task.kind}>", "<trace>", 1)
+    return Document("trace", task.kind, task, prompt, ((answer, 1.0),), True)
 
 
 def _deduction(specimen: Specimen, mix: Mix, rng: random.Random) -> Document:
     run = rng.choice(specimen.runs)
     thinks = rng.random() < mix.think
     task = run_task(DEDUCTION, specimen.program, run)
-    answer = (_thought(run.trace) if thinks else "") + _answer(run.output)
+    answer = (_thought(run.lines) if thinks else "") + _answer(run.output)
     return Document("solve", DEDUCTION, task, prompts.solve_prompt(STYLE, task), ((answer, 1.0),), thinks)
 
 
 def _abduction(specimen: Specimen, mix: Mix, rng: random.Random) -> Document:
     run = rng.choice(specimen.runs)
-    thinks = rng.random() < mix.think and len(run.lines) <= mix.try_lines
+    lines = backward(run)
+    thinks = rng.random() < mix.think and len(lines) <= mix.back_lines
     task = run_task(ABDUCTION, specimen.program, run)
-    pieces: list[Piece] = []
-    if thinks:
-        wrong = _wrong_inputs(specimen.program, run, rng, mix.try_lines, _failures(mix, ABDUCTION, rng))
-        for tried in wrong:
-            pieces += [(f"f({tried.input})\n", 0.0), (_check(tried, run.output), 1.0)]
-        if len(wrong) < TRIES[ABDUCTION]:
-            pieces += [(f"f({run.input})\n{_check(run, run.output)}", 1.0)]
-    answer = _attempt(pieces, _answer(run.input))
-    return Document("solve", ABDUCTION, task, prompts.solve_prompt(STYLE, task), answer, thinks)
-
-
-def _wrong_inputs(program: str, run: Execution, rng: random.Random, lines: int, count: int) -> list[Execution]:
-    """At most so many inputs near the right one that do not give its output."""
-    wrong: dict[str, Execution] = {}
-    arguments = arguments_of(run.input)
-    for _ in range(3 * count):
-        tried = execute(program, altered_arguments(arguments, rng), lines=lines)
-        if tried is not None and tried.output != run.output and len(wrong) < count:
-            wrong.setdefault(tried.input, tried)
-    return list(wrong.values())
+    answer = (_thought(lines) if thinks else "") + _answer(run.input)
+    return Document("solve", ABDUCTION, task, prompts.solve_prompt(STYLE, task), ((answer, 1.0),), thinks)
 
 
 def _induction(specimen: Specimen, mix: Mix, rng: random.Random) -> Document:
@@ -177,10 +175,10 @@ def _induction(specimen: Specimen, mix: Mix, rng: random.Random) -> Document:
     thinks = rng.random() < mix.think and sum(len(run.lines) for run in checks) <= mix.try_lines
     pieces: list[Piece] = []
     if thinks:
-        count = _failures(mix, INDUCTION, rng)
+        count = _failures(mix, rng)
         wrong = [_wrong_program(specimen.program, checks, mix.try_lines, rng) for _ in range(count)]
         pieces += [piece for tried in wrong for piece in tried]
-        if sum(map(bool, wrong)) < TRIES[INDUCTION]:
+        if sum(map(bool, wrong)) < TRIES:
             checked = "".join(f"f({run.input})\n{_check(run, run.output)}" for run in checks)
             pieces += [(f"{_tagged(specimen.program)}\n{checked}", 1.0)]
     answer = _attempt(pieces, _answer(_tagged(specimen.program)))
@@ -202,12 +200,12 @@ def _wrong_program(program: str, checks: Sequence[Execution], lines: int, rng: r
     return []
 
 
-def _failures(mix: Mix, kind: Kind, rng: random.Random) -> int:
+def _failures(mix: Mix, rng: random.Random) -> int:
     """How many tries fail: none, fewer than are allowed, or all of them."""
     share = rng.random()
     if share < mix.first_try:
         return 0
-    return TRIES[kind] if share < mix.first_try + mix.give_up else rng.randint(1, TRIES[kind] - 1)
+    return TRIES if share < mix.first_try + mix.give_up else rng.randint(1, TRIES - 1)
 
 
 def _attempt(tries: list[Piece], answer: str) -> tuple[Piece, ...]:
@@ -253,8 +251,8 @@ def _check(run: Execution, wanted: str) -> str:
     return f"{run.trace}\n{run.output} == {wanted} = {run.output == wanted}\n"
 
 
-def _thought(text: str) -> str:
-    return f"<think>\n{text}\n</think>"
+def _thought(lines: Sequence[str]) -> str:
+    return "\n".join(("<think>", *lines, "</think>"))
 
 
 def _answer(text: str) -> str:

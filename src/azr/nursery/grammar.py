@@ -19,6 +19,8 @@ _HOLE = re.compile(r"\{([a-zA-Z]+)(\d?)\}")
 _LOCALS = "cdehkmn"
 _LETTERS = "abcdeklmnoprstuw"
 _PROBES = 10
+_TWO_DIGITS = 0.12
+"""Share of a program's constants that are above nine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class _Writer:
             return self._expression(hole.lower())
         if hole == "c":
             return f"'{rng.choice(_LETTERS)}'"
+        if hole == "k" and rng.random() < _TWO_DIGITS:
+            return str(rng.randint(10, 20))
         low, high = {"k": (1, 9), "m": (2, 4), "d": (2, 9), "i": (0, 2), "r": (2, 4)}[hole]
         return str(rng.randint(low, high))
 

@@ -21,9 +21,9 @@ _TAGS = (
 )
 _PHRASES = (
     "def f(", "def g(", "):", "return ", "if ", "while ", "for ", "else:", "elif ", "lambda ", " = ", " += ", " -= ",
-    " + ", " - ", " * ", " // ", " % ", " == ", " != ", " < ", " > ", " <= ", " >= ", " if ", " else ", " for ", " in ",
-    " not in ", " and ", " or ", "not ", ", ", ": ", "[::-1]", "[0]", "[1]", "[2]", "[-1]", "[1:]", "[:-1]", "[:2]",
-    "[:3]", " in range(", ".append(", ".count(", ".upper()", ".replace(", "''.join(", "''", "[]",
+    " *= ", " + ", " - ", " * ", " // ", " % ", " == ", " != ", " < ", " > ", " <= ", " >= ", " if ", " else ", " for ",
+    " in ", " not in ", " and ", " or ", "not ", ", ", ": ", "[::-1]", "[0]", "[1]", "[2]", "[-1]", "[1:]", "[:-1]",
+    "[:2]", "[:3]", " in range(", ".append(", ".count(", ".upper()", ".replace(", "''.join(", "''", "[]",
 )  # fmt: skip
 _WORDS = (
     "True False None def return if elif else for while in not and or is break continue pass lambda import from "

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -51,6 +51,23 @@ class UnsupportedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation in the body of `f`, from which `backward.py` reasons from the output to the input.
+
+    Attributes:
+        head: what the value is for: "return", "if", "while", "for", or the name of a variable that it is bound to.
+        node: the expression.
+        value: what it came to.
+        reads: the variables in it, with their values before.
+    """
+
+    head: str
+    node: ast.expr
+    value: Any
+    reads: Env
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One run of a program.
 
@@ -58,11 +75,13 @@ class Execution:
         input: the arguments as the text between the parentheses of a call.
         output: the result's text.
         lines: the trace.
+        steps: what `f` itself evaluated, in order; calls of the helper are single operations here.
     """
 
     input: str
     output: str
     lines: tuple[str, ...]
+    steps: tuple[Step, ...] = field(compare=False, repr=False)
 
     @property
     def trace(self) -> str:
@@ -87,7 +106,7 @@ def execute(program: str, arguments: Sequence[Any], *, lines: int = 48) -> Execu
         result = machine.call("f", copies)
     except (OutOfBoundsError, ArithmeticError, LookupError, TypeError, ValueError):
         return None
-    return Execution(", ".join(map(repr, arguments)), repr(result), tuple(machine.lines))
+    return Execution(", ".join(map(repr, arguments)), repr(result), tuple(machine.lines), tuple(machine.steps))
 
 
 @lru_cache(maxsize=4096)
@@ -108,6 +127,8 @@ class _Machine:
 
     def __init__(self, functions: dict[str, ast.FunctionDef], limit: int) -> None:
         self.lines: list[str] = []
+        self.steps: list[Step] = []
+        self._depth = 0
         self._functions = functions
         self._limit = limit
         self._silent = False
@@ -115,10 +136,13 @@ class _Machine:
     def call(self, name: str, arguments: list[Any]) -> Any:
         function = self._functions[name]
         names = [argument.arg for argument in function.args.args]
+        self._depth += 1
         try:
             self._block(function.body, dict(zip(names, arguments, strict=True)))
         except _ReturnSignal as returned:
             return returned.value
+        finally:
+            self._depth -= 1
         return None
 
     def _write(self, line: str) -> None:
@@ -126,6 +150,11 @@ class _Machine:
             self.lines.append(line)
             if len(self.lines) > self._limit:
                 raise OutOfBoundsError
+
+    def _step(self, head: str, node: ast.expr, value: Any, env: Env) -> None:
+        if self._depth == 1 and not self._silent:
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            self.steps.append(Step(head, node, value, {name: env[name] for name in env if name in names}))
 
     def _block(self, body: list[ast.stmt], env: Env) -> None:
         for statement in body:
@@ -140,8 +169,11 @@ class _Machine:
             case ast.If(test=test, body=body, orelse=orelse):
                 self._block(body if self._chain("if ", test, env) else orelse, env)
             case ast.For(target=ast.Name(id=name), iter=items, body=body):
-                for item in self._value(items, env):
+                rounds = self._value(items, env)
+                self._step("for", items, rounds, env)
+                for number, item in enumerate(rounds):
                     self._write(f"{name} = {item!r}")
+                    self._step(name, ast.Subscript(items, ast.Constant(number), ast.Load()), item, env)
                     env[name] = item
                     self._block(body, env)
             case ast.While(test=test, body=body):
@@ -151,7 +183,9 @@ class _Machine:
                 raise _ReturnSignal(self._chain("return ", value, env))
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[value])):
                 item = self._value(value, env) if atomic(value) else self._chain("", value, env)
-                env[name] = _bounded([*env[name], item])
+                longer = _bounded([*env[name], item])
+                self._step(name, ast.BinOp(ast.Name(name), ast.Add(), ast.List([value])), longer, env)
+                env[name] = longer
                 self._write(f"{name} = {env[name]!r}")
             case _:
                 raise UnsupportedError(ast.unparse(node))
@@ -170,6 +204,8 @@ class _Machine:
             del forms[0]
         forms[-1] = repr(value)
         self._write(head + " = ".join(forms))
+        if head:
+            self._step(head.split()[0], node, value, env)
         return value
 
     def _silently(self, node: ast.expr, env: Env) -> Any:

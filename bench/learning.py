@@ -1,0 +1,173 @@
+"""The laboratory: what does self-play on the nursery's model learn, and what of its recipe matters?
+
+    python bench/learning.py run [--arms azr grpo ...] [--seeds 0 1 2] [--runs FOLDER] [--jobs 2] [KEY=VALUE ...]
+    python bench/learning.py table [--runs FOLDER]        measures all finished runs; prints them and keeps them
+
+`run` trains preset `demo` once an arm and seed, on one core each; what is finished is not run again. `table` puts the
+model of every finished run beside the untrained one with `azr eval`, and writes docs/data/learning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from azr.evals.results import ALL, MEAN
+from azr.run.directory import read_jsonl
+
+DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"
+ARMS = {
+    "azr": [],
+    "frozen-proposer": ["selfplay.train_proposer=false"],
+    "deduction-alone": ['domain.kinds=["deduction"]'],
+    "abduction-alone": ['domain.kinds=["abduction"]'],
+    "induction-alone": ['domain.kinds=["induction"]'],
+    "no-references": ["selfplay.references=0"],
+    "reinforce++": ["algorithm.name=reinforce++"],
+    "grpo": ["algorithm.name=grpo"],
+    "rloo": ["algorithm.name=rloo"],
+    "reference-profile": ["rewards.profile=reference", "algorithm.whiten=token", "algorithm.clip_high=0.28"],
+}
+"""What is compared, and the settings that make it so."""
+SETS = ("nursery-iid", "nursery-human")
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Two-sided 95 % quantile of Student's t, by number of runs."""
+EDGE = 5
+"""Steps at the start and at the end of a run that are compared."""
+
+
+# Running
+
+
+def run(folder: Path, arms: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Sequence[str]) -> None:
+    """Train what has not been trained yet, `jobs` runs at a time; the first seed of every arm first."""
+    todo = [(arm, seed) for seed in seeds for arm in arms if not finished(folder / arm / str(seed))]
+
+    def train(what: tuple[str, int]) -> None:
+        arm, seed = what
+        words = [f"seed={seed}", f"output_dir={folder / arm / str(seed)}", "threads=1", *ARMS[arm], *overrides]
+        subprocess.run([sys.executable, "-m", "azr", "train", "demo", *words], check=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(train, todo))
+
+
+def finished(parent: Path) -> list[Path]:
+    """Folders of the runs that came to their end."""
+    return sorted(path.parent.parent for path in parent.glob("demo-*/model/config.json"))
+
+
+# Measuring
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Accuracy at temperature 0 of all finished runs and of the untrained model, and how their training went."""
+    runs = {
+        (parent.parent.name, int(parent.name)): found[-1]
+        for parent in sorted(folder.glob("*/[0-9]*"))
+        if (found := finished(parent))
+    }
+    models = ["nursery", *(str(path / "model") for path in runs.values())]
+    words = ["--bench", ",".join(SETS), "--max-tokens", "256", "--out", str(folder / "evals")]
+    subprocess.run([sys.executable, "-m", "azr", "eval", *models, *words], check=True)
+    results = json.loads((folder / "evals" / "results.json").read_text(encoding="utf-8"))["results"]
+    found = {(row["model"], row["benchmark"]): row["parts"] for row in results}
+    return {
+        "untrained": {name: accuracies(found["nursery", name]) for name in SETS},
+        "random guess": {
+            name: {part: of["random guess"] for part, of in found["nursery", name].items()} for name in SETS
+        },
+        "runs": [
+            {"arm": arm, "seed": seed}
+            | {name: accuracies(found[str(path / "model"), name]) for name in SETS}
+            | training(path)
+            for (arm, seed), path in runs.items()
+        ],
+    }
+
+
+def accuracies(parts: dict[str, Any]) -> dict[str, float]:
+    return {part: of["pass"]["1"]["value"] for part, of in parts.items()}
+
+
+def training(path: Path) -> dict[str, Any]:
+    """How a run went: its cost, and at its start and end the solve rates and what is proposed."""
+    steps = [record for record in read_jsonl(path / "metrics.jsonl") if "kinds" in record]
+    ends = {"start": steps[:EDGE], "end": steps[-EDGE:]}
+    return {
+        "steps": len(steps),
+        "seconds": round(sum(step["seconds"]["step"] for step in steps), 1),
+        "solve_rate": {
+            when: {kind: mean_of(step["kinds"][kind]["solve_rate"] for step in some) for kind in steps[0]["kinds"]}
+            for when, some in ends.items()
+        },
+        "signal": {
+            when: {name: mean_of(step["signal"].get(name) for step in some) for name in steps[0]["signal"]}
+            for when, some in ends.items()
+        },
+    }
+
+
+def mean_of(values: Iterator[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), 4) if known else None
+
+
+# Reading
+
+
+def table(data: dict[str, Any]) -> Iterator[str]:
+    """A row an arm, in points of a percent: mean gain with its interval over seeds, then by kind, then the cost."""
+    kinds = [part for part in data["untrained"][SETS[0]] if part not in (ALL, MEAN)]
+    yield "| arm | seeds | " + " | ".join([f"gain on {SETS[0]}", *kinds, f"gain on {SETS[1]}", "seconds"]) + " |"
+    yield "| --- " * (len(kinds) + 5) + "|"
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for one in data["runs"]:
+        arms.setdefault(one["arm"], []).append(one)
+    for arm, runs in arms.items():
+        by_kind = [f"{fmean(gains(data, runs, SETS[0], [kind])):+.1f}" for kind in kinds]
+        cells = [arm, str(len(runs)), interval(gains(data, runs, SETS[0], kinds)), *by_kind]
+        cost = f"{fmean(one['seconds'] for one in runs):.0f}"
+        yield "| " + " | ".join([*cells, interval(gains(data, runs, SETS[1], kinds)), cost]) + " |"
+
+
+def gains(data: dict[str, Any], runs: Sequence[dict[str, Any]], name: str, kinds: Sequence[str]) -> list[float]:
+    """What each run gained on a set over the untrained model, in points, as the mean of some kinds."""
+    before = fmean(data["untrained"][name][kind] for kind in kinds)
+    return [100 * (fmean(one[name][kind] for kind in kinds) - before) for one in runs]
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean, and its 95 % interval over seeds where there are several."""
+    if len(values) < 2:
+        return f"{values[0]:+.1f}"
+    half = STUDENT[len(values)] * stdev(values) / len(values) ** 0.5
+    return f"{fmean(values):+.1f} ({fmean(values) - half:+.1f} to {fmean(values) + half:+.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    arguments = parser.parse_args()
+    if arguments.what == "run":
+        run(arguments.runs, arguments.arms, arguments.seeds, arguments.jobs, arguments.overrides)
+        return
+    data = measure(arguments.runs)
+    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print(*table(data), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
