@@ -123,7 +123,9 @@ def test_the_command_says_that_a_small_run_fits(apprentice, tmp_path):
 def test_the_command_tries_a_step_out_and_says_how_long_the_run_takes(apprentice, tmp_path):
     done = azr("plan", tiny_config(tmp_path, apprentice), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^time a step: [\d.]+ s(, the mean of \d+)?: play [\d.]+ s, learn [\d.]+ s$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^time a step: [\d.]+ s(, the mean of \d+)?: play [\d.]+ s, learn [\d.]+ s$", done.stdout, re.MULTILINE
+    )
     assert re.search(r"^time of the run: .*, 3 steps, 0 evaluations", done.stdout, re.MULTILINE)
     assert re.search(r"^  proposals that are valid: deduction \d+%, ", done.stdout, re.MULTILINE)
     assert re.search(r"^  sandbox: \d+ jobs a second", done.stdout, re.MULTILINE)
