@@ -21,4 +21,4 @@ def pool() -> list[Specimen]:
 @pytest.fixture(scope="session")
 def made(pool: list[Specimen]) -> list[Document]:
     """Documents with many thinking attempts, half of them with wrong tries."""
-    return list(documents(pool, Mix(think=0.5, give_up=0.2), random.Random(0)))
+    return list(documents(pool, Mix(think=0.5, induction=2.0, give_up=0.2), random.Random(0)))
