@@ -97,6 +97,7 @@ def test_half_a_surrogate_pair_is_written_as_its_escape():
     assert whole("\U0001f600") == "\U0001f600"
 
 
+@pytest.mark.slow
 def test_a_run_without_anything_is_refused(tmp_path):
     from azr.export.dataset import export_dataset
 

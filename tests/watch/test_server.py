@@ -19,10 +19,10 @@ def run(tmp_path_factory):
     return play(tmp_path_factory.mktemp("watched"), script, 1)[0].path
 
 
-@pytest.fixture
-def served(run, monkeypatch):
-    monkeypatch.setattr(watched, "REST_SECONDS", 0.0)
-    with LiveServer(Picture(run), 0) as server:
+@pytest.fixture(scope="module")
+def served(run):
+    with pytest.MonkeyPatch.context() as patch, LiveServer(Picture(run), 0) as server:
+        patch.setattr(watched, "REST_SECONDS", 0.0)
         yield server
 
 
