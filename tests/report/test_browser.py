@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from azr.report.build import report
-from tests.report.browser import Visit, chromium
+from azr.watch.server import LiveServer, Picture
+from tests.report.browser import PATIENCE_MS, Visit, chromium
 from tests.report.by_hand import Recount
 from tests.report.logs import KINDS, write_run
 from tests.report.test_completions import write_evaluation
@@ -371,6 +372,30 @@ def test_the_other_run_is_browsed_too(visit, pair):
     before = seen.text("#browse .count")
     seen.page.select_option("#run", "1")
     seen.until(f"document.querySelector('#browse .count').textContent !== {json.dumps(before)}")
+
+
+def test_a_live_page_keeps_what_the_reader_asked_for(browser, tmp_path):
+    run = write_run(tmp_path, steps=6)
+    log = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    begin = next(at for at, text in enumerate(log) if json.loads(text)["step"] == 5)
+    (run / "events.jsonl").write_text("".join(log[:begin]))
+    with LiveServer(Picture(run), 0) as server:
+        page = browser.new_context().new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(server.address)
+        page.wait_for_selector("text=4 of 6 steps")
+        page.select_option("#kind", "abduction")
+        page.locator("#browse .row .kind", has_text="abduction").first.click()
+        name = page.get_attribute("#detail[data-open]", "data-open")
+        page.focus("#search")
+        with (run / "events.jsonl").open("a") as file:
+            file.writelines(log[begin:])
+        page.wait_for_selector("text=6 of 6 steps")
+        page.wait_for_selector(f'#detail[data-open="{name}"]')
+        assert page.input_value("#kind") == "abduction"
+        assert set(page.locator("#browse .row .kind").all_text_contents()) == {"abduction"}
+        page.wait_for_selector("#search:focus")
+        page.context.close()
 
 
 def test_completions_of_a_benchmark_are_browsed(visit, page):

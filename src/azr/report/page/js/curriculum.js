@@ -89,6 +89,18 @@ class Curriculum {
     return el("div", { class: "tools", role: "search" }, runs, el("label", {}, "Search", this.words), select("kind", "Kind", family.kinds.map((kind) => [kind, kind])), select("reason", "Outcome", reasons), steps("from", "From step"), steps("to", "To step"), order, this.toggle);
   }
 
+  /** What the tools ask for, so that a newer page can ask for it again. */
+  asks() {
+    const values = Object.fromEntries([...this.root.querySelectorAll(".tools input, .tools select")].map((tool) => [tool.id, tool.value]));
+    return { values, view: this.view };
+  }
+
+  async ask({ values, view }) {
+    if (values.run) await this.changeRun(Number(values.run));
+    for (const [id, value] of Object.entries(values)) this.tools.querySelector(`#${id}`).value = value;
+    await (view === this.view ? this.filter() : this.switchView());
+  }
+
   async changeRun(at) {
     this.run = DATA.runs[at];
     this.detail.replaceChildren();

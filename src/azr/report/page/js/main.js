@@ -35,18 +35,23 @@ function build() {
 /** Draw the page anew from newer data, and stay where the reader was. */
 async function refresh(data) {
   const [open, at] = [document.getElementById("detail")?.dataset.open, scrollY];
+  const asked = curriculum?.asks();
+  const focused = document.activeElement?.id;
   DATA = data;
+  opened.clear();
   await start();
-  const row = open ? [...Array(curriculum.found.size).keys()].find((one) => nameOf(curriculum.found, one) === open) : undefined;
+  if (asked) await curriculum?.ask(asked);
+  const row = open && curriculum ? [...Array(curriculum.found.size).keys()].find((one) => nameOf(curriculum.found, one) === open) : undefined;
   if (row !== undefined) await curriculum.open(row);
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   scrollTo(0, at);
 }
 
 let curriculum = null;
 
 async function start() {
-  drawn.clear();
   curriculum = build();
+  redrawAll(); // charts of an older page let go of what they hold
   await curriculum?.start();
   document.body.dataset.ready = "yes";
 }
