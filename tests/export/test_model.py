@@ -32,7 +32,8 @@ def trained_run(tmp_path, *, rank: int):
     return run, policy
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 4])
 def test_the_exported_model_computes_what_the_trained_one_does(tmp_path, rank):
     run, policy = trained_run(tmp_path, rank=rank)
     assert export_model(run, tmp_path / "out") == 3

@@ -121,7 +121,7 @@ async def test_induction_on_a_program_that_does_not_run_is_one_line(sandbox):
         await propose(played, form, "induction", values)
 
 
-@pytest.mark.parametrize("style", ["compact", "chat"])
+@pytest.mark.parametrize("style", ["compact", pytest.param("chat", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["deduction", "abduction", "error", "induction"])
 async def test_what_a_person_fills_in_is_read_in_every_notation(sandbox, kind, style):
     played, form, _ = game(sandbox, model("1"), style=style, kinds=(kind,))
