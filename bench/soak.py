@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from azr.command import make_parts, make_sandbox, resolve
 from azr.run.directory import RunDirectory
+from azr.run.trackers.feed import Feed
 from azr.settings import dump
 from azr.train import Training
 from tests.apprentice import make_apprentice
@@ -70,6 +71,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     steps = parser.parse_args().steps
+    if steps < WINDOW:
+        parser.error(f"--steps: {WINDOW} at least, as medians are taken over so many")
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
         model = make_apprentice(Path(folder) / "model")
@@ -94,8 +97,8 @@ def _growth(name: str, cost: list[float]) -> float:
 async def _play(config: Any, run: RunDirectory, meter: Meter) -> None:
     sandbox = make_sandbox(config.sandbox)
     try:
-        with run:
-            await Training(config, run, make_parts(config, sandbox), meter).run()
+        with run, Feed({}, config, run.path, print) as feed:
+            await Training(config, run, make_parts(config, sandbox), meter, feed).run()
     finally:
         await sandbox.close()
 
