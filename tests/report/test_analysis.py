@@ -11,8 +11,10 @@ import pytest
 from azr.report.analysis import Analysis
 from azr.report.curves import STAGES
 from azr.report.follow import Follower
+from tests.played import play
 from tests.report.by_hand import Recount, wilson
 from tests.report.logs import KINDS, line, write_run
+from tests.test_selfplay import script
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,36 @@ def test_later_attempts_at_a_task_are_part_of_its_history(data, recount):
 
 def test_a_seed_that_no_event_tells_of_comes_from_the_seed_file(data):
     assert data["family"]["given"]["5eed5eed5eed5eed"]["data"] == {"program": "def f(x):\n    return x"}
+
+
+# A run that was played for real
+
+
+def test_the_report_agrees_with_what_a_run_wrote_of_itself(tmp_path):
+    run, *_ = play(tmp_path, script, 2)
+    steps = {step.step: step for step in analysed(run.path).steps}
+    measured = [json.loads(text) for text in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in measured] == list(steps) == [1, 2]
+    for record in measured:
+        step = steps[record["step"]]
+        for kind, said in record["kinds"].items():
+            found = step.kinds[kind]
+            assert (found.valid, found.solve_rate, found.learnability) == (
+                said["valid"],
+                said["solve_rate"],
+                said["learnability"],
+            )
+            assert (found.reasons, found.answers) == (said["proposals"], said["answers"])
+        for role, said in record["roles"].items():
+            found = step.roles[role]
+            assert (found.reward, found.tokens, found.unfinished) == (
+                said["reward"],
+                said["tokens"],
+                said["unfinished"],
+            )
+        assert step.shapes / step.accepted == record["signal"]["distinct_shapes"]
+        assert step.flat / step.rollouts == record["signal"]["zero_advantage"]
+        assert sum(step.trivial.values()) / step.accepted == record["signal"]["trivial"]
 
 
 # Logs that are not as they should be
