@@ -202,7 +202,7 @@ def test_token_events_cost_what_the_configuration_says():
 @pytest.fixture(scope="module")
 def run(apprentice, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("explained")
-    words = ["learner.epochs=2", "learner.lr=0.01", "algorithm.kl_coefficient=0.05", "events.tokens_every=2"]
+    words = ["learner.epochs=2", "learner.lr=0.003", "algorithm.kl_coefficient=0.05", "events.tokens_every=2"]
     done = azr("train", tiny_config(folder, apprentice, steps=2), *words, "--output-dir", "out", cwd=folder)
     assert done.returncode == 0, done.stderr
     return only_run(folder / "out")

@@ -127,6 +127,7 @@ def _by_result(folder: Path) -> list[bytes]:
     return chosen
 
 
+@pytest.mark.slow
 def test_a_call_that_was_cut_short_goes_on_to_the_same_bytes(compared):
     folder, words, _ = compared
     before, table = completions(folder), results(folder)
@@ -138,6 +139,7 @@ def test_a_call_that_was_cut_short_goes_on_to_the_same_bytes(compared):
     assert results(folder) == table
 
 
+@pytest.mark.slow
 def test_completions_made_with_other_settings_are_not_mixed(compared):
     folder, words, _ = compared
     done = azr("eval", *words, "--out", "out", "--seconds", "3", cwd=folder)
@@ -145,6 +147,7 @@ def test_completions_made_with_other_settings_are_not_mixed(compared):
     assert "made with seconds = 10.0, now it is 3.0; choose another --out" in done.stderr
 
 
+@pytest.mark.slow
 def test_samples_give_pass_at_k(apprentice, held_out, tmp_path):
     words = ["--bench", f"python:{held_out}", "--limit", 2, "--samples", 4, "--k", "1,2,4", "--temperature", 1.0]
     done = azr("eval", apprentice, *words, "--max-tokens", 40, "--out", "out", cwd=tmp_path)
@@ -154,6 +157,7 @@ def test_samples_give_pass_at_k(apprentice, held_out, tmp_path):
     assert all(low <= high for low, high in (value["interval"] for value in passes.values()))
 
 
+@pytest.mark.slow
 def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, data, tmp_path):
     run = tmp_path / "run"
     (run / "model").parent.mkdir()

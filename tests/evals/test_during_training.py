@@ -25,6 +25,7 @@ def test_a_summary_is_told_in_one_line():
     )
 
 
+@pytest.mark.slow
 def test_every_evaluation_is_logged_against_the_untrained_model_and_a_guess(apprentice, tmp_path):
     held_out = tmp_path / "held_out.jsonl"
     tasks = [

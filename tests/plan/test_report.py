@@ -111,6 +111,7 @@ def test_a_card_is_planned_for_in_its_own_precision(seven):
         assert "4 bytes each on cpu" in said_of("paper", [*words, "model.device=cpu"])[0]
 
 
+@pytest.mark.slow
 def test_the_command_says_that_a_small_run_fits(apprentice, tmp_path):
     done = azr("plan", tiny_config(tmp_path, apprentice), "--no-time", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,9 @@ LENGTHS = ["generation.max_prompt_tokens=100", "generation.max_propose_tokens=20
 
 def small(*assignments):
     """Three kinds, four proposals of each, five attempts."""
-    return resolve("demo", ["selfplay.batch_size=4", "selfplay.samples=5", *LENGTHS, *assignments])
+    return resolve(
+        "demo", ["selfplay.batch_size=4", "selfplay.samples=5", "learner.minibatches=1", *LENGTHS, *assignments]
+    )
 
 
 def test_a_steps_time_grows_with_its_proposals():

@@ -72,6 +72,7 @@ def test_the_smaller_budget_is_part_of_a_checkpoint(load, tmp_path):
     assert resumed.update(rollouts)["token_budget"] == taught.update(rollouts)["token_budget"] < 1000
 
 
+@pytest.mark.slow
 def test_a_row_that_memory_does_not_hold_ends_the_run_in_one_line(policy):
     rollouts, before = trainees(policy), weights(policy)
     taught = learner(policy)

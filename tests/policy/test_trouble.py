@@ -143,6 +143,7 @@ def test_a_driver_that_is_too_old_is_told_and_not_passed_over(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_a_chat_template_is_found_out_before_the_run(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice)
     line = error_line(azr("train", config, "domain.style=chat", "--output-dir", "out", cwd=tmp_path))

@@ -121,6 +121,7 @@ async def test_a_launcher_that_was_killed_is_a_crash() -> None:
     assert outcome.reason is Reason.CRASHED
 
 
+@pytest.mark.slow
 async def test_a_launcher_that_was_stopped_is_ended_by_the_servers_clock() -> None:
     program = "import os, signal\ndef f(): os.kill(os.getppid(), signal.SIGSTOP)"
     with fusion_server() as url:

@@ -98,8 +98,8 @@ class LanguageModel:
         model = self.model
         if self.adapted or quantize.is_quantized(model):
             model = adapters.plain_copy(model)
-        _write(model, folder)
-        with quiet():
+        with quiet(), _system_errors():
+            model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
@@ -109,7 +109,8 @@ class LanguageModel:
             OSError: the disk is full or not writable.
         """
         if self.adapted:
-            _write(self.model, folder)  # transformers writes the adapter only, once there is one
+            with quiet(), _system_errors():
+                self.model.save_pretrained(folder)  # transformers writes the adapter only, once there is one
         else:
             self.export(folder)
 
@@ -221,15 +222,15 @@ def _move(model: Any, device: torch.device, name: str) -> None:
         raise UserError(no_model(name, error)) from error
 
 
-def _write(model: Any, folder: Path) -> None:
-    """`save_pretrained`, with a full disk told as what it is."""
-    with quiet():
-        try:
-            model.save_pretrained(folder)
-        except SafetensorError as error:  # it names the system's error only in its text
-            if (number := re.search(r"os error (\d+)", str(error))) is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Tell a full disk as what it is: safetensors and tokenizers name the system's error only in their text."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or (number := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @contextlib.contextmanager
