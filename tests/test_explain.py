@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +248,9 @@ def test_steps_without_token_events_are_explained_up_to_the_advantage(run):
 
 def test_the_command_prints_the_ledger(run, tmp_path):
     name = next(name for name in learnt(run, 2) if "solve" in name)
-    done = azr("explain", run, name, "--tokens", 3, cwd=tmp_path)
+    done = azr(
+        "explain", run, name, "--tokens", 3, cwd=tmp_path, env={**os.environ, "COLUMNS": "160"}
+    )  # wraps no words
     assert done.returncode == 0, done.stderr
     for words in ("(Eq. 6)", "baseline", "n = ", "A = (r - mu_cell) / sigma_cell", "pass 2 of 2", "ratio", "paper"):
         assert words in done.stdout
