@@ -14,10 +14,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
+
+from arms import finished, train, with_interval
 
 from azr.evals.results import ALL, MEAN
 from azr.run.directory import read_jsonl
@@ -37,31 +38,8 @@ ARMS = {
 }
 """What is compared, and the settings that make it so."""
 SETS = ("nursery-iid", "nursery-human")
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Two-sided 95 % quantile of Student's t, by number of runs."""
 EDGE = 5
 """Steps at the start and at the end of a run that are compared."""
-
-
-# Running
-
-
-def run(folder: Path, arms: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Sequence[str]) -> None:
-    """Train what has not been trained yet, `jobs` runs at a time; the first seed of every arm first."""
-    todo = [(arm, seed) for seed in seeds for arm in arms if not finished(folder / arm / str(seed))]
-
-    def train(what: tuple[str, int]) -> None:
-        arm, seed = what
-        words = [f"seed={seed}", f"output_dir={folder / arm / str(seed)}", "threads=1", *ARMS[arm], *overrides]
-        subprocess.run([sys.executable, "-m", "azr", "train", "demo", *words], check=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(train, todo))
-
-
-def finished(parent: Path) -> list[Path]:
-    """Folders of the runs that came to their end."""
-    return sorted(path.parent.parent for path in parent.glob("demo-*/model/config.json"))
 
 
 # Measuring
@@ -72,7 +50,7 @@ def measure(folder: Path) -> dict[str, Any]:
     runs = {
         (parent.parent.name, int(parent.name)): found[-1]
         for parent in sorted(folder.glob("*/[0-9]*"))
-        if (found := finished(parent))
+        if (found := finished("demo", parent))
     }
     models = ["nursery", *(str(path / "model") for path in runs.values())]
     words = ["--bench", ",".join(SETS), "--max-tokens", "256", "--out", str(folder / "evals")]
@@ -133,23 +111,15 @@ def table(data: dict[str, Any]) -> Iterator[str]:
         arms.setdefault(one["arm"], []).append(one)
     for arm, runs in arms.items():
         by_kind = [f"{fmean(gains(data, runs, SETS[0], [kind])):+.1f}" for kind in kinds]
-        cells = [arm, str(len(runs)), interval(gains(data, runs, SETS[0], kinds)), *by_kind]
+        cells = [arm, str(len(runs)), with_interval(gains(data, runs, SETS[0], kinds)), *by_kind]
         cost = f"{fmean(one['seconds'] for one in runs):.0f}"
-        yield "| " + " | ".join([*cells, interval(gains(data, runs, SETS[1], kinds)), cost]) + " |"
+        yield "| " + " | ".join([*cells, with_interval(gains(data, runs, SETS[1], kinds)), cost]) + " |"
 
 
 def gains(data: dict[str, Any], runs: Sequence[dict[str, Any]], name: str, kinds: Sequence[str]) -> list[float]:
     """What each run gained on a set over the untrained model, in points, as the mean of some kinds."""
     before = fmean(data["untrained"][name][kind] for kind in kinds)
     return [100 * (fmean(one[name][kind] for kind in kinds) - before) for one in runs]
-
-
-def interval(values: Sequence[float]) -> str:
-    """The mean, and its 95 % interval over seeds where there are several."""
-    if len(values) < 2:
-        return f"{values[0]:+.1f}"
-    half = STUDENT[len(values)] * stdev(values) / len(values) ** 0.5
-    return f"{fmean(values):+.1f} ({fmean(values) - half:+.1f} to {fmean(values) + half:+.1f})"
 
 
 def main() -> None:
@@ -162,7 +132,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     arguments = parser.parse_args()
     if arguments.what == "run":
-        run(arguments.runs, arguments.arms, arguments.seeds, arguments.jobs, arguments.overrides)
+        arms = {arm: ARMS[arm] for arm in arguments.arms}
+        train("demo", arguments.runs, arms, arguments.seeds, ["threads=1", *arguments.overrides], jobs=arguments.jobs)
         return
     data = measure(arguments.runs)
     DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

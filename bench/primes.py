@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import finished, train, with_interval
 
 from azr import settings, shipped
 from azr.config import Config, ModelConfig
@@ -44,31 +43,16 @@ that is not prime or out of range) and that stray (begin a thought, as attempts 
 new tasks; the share of attempts that think."""
 EDGE = 20
 """Steps at the start and at the end of training that are compared."""
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Two-sided 95 % quantile of Student's t, by number of runs."""
 
 
 # From runs to data
 
 
-def run(folder: Path, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-    """Train what has not been trained yet, one run after another."""
-    for arm, words in ARMS.items():
-        for seed in seeds:
-            parent = folder / arm / str(seed)
-            if not finished(parent):
-                command = ["train", "primes", f"seed={seed}", f"output_dir={parent}", *words, *overrides]
-                subprocess.run([sys.executable, "-m", "azr", *command], check=True)
-
-
-def finished(parent: Path) -> list[Path]:
-    """Folders of the runs that came to their end."""
-    return sorted(path.parent.parent for path in parent.glob("primes-*/model/config.json"))
-
-
 def collect(folder: Path) -> dict[str, Any]:
     """Everything that the verdict and the figure need; an arm without a finished run is left out."""
-    runs = {arm: [path for seed in sorted((folder / arm).glob("*")) for path in finished(seed)] for arm in ARMS}
+    runs = {
+        arm: [path for seed in sorted((folder / arm).glob("*")) for path in finished("primes", seed)] for arm in ARMS
+    }
     path = runs["self-play"][0]
     config = settings.build(settings.read(str(path / "config.toml")), registry.config_class, source=str(path))
     return {
@@ -259,22 +243,6 @@ def two_to_the_entropy(values: Sequence[int]) -> float:
     return float(2 ** -(shares * np.log2(shares)).sum())
 
 
-def half_width(values: np.ndarray) -> np.ndarray:
-    """Of the 95 % interval by Student's t, over the first axis (runs); nan for a single run."""
-    if len(values) == 1:
-        return np.full(values.shape[1:], np.nan)
-    half: np.ndarray = STUDENT[len(values)] * values.std(axis=0, ddof=1) / len(values) ** 0.5
-    return half
-
-
-def with_interval(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
-    """Mean over runs with its 95 % interval; a single run has none."""
-    centre, half = float(np.mean(values)), float(half_width(np.asarray(values)))
-    if np.isnan(half):
-        return f"{centre:+.{digits}f} (one run)"
-    return f"{centre:+.{digits}f} ({centre - half:+.{digits}f} to {centre + half:+.{digits}f})"
-
-
 def shown(values: Mapping[str, float]) -> str:
     """Numbers by name, in a line."""
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
@@ -289,7 +257,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/primes"))
     options = parser.parse_intermixed_args()
     if options.what == "run":
-        run(options.runs, options.seeds, options.overrides)
+        train("primes", options.runs, ARMS, options.seeds, options.overrides)
     if options.what != "verdict":
         TABLE.parent.mkdir(exist_ok=True)
         TABLE.write_text(json.dumps(collect(options.runs)) + "\n", encoding="utf-8")

@@ -13,10 +13,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from arms import half_width
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from primes import TABLE, half_width
+from primes import TABLE
 
 WINDOW = 10
 """Steps that one point of a proposer's curve averages over."""

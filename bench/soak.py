@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import os
 import statistics
 import sys
 import tempfile
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from processes import resident_megabytes
 
 from azr.command import make_parts, make_sandbox, resolve
 from azr.run.directory import RunDirectory
@@ -39,7 +41,7 @@ class Meter:
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.processor: list[float] = []
-        self.resident: list[int] = []
+        self.resident: list[float] = []
         self._used = time.process_time()
 
     def __enter__(self) -> Meter:
@@ -60,9 +62,9 @@ class Meter:
         self.wall.append(metrics["seconds"]["step"] / tokens * 1000)
         self.processor.append((used - self._used) / tokens * 1000)
         self._used = used
-        self.resident.append(_resident())
+        self.resident.append(resident_megabytes([os.getpid()]))
         if metrics["step"] % WINDOW == 0:
-            spent = f"{self.wall[-1]:.3f} s per 1,000 tokens, {self.resident[-1]} MiB"
+            spent = f"{self.wall[-1]:.3f} s per 1,000 tokens, {self.resident[-1]:.0f} MiB"
             print(f"step {metrics['step']}: {spent}", flush=True)
 
 
@@ -81,7 +83,7 @@ def main() -> int:
         asyncio.run(_play(config, RunDirectory.create(Path(folder) / "runs", "soak", dump(config)), meter))
     slower = {name: _growth(name, cost) for name, cost in (("wall", meter.wall), ("processor", meter.processor))}
     begin, end = meter.resident[WINDOW - 1], meter.resident[-1]
-    print(f"resident memory: {begin} MiB after step {WINDOW}, {end} MiB at the end: x {end / begin:.3f}")
+    print(f"resident memory: {begin:.0f} MiB after step {WINDOW}, {end:.0f} MiB at the end: x {end / begin:.3f}")
     return int(slower["wall"] > 1.10 or end / begin > 1.05)
 
 
@@ -101,12 +103,6 @@ async def _play(config: Any, run: RunDirectory, meter: Meter) -> None:
             await Training(config, run, make_parts(config, sandbox), meter, feed).run()
     finally:
         await sandbox.close()
-
-
-def _resident() -> int:
-    """Resident memory of this process in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() // 2**20
 
 
 if __name__ == "__main__":
