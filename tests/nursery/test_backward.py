@@ -61,7 +61,12 @@ def test_a_thought_names_every_argument_that_the_output_depends_on(pool):
             assert not read & {"a", "b"} or any(f"{name} = " in thought for name in ("a", "b"))
 
 
-def test_unread_results_do_not_enter_the_thought(pool):
+def test_every_value_that_a_line_explains_was_found_in_a_line_before(pool):
     for specimen in pool:
         for run in specimen.runs:
-            assert len(backward(run)) <= len(run.steps)
+            found = []
+            for line in backward(run):
+                head = line.split(": ")[0]
+                assert " = " not in head or any(f", {head}" in earlier for earlier in found)
+                found.append(line)
+            assert len(found) <= len(run.steps)

@@ -1,7 +1,9 @@
 """Loading: errors in one line, tokens both ways, no dropout."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +110,14 @@ def test_a_model_that_is_wrapped_has_no_dropout(tmp_path):
 def test_without_dropout_touches_only_dropout(policy):
     before = policy.model.config.to_dict()
     assert without_dropout(policy.model.config).to_dict() == before | {"attention_dropout": 0.0}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_disk_that_is_full_at_the_tokenizer_is_told_as_the_systems_error(policy, tmp_path):
+    (tmp_path / "tokenizer.json").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        policy.export(tmp_path)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_an_export_is_a_plain_folder(policy, tmp_path):
