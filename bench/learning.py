@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.what == "run":
         arms = {arm: ARMS[arm] for arm in arguments.arms}
         train("demo", arguments.runs, arms, arguments.seeds, ["threads=1", *arguments.overrides], jobs=arguments.jobs)
