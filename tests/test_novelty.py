@@ -2,21 +2,37 @@
 
 import pytest
 
+from azr.buffer import TaskBuffer
+from azr.config import BufferConfig
 from azr.domains.base import make_task
 from azr.novelty import alarms, diversity, signal
 
 
-def tasks(*shapes: str):
-    return [make_task("deduction", {"n": n}, fingerprint=str(n), shape=shape) for n, shape in enumerate(shapes)]
+def tasks(*shapes: str, start: int = 0):
+    return [make_task("deduction", {"n": n}, fingerprint=str(n), shape=shape) for n, shape in enumerate(shapes, start)]
+
+
+def buffer_of(*every):
+    buffer = TaskBuffer(["deduction"], BufferConfig())
+    for task in every:
+        buffer.add(task, step=1)
+    return buffer
 
 
 def test_diversity_counts_shapes_and_degenerate_forms():
-    found = diversity(tasks("a", "a", "b", "c"), ["identity", None, "constant", None])
-    assert found == {"trivial": 0.5, "trivial_constant": 0.25, "trivial_identity": 0.25, "distinct_shapes": 0.75}
+    new = tasks("a", "a", "b", "c")
+    found = diversity(new, ["identity", None, "constant", None], buffer_of(*new))
+    shapes = {"distinct_shapes": 0.75, "known_shapes": 0.0}
+    assert found == {"trivial": 0.5, "trivial_constant": 0.25, "trivial_identity": 0.25, **shapes}
+
+
+def test_a_shape_is_known_when_a_task_of_an_earlier_step_has_it():
+    old, new = tasks("a", "b"), tasks("a", "a", "c", "d", start=2)
+    assert diversity(new, [None] * 4, buffer_of(*old, *new))["known_shapes"] == 0.5
 
 
 def test_no_new_tasks_have_no_diversity():
-    assert diversity([], []) == {}
+    assert diversity([], [], buffer_of()) == {}
 
 
 def test_signal_counts_tasks_and_rollouts_that_teach_nothing():
@@ -30,6 +46,8 @@ def test_signal_counts_tasks_and_rollouts_that_teach_nothing():
         ({"trivial": 0.38, "trivial_identity": 0.38}, "38% of new tasks are trivial: identity"),
         ({"distinct_shapes": 0.1}, "only 10% of new tasks differ in shape"),
         ({"zero_advantage": 0.95}, "95% of rollouts have no advantage"),
+        ({"all_solved": 0.95}, "every attempt solves 95% of new tasks"),
+        ({"none_solved": 0.95}, "no attempt solves 95% of new tasks"),
     ],
 )
 def test_an_alarm_says_in_words_what_went_stale(measures, said):

@@ -48,6 +48,10 @@ class TaskBuffer:
         """All tasks of the given kinds, oldest first within each."""
         return [entry.task for kind in kinds for entry in self._entries[kind].values()]
 
+    def with_shape(self, shape: str) -> int:
+        """How many tasks have this shape."""
+        return self._shapes[shape]
+
     def history(self, task: Task) -> list[tuple[int, float, int]]:
         """(step, mean score, attempts) of a task, oldest first; empty for a task that is gone."""
         entry = self._entries[task.kind].get(task.id)

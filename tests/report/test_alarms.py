@@ -18,8 +18,9 @@ def step(
     flat: int = 0,
     bands=(2, 0, 2, 2, 2, 2),
     unfinished: float = 0.0,
+    novelty: float | None = 0.5,
 ):
-    kind = KindFigures(10, accepted, 40, 20, 0.5, 0.5, 0.5, 0.5, {}, {})
+    kind = KindFigures(10, accepted, 40, 20, 0.5, novelty, 0.5, 0.5, {}, {})
     role = RoleFigures(20, 0.0, 10.0, unfinished)
     trivial = {"identity": identity} if identity else {}
     return StepFigures(number, {"deduction": kind}, {"solve": role}, bands, accepted, trivial, shapes, 20, flat, {})
@@ -63,6 +64,20 @@ def test_one_bad_step_is_no_collapse():
 )
 def test_each_way_to_go_bad_has_its_words(bad, words):
     assert said([step(n, **bad) for n in range(1, 12)]) == [words]
+
+
+def test_novelty_that_has_more_than_halved_is_told_since_the_step_that_made_it_so():
+    steps = [step(n, novelty=0.4 if n <= 10 else 0.1) for n in range(1, 21)]
+    # the mean of five steps is 0.22 with three low ones among them, and 0.16 with four: that is step 14
+    assert said(steps) == ["novelty of new tasks since step 14 has fallen to 25% of what it was"]
+
+
+def test_novelty_that_has_come_back_is_no_alarm():
+    assert said([step(n, novelty=0.1 if 10 < n <= 20 else 0.4) for n in range(1, 40)]) == []
+
+
+def test_tasks_without_references_have_no_novelty_to_lose():
+    assert said([step(n, novelty=None) for n in range(1, 20)]) == []
 
 
 def test_a_loss_beyond_chance_is_told_since_the_first_evaluation_that_shows_it():

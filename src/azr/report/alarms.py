@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import fmean
 
-from azr.novelty import FLAT_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
+from azr.novelty import DEAD_ALARM, FLAT_ALARM, NOVELTY_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
 from azr.report.figures import StepFigures
 from azr.report.held_out import Evaluation
 
@@ -14,8 +15,6 @@ WINDOW = 5
 """Steps that a share is taken over: a single bad step is no collapse."""
 VALID_ALARM = 0.1
 """Share of valid proposals below which there is hardly anything to solve."""
-DEAD_ALARM = 0.9
-"""Share of new tasks that none, or all, attempts solve, above which proposals earn next to nothing."""
 UNFINISHED_ALARM = 0.5
 """Share of rollouts cut at the token limit above which the limit is what is learnt from."""
 
@@ -90,7 +89,7 @@ def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> l
     forms = sorted({form for step in steps for form in step.trivial})
     watches = [*map(_form_watch, forms), *WATCHES]
     found = [alarm for watch in watches for alarm in watch.alarms(steps)]
-    found += list(_losses(evaluations))
+    found += [*_stale(steps), *_losses(evaluations)]
     return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
 
 
@@ -125,6 +124,26 @@ WATCHES = (
     Watch(NO_ADVANTAGE, lambda s: (s.flat, s.rollouts), over=FLAT_ALARM),
     Watch("{share} of rollouts {when} are cut at the token limit", _unfinished, over=UNFINISHED_ALARM),
 )
+
+
+def _stale(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
+    """Novelty of the last steps, far below what it was in the first."""
+    novelty = [(step.step, mean) for step in steps if (mean := _novelty(step)) is not None]
+    if len(novelty) < 2 * WINDOW:
+        return
+    means = [fmean(value for _, value in novelty[at : at + WINDOW]) for at in range(len(novelty) - WINDOW + 1)]
+    low = [mean < NOVELTY_ALARM * means[0] for mean in means]
+    if low[-1]:
+        since = novelty[WINDOW - 1 + len(low) - low[::-1].index(False)][0]  # the first window is not below itself
+        share = percent(means[-1] / means[0])
+        yield Alarm(f"novelty of new tasks since step {since} has fallen to {share} of what it was", since, None)
+
+
+def _novelty(step: StepFigures) -> float | None:
+    """Mean over the accepted tasks; None where there is none."""
+    known = [(kind.novelty, kind.accepted) for kind in step.kinds.values() if kind.novelty is not None]
+    weight = sum(accepted for _, accepted in known)
+    return sum(value * accepted for value, accepted in known) / weight if weight else None
 
 
 def _losses(evaluations: Sequence[Evaluation]) -> Iterator[Alarm]:

@@ -30,7 +30,7 @@ def step_metrics(
     """
     tasks = [story.task for story in record.stories if story.task is not None]
     rates = [fmean(story.attempts.scores) for story in record.stories if story.task is not None and story.attempts]
-    measures = novelty.diversity(tasks, [trivial(task) for task in tasks]) | novelty.signal(rates, advantages)
+    measures = novelty.diversity(tasks, [trivial(task) for task in tasks], buffer) | novelty.signal(rates, advantages)
     for name in ("novelty", "complexity"):
         if values := [story.intrinsic[name] for story in record.stories if story.task is not None]:
             measures[name] = fmean(values)
