@@ -1,10 +1,11 @@
 """The laboratory: what does self-play on the nursery's model learn, and what of its recipe matters?
 
     python bench/learning.py run [--arms azr grpo ...] [--seeds 0 1 2] [--runs FOLDER] [--jobs 2] [KEY=VALUE ...]
-    python bench/learning.py table [--runs FOLDER]        measures all finished runs; prints them and keeps them
+    python bench/learning.py table [--runs FOLDER] [--data FILE]  measures all finished runs; prints them and keeps them
 
 `run` trains preset `demo` once an arm and seed, on one core each; what is finished is not run again. `table` puts the
-model of every finished run beside the untrained one with `azr eval`, and writes docs/data/learning.json.
+model of every finished run beside the untrained one with `azr eval`, and writes FILE, docs/data/learning.json if none
+is named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,6 +35,7 @@ ARMS = {
     "reinforce++": ["algorithm.name=reinforce++"],
     "grpo": ["algorithm.name=grpo"],
     "rloo": ["algorithm.name=rloo"],
+    "unguarded": ["selfplay.references=0", "buffer.reject_duplicates=false"],
     "reference-profile": ["rewards.profile=reference", "algorithm.whiten=token", "algorithm.clip_high=0.28"],
 }
 """What is compared, and the settings that make it so."""
@@ -90,10 +92,27 @@ def training(path: Path) -> dict[str, Any]:
             when: {name: mean_of(step["signal"].get(name) for step in some) for name in steps[0]["signal"]}
             for when, some in ends.items()
         },
+        "known_shapes": known_shapes(path),
     }
 
 
-def mean_of(values: Iterator[float | None]) -> float | None:
+def known_shapes(path: Path) -> dict[str, float | None]:
+    """Share of the first and the last steps' new tasks whose shape a task of an earlier step had."""
+    by_step: dict[int, list[str]] = {}
+    for event in read_jsonl(path / "events.jsonl"):
+        if event["event"] == "task":
+            by_step.setdefault(event["step"], []).append(event["task"]["shape"])
+    known, shares = set(by_step.pop(0, [])), {}
+    for step, shapes in sorted(by_step.items()):
+        shares[step] = fmean(shape in known for shape in shapes)
+        known.update(shapes)
+    steps = sorted(shares)
+    return {
+        when: mean_of(map(shares.__getitem__, some)) for when, some in (("start", steps[:EDGE]), ("end", steps[-EDGE:]))
+    }
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(fmean(known), 4) if known else None
 
@@ -102,18 +121,25 @@ def mean_of(values: Iterator[float | None]) -> float | None:
 
 
 def table(data: dict[str, Any]) -> Iterator[str]:
-    """A row an arm, in points of a percent: mean gain with its interval over seeds, then by kind, then the cost."""
+    """A row an arm, in points: mean gain with its interval over seeds, by kind, how the curriculum narrows, the cost."""
     kinds = [part for part in data["untrained"][SETS[0]] if part not in (ALL, MEAN)]
-    yield "| arm | seeds | " + " | ".join([f"gain on {SETS[0]}", *kinds, f"gain on {SETS[1]}", "seconds"]) + " |"
-    yield "| --- " * (len(kinds) + 5) + "|"
+    yield (
+        "| arm | seeds | "
+        + " | ".join([f"gain on {SETS[0]}", *kinds, f"gain on {SETS[1]}", "known shapes", "seconds"])
+        + " |"
+    )
+    yield "| --- " * (len(kinds) + 6) + "|"
     arms: dict[str, list[dict[str, Any]]] = {}
     for one in data["runs"]:
         arms.setdefault(one["arm"], []).append(one)
     for arm, runs in arms.items():
         by_kind = [f"{fmean(gains(data, runs, SETS[0], [kind])):+.1f}" for kind in kinds]
         cells = [arm, str(len(runs)), with_interval(gains(data, runs, SETS[0], kinds)), *by_kind]
+        known = " to ".join(
+            f"{100 * fmean(one['known_shapes'][when] for one in runs):.0f} %" for when in ("start", "end")
+        )
         cost = f"{fmean(one['seconds'] for one in runs):.0f}"
-        yield "| " + " | ".join([*cells, with_interval(gains(data, runs, SETS[1], kinds)), cost]) + " |"
+        yield "| " + " | ".join([*cells, with_interval(gains(data, runs, SETS[1], kinds)), known, cost]) + " |"
 
 
 def gains(data: dict[str, Any], runs: Sequence[dict[str, Any]], name: str, kinds: Sequence[str]) -> list[float]:
@@ -129,6 +155,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--data", type=Path, default=DATA, help="where the table's figures are kept")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     arguments = parser.parse_intermixed_args()
     if arguments.what == "run":
@@ -136,7 +163,7 @@ def main() -> None:
         train("demo", arguments.runs, arms, arguments.seeds, ["threads=1", *arguments.overrides], jobs=arguments.jobs)
         return
     data = measure(arguments.runs)
-    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    arguments.data.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print(*table(data), sep="\n")
 
 
