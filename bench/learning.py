@@ -121,25 +121,24 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 
 def table(data: dict[str, Any]) -> Iterator[str]:
-    """A row an arm, in points: mean gain with its interval over seeds, by kind, how the curriculum narrows, the cost."""
+    """A row an arm, in points: mean gain with its interval over seeds, by kind, how the tasks narrow, and the cost."""
     kinds = [part for part in data["untrained"][SETS[0]] if part not in (ALL, MEAN)]
-    yield (
-        "| arm | seeds | "
-        + " | ".join([f"gain on {SETS[0]}", *kinds, f"gain on {SETS[1]}", "known shapes", "seconds"])
-        + " |"
-    )
-    yield "| --- " * (len(kinds) + 6) + "|"
+    names = ["arm", "seeds", f"gain on {SETS[0]}", *kinds, f"gain on {SETS[1]}", "known shapes (%)", "seconds"]
+    yield row(names)
+    yield row(["---"] * len(names))
     arms: dict[str, list[dict[str, Any]]] = {}
     for one in data["runs"]:
         arms.setdefault(one["arm"], []).append(one)
     for arm, runs in arms.items():
         by_kind = [f"{fmean(gains(data, runs, SETS[0], [kind])):+.1f}" for kind in kinds]
-        cells = [arm, str(len(runs)), with_interval(gains(data, runs, SETS[0], kinds)), *by_kind]
-        known = " to ".join(
-            f"{100 * fmean(one['known_shapes'][when] for one in runs):.0f} %" for when in ("start", "end")
-        )
+        known = [f"{100 * fmean(one['known_shapes'][when] for one in runs):.0f}" for when in ("start", "end")]
+        spread = [with_interval(gains(data, runs, name, kinds)) for name in SETS]
         cost = f"{fmean(one['seconds'] for one in runs):.0f}"
-        yield "| " + " | ".join([*cells, with_interval(gains(data, runs, SETS[1], kinds)), known, cost]) + " |"
+        yield row([arm, str(len(runs)), spread[0], *by_kind, spread[1], " to ".join(known), cost])
+
+
+def row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def gains(data: dict[str, Any], runs: Sequence[dict[str, Any]], name: str, kinds: Sequence[str]) -> list[float]:
