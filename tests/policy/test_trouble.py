@@ -80,12 +80,6 @@ def test_a_gated_model_says_where_to_accept_its_terms(refusals):
     assert "do so at https://huggingface.co/owner/gated, then log in with: hf auth login" in refusals[1]
 
 
-@pytest.mark.slow  # the hub client tries several times, for over a minute
-def test_no_network_says_so(tmp_path):
-    (line,) = load_elsewhere("http://127.0.0.1:9", tmp_path, "owner/model")
-    assert "the hub cannot be reached and the model was not downloaded before" in line
-
-
 def test_a_name_that_is_neither_folder_nor_hub_name_says_so(tmp_path):
     with pytest.raises(UserError, match="no such folder, and no name of the hub's"):
         load_model(ModelConfig(name=str(tmp_path / "none")))

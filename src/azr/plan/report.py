@@ -15,6 +15,7 @@ from azr.errors import UserError
 from azr.plan.cards import Card, card
 from azr.plan.clock import Workshop, here, on_card
 from azr.plan.memory import Memory, Shape, count, longest, shape_of
+from azr.policy import hub
 from azr.policy.trouble import no_model, pick_device
 
 _SPARE = 0.9
@@ -107,7 +108,8 @@ def _width(config: Config, device: str) -> int:
 def _settings(config: Config) -> Any:
     name = shipped.resolve(config.model.name)
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+        with hub.or_cache(name):
+            return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(no_model(name, error)) from error
 

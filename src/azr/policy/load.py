@@ -17,7 +17,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as transformers_logging
 
 from azr.errors import UserError
-from azr.policy import adapters, quantize
+from azr.policy import adapters, hub, quantize
 from azr.policy.trouble import no_model, pick_device
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     weights = {"dtype": dtype, **quantize.options(config.quantization, device, dtype)}
     try:
-        with quiet():
+        with quiet(), hub.or_cache(config.name):
             tokenizer = _load_tokenizer(config.name, **options)
             settings = without_dropout(AutoConfig.from_pretrained(config.name, **options))
             model = AutoModelForCausalLM.from_pretrained(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.errors import UserError
+from azr.policy.hub import or_cache
 
 Record = dict[str, Any]
 
@@ -77,11 +78,12 @@ def _from_hub(name: str, hub: Hub) -> list[Record]:
         raise UserError(f"{name}: the hub needs the extra: pip install 'azr[data]'; or give --data FOLDER") from None
     try:
         datasets.disable_progress_bars()
-        if hub.files:
-            urls = [f"hf://datasets/{hub.path}/{file}" for file in hub.files]
-            return [dict(record) for record in datasets.load_dataset("json", data_files=urls, split="train")]
-        parts = [datasets.load_dataset(hub.path, hub.config, split=split) for split in hub.splits]
-        return [dict(record) for part in parts for record in part]
+        with or_cache():
+            if hub.files:
+                urls = [f"hf://datasets/{hub.path}/{file}" for file in hub.files]
+                return [dict(record) for record in datasets.load_dataset("json", data_files=urls, split="train")]
+            parts = [datasets.load_dataset(hub.path, hub.config, split=split) for split in hub.splits]
+            return [dict(record) for part in parts for record in part]
     except Exception as error:  # the library raises whatever its network stack does
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name}: the hub has no answer ({reason}); give --data FOLDER with its files") from error

@@ -1,0 +1,85 @@
+"""The Hugging Face hub where it cannot be reached: found out at once, and what was downloaded before still serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+import httpx
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+
+_PAUSES = (1.0, 2.0)
+"""Seconds between tries, for a network that comes up only now."""
+
+
+@contextmanager
+def or_cache(name: str | None = None) -> Iterator[None]:
+    """Go on as under `HF_HUB_OFFLINE=1` if nobody answers at the hub's address.
+
+    The hub's client would try six times for every file, with 23 s of pauses in all, and up to a minute for each address
+    that the hub's name stands for. One look first costs a fraction of a second where all is well.
+
+    Args:
+        name: of a model, which may be a folder and then needs no hub; None for whatever does.
+
+    Raises:
+        HFValidationError: no folder has that name, and nothing on the hub could.
+        LocalEntryNotFoundError: the hub cannot be reached, and what is wanted was not downloaded before.
+    """
+    folder = name is not None and Path(name).is_dir()
+    if name is not None and not folder:
+        validate_repo_id(name)
+    if folder or constants.HF_HUB_OFFLINE or answers(constants.ENDPOINT, within=constants.HF_HUB_ETAG_TIMEOUT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True  # looked at anew for every request, by transformers and datasets too
+    try:
+        yield
+    except OfflineModeIsEnabled as error:  # which would tell of a setting that nobody made
+        raise LocalEntryNotFoundError(f"{constants.ENDPOINT} cannot be reached, and there is no copy here") from error
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def answers(address: str, *, within: float) -> bool:
+    """Whether a connection can be made, through the proxy if there is one.
+
+    How long the answer itself takes does not matter: a slow hub is there. In a thread, since a name server that keeps
+    silent obeys no timeout, and a name may stand for many addresses that do.
+
+    Args:
+        address: as in `HF_ENDPOINT`.
+        within: seconds for all tries together.
+    """
+    found: SimpleQueue[bool] = SimpleQueue()
+    Thread(target=_ask, args=(address, within, found), daemon=True).start()
+    try:
+        return found.get(timeout=within)
+    except Empty:
+        return False
+
+
+def _ask(address: str, patience: float, found: SimpleQueue[bool]) -> None:
+    def trace(event: str, _: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_headers.complete"):  # connected, encryption included
+            found.put(True)
+
+    for pause in (*_PAUSES, None):
+        try:
+            get_session().head(address, timeout=patience, follow_redirects=False, extensions={"trace": trace})
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            if pause is not None:
+                time.sleep(pause)
+            continue
+        except (httpx.HTTPError, httpx.InvalidURL):  # the hub's client meets it again, and tells it
+            pass
+        found.put(True)
+        return
+    found.put(False)
