@@ -179,9 +179,11 @@ def test_the_exported_model_has_a_card_with_what_was_measured(run):
 
 
 @pytest.mark.slow
-def test_a_loss_that_explodes_is_one_line(apprentice, tmp_path):
-    done = azr("train", tiny_config(tmp_path, apprentice), "learner.lr=1e18", "--output-dir", "out", cwd=tmp_path)
-    assert "start again with a lower learner.lr" in error_line(done)
+def test_weights_that_explode_are_one_line_and_no_checkpoint(apprentice, tmp_path):
+    words = ["learner.lr=1", "learner.weight_decay=1e30", "--output-dir", "out"]
+    done = azr("train", tiny_config(tmp_path, apprentice), *words, cwd=tmp_path)
+    assert "update 0: the step drove the weights beyond all bounds; its checkpoints are from before" in error_line(done)
+    assert [path.name for path in (only_run(tmp_path / "out") / "checkpoints").iterdir()] == ["000000"]
 
 
 @pytest.mark.slow

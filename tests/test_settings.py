@@ -105,8 +105,17 @@ def test_a_wrong_type_names_key_and_value():
     assert message("steps=many") == "file.toml: steps = 'many': input should be a valid integer"
 
 
-def test_a_number_out_of_range_is_refused():
-    assert "learner.lr = -1" in message("learner.lr=-1")
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("learner.lr=-1", "learner.lr = -1"),
+        ("learner.lr=1e30", "learner.lr = 1e+30: input should be less than or equal to 1"),
+        ("learner.betas=[0.9,1.0]", "learner.betas"),
+        ("algorithm.ppo.critic_lr=inf", "algorithm.ppo.critic_lr = inf"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(assignment, expected):
+    assert expected in message(assignment)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from azr.types import Kind
 
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -205,7 +207,7 @@ class PPOConfig(Section):
 
     discount: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="gamma of the returns, per token")
     gae_lambda: Share = Field(0.95, description="lambda of generalised advantage estimation (arXiv 1506.02438)")
-    critic_lr: PositiveFloat = Field(1e-5, description="the critic's own learning rate")
+    critic_lr: Rate = Field(1e-5, description="the critic's own learning rate")
 
 
 class AlgorithmConfig(Section):
@@ -260,8 +262,8 @@ class AlgorithmConfig(Section):
 class LearnerConfig(Section):
     """The optimizer."""
 
-    lr: PositiveFloat = 1e-6
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
+    lr: Rate = Field(1e-6, description="at most 1")
+    betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.999)
     weight_decay: NonNegative = 0.0
     grad_clip: PositiveFloat = Field(1.0, description="largest gradient norm")
     warmup_steps: Annotated[int, Field(ge=0)] = 0

@@ -212,7 +212,9 @@ class Training:
                 observe=lambda index, trace: traces[index].append(trace),
             )
         except FloatingPointError as error:
-            raise UserError(f"{self._run.path}: {error}; start again with a lower learner.lr") from error
+            raise UserError(
+                f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"
+            ) from error
         return _Learnt(dict(told) | ({"penalty": fmean(penalties)} if any(penalties) else {}), penalties, traces)
 
     def _learning_events(self, record: StepRecord, learnt: _Learnt) -> Iterator[Event]:

@@ -205,6 +205,13 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_optimizer_alone(policy
     assert all(parameter.grad is None for parameter in policy.model.parameters())
 
 
+@pytest.mark.parametrize("decay", [1e30, 1e37])  # the square has no float32; the weight itself has none
+def test_a_step_that_drives_weights_beyond_bounds_is_told(policy, decay):
+    taught = learner(policy, lr=1.0, weight_decay=decay)
+    with pytest.raises(FloatingPointError, match="update 0: the step drove the weights beyond all bounds"):
+        taught.update(trainees(policy))
+
+
 def test_rollouts_that_do_not_fit_together_are_refused(policy):
     taught, (good, *_) = learner(policy), trainees(policy)
     for bad in (replace(good, advantages=(1.0,)), replace(good, prompt_ids=()), replace(good, logprobs=())):

@@ -38,6 +38,7 @@ from transformers import AutoModelForCausalLM, PrinterCallback
 from azr.integrations.ppo import Critic, PPOTrainer
 from azr.policy.base import Observer, Trace, Trainee
 from azr.policy.load import LanguageModel, quiet
+from azr.policy.optimizer import beyond_bounds
 from azr.types import Sample
 
 
@@ -97,12 +98,15 @@ class TrlLearner:
             observe: told what each step saw of each of them.
 
         Raises:
-            FloatingPointError: the loss is not finite; the weights stay as they were before that step.
+            FloatingPointError: the loss is not finite, and the weights stay as they were before that step; or the steps
+                drove them beyond bounds, and only a checkpoint has what they were.
         """
         self._begin()
         self._observer = observe
         self._todo.put(trainees)
         self._await()
+        if beyond_bounds((*self._policy.model.parameters(), *self._critic.parameters())):
+            raise FloatingPointError(f"update {self.updates}: the steps drove the weights beyond all bounds")
         self.updates += 1
         steps = [log for log in self._trainer.state.log_history if "grad_norm" in log]
         metrics = _metrics(steps[-self._passes :])

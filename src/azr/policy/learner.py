@@ -119,7 +119,8 @@ class PolicyLearner:
 
         Raises:
             ValueError: no rollouts, or one that is empty or whose parts differ in length.
-            FloatingPointError: a loss or gradient is not finite; the weights stay as they were before that step.
+            FloatingPointError: a loss or gradient is not finite, and the weights stay as they were before that step; or
+                the step drove them beyond bounds, and only a checkpoint has what they were.
             UserError: memory does not hold a single row, or the optimizer's state.
         """
         _check(trainees)
@@ -229,6 +230,8 @@ class PolicyLearner:
                     " learner.optimizer=adamw-8bit, or learn with model.lora.rank=16"
                 ) from error
             raise
+        if self._optimizer.lost():
+            raise FloatingPointError(f"update {self.updates}: the step drove the weights beyond all bounds")
         return loss, norm
 
     def _gradient(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,6 +72,10 @@ class Optimizer:
                 if parameter is not master:
                     parameter.copy_(master)
 
+    def lost(self) -> bool:
+        """Whether the weights are beyond bounds (see `beyond_bounds`)."""
+        return beyond_bounds(self._masters)
+
     def clear(self) -> None:
         """Forget the gradient."""
         for tensor in (*self._parameters, *self._masters):
@@ -88,6 +93,14 @@ class Optimizer:
             for master, saved in zip(self._masters, state["masters"], strict=True):
                 if saved is not None:
                     master.copy_(saved)
+
+
+def beyond_bounds(weights: Iterable[Tensor]) -> bool:
+    """Whether the norm of weights is no finite number: one is infinite, is none, or has no square in their precision.
+
+    A model in such a state may still give finite losses, with a gradient of zero, to the end of a run.
+    """
+    return not math.isfinite(torch.nn.utils.get_total_norm(list(weights)))
 
 
 def _master(parameter: Tensor, *, offload: bool) -> Tensor:
