@@ -9,9 +9,11 @@ from azr import shipped
 from azr.config import ModelConfig
 from azr.evals import domain_sets
 from azr.evals.answerers import ModelAnswerer
+from azr.evals.command import Request, _benchmark
 from azr.evals.harness import Settings
 from azr.evals.models import open_model
 from azr.evals.problems import Problem
+from azr.evals.templates import Template
 from azr.sandbox.factory import make_sandbox
 
 CONTEXT = 256
@@ -49,3 +51,17 @@ async def test_a_completion_ends_where_the_context_does(answerer, problem):
 
 async def test_a_prompt_that_fills_the_context_gets_no_reply(answerer, problem):
     assert not await answerer.replies(problem, "\n" * CONTEXT, "key", 1)
+
+
+async def test_a_set_of_a_domain_is_drawn_as_the_first_run_that_played_it_had_it(tmp_path):
+    for name, section in {"python": "", "first": "min_prime = 89", "second": "min_prime = 5"}.items():
+        (tmp_path / name).mkdir()
+        domain = "python" if name == "python" else "primes"
+        (tmp_path / name / "config.toml").write_text(f'[domain]\nname = "{domain}"\nstyle = "r1"\n{section}\n')
+    request = Request(["nursery", *(str(tmp_path / name) for name in ("python", "first", "second"))], [], tmp_path)
+    sandbox = make_sandbox(workers=1)
+    benchmark = await _benchmark("primes", Template("complete"), request, sandbox)
+    await sandbox.close()
+    judges = [problem.judge for problem in benchmark.problems]
+    assert {judge.task.data["p"] for judge in judges} == {89, 97}
+    assert {judge.domain.config.style for judge in judges} == {"compact"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import functools
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -183,7 +184,8 @@ def _configs(assignments: Sequence[str]) -> tuple[ModelConfig, SandboxConfig]:
 async def _benchmark(name: str, template: Template, request: Request, sandbox: Sandbox) -> Benchmark:
     limit = request.settings.limit
     if domain_sets.domain_of(name) is not None:
-        return await domain_sets.load(name, template.name, limit, sandbox, seed=request.settings.seed)
+        played = functools.partial(models.played, request.models)
+        return await domain_sets.load(name, template.name, limit, sandbox, played=played, seed=request.settings.seed)
     if name not in benchmarks.LOADERS:
         nearest = difflib.get_close_matches(name, _known(), n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""

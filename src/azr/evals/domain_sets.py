@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from azr.config import SandboxConfig, Style
 from azr.domains import registry
@@ -51,7 +53,15 @@ def domain_of(name: str) -> tuple[str, str | None] | None:
     return None if owner is None else (owner, name)
 
 
-async def load(name: str, template: Name, limit: int | None, sandbox: Sandbox, *, seed: int = 0) -> Benchmark:
+async def load(
+    name: str,
+    template: Name,
+    limit: int | None,
+    sandbox: Sandbox,
+    *,
+    played: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    seed: int = 0,
+) -> Benchmark:
     """Read a held-out set and measure its baselines.
 
     Args:
@@ -59,6 +69,7 @@ async def load(name: str, template: Name, limit: int | None, sandbox: Sandbox, *
         template: decides the domain's style of prompts.
         limit: tasks of each kind.
         sandbox: for the domain.
+        played: settings that a domain was played with; what is not among them is the domain's default.
         seed: of the random guess.
 
     Raises:
@@ -68,7 +79,10 @@ async def load(name: str, template: Name, limit: int | None, sandbox: Sandbox, *
     if found is None:
         raise UserError(f"--bench {name}: no such domain; there are {', '.join(registry.names())}")
     domain_name, chosen = found
-    tree = {"name": domain_name, "style": _STYLES[template]} | ({"held_out": chosen} if chosen else {})
+    chosen_set = {"held_out": chosen} if chosen else {}
+    tree = {**played(domain_name), "name": domain_name, "style": _STYLES[template], **chosen_set}
+        {"held_out": chosen} if chosen else {}
+    )
     config = check(registry.config_class(domain_name), tree, source=f"--bench {name}")
     domain = registry.make_domain(config, SandboxConfig())
     tasks = await domain.held_out(limit or TASKS, sandbox)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from azr import shipped
 from azr.concurrency import cores
@@ -14,7 +15,7 @@ from azr.errors import UserError
 from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
 from azr.evals.harness import Settings
 from azr.policy.base import Sampling
-from azr.run.directory import CONFIG, MODEL
+from azr.run.directory import CONFIG, MODEL, RunDirectory
 from azr.served import served
 
 
@@ -47,6 +48,16 @@ def is_served(name: str) -> bool:
         return served(name) is not None
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def played(names: Sequence[str], domain: str) -> dict[str, Any]:
+    """Settings of a domain in the first run among models that played it; none where no run did."""
+    for name in names:
+        if not is_served(name) and (Path(name) / CONFIG).is_file():
+            section: dict[str, Any] = RunDirectory.open(Path(name)).tree().get("domain", {})
+            if section.get("name") == domain:
+                return section
+    return {}
 
 
 def identity(source: str) -> str:
