@@ -81,8 +81,6 @@ async def load(
     domain_name, chosen = found
     chosen_set = {"held_out": chosen} if chosen else {}
     tree = {**played(domain_name), "name": domain_name, "style": _STYLES[template], **chosen_set}
-        {"held_out": chosen} if chosen else {}
-    )
     config = check(registry.config_class(domain_name), tree, source=f"--bench {name}")
     domain = registry.make_domain(config, SandboxConfig())
     tasks = await domain.held_out(limit or TASKS, sandbox)
