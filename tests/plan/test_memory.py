@@ -54,3 +54,14 @@ def test_the_count_is_within_a_fifth_of_what_a_run_takes(name, tmp_path):
     assert shortest == 64  # the run did go to its limits
     memory = count(shape_of(AutoConfig.from_pretrained(tmp_path / "model")), config, width=4)
     assert memory.peak == pytest.approx(grown, rel=0.2)
+
+
+def test_padded_shapes_and_what_graphs_keep_are_counted():
+    shape = shape_of(settings_of("wide"))  # 3 layers, 1,024 wide, 8 query heads that share 4 of 128; 8,000 tokens
+    exact = config_of("wide")
+    config = exact.model_copy(update={"generation": exact.generation.model_copy(update={"compile": True})})
+    padded, plain = count(shape, config, width=4), count(shape, exact, width=4)
+    # 8 rows are a bucket. 256 columns, one more and an eighth are 289, which go into a bucket of 384, and a spare one.
+    assert padded.cache == 8 * 385 * 2 * 3 * 512 * 4
+    assert plain.cache == 8 * 256 * 1.25 * 2 * 3 * 512 * 4
+    assert padded.runtime - plain.runtime == 8 * (8000 + 2 * 384 * 1024) * 4

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from azr.config import Config
 from azr.policy.logprobs import MOST_LOGITS
+from azr.policy.static import ROWS, bucket, roomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
         optimizer=0 if learner.offload else state,
         **_sampling(shape, config, width),
         **_learning(shape, config, width),
-        runtime=_RUNTIME,
+        runtime=_RUNTIME + (_recorded(shape, config, width) if config.generation.compile else 0),
         host=state + learnt * 4 if learner.offload else 0,
     )
 
@@ -137,8 +138,24 @@ def _sampling(shape: Shape, config: Config, width: int) -> dict[str, int]:
     """Keys and values of all rows at full length with the slack of `azr.policy.cache`; a step's probabilities."""
     rows = config.generation.max_rows
     token = 2 * shape.layers * shape.kv * width
+    cells = rows * longest(config) * 1.25
+    if config.generation.compile:
+        slots, columns = _buckets(config)
+        cells = slots * (columns + 1)
     # Logits, log-probabilities and mass in float32; mass, its sum and a temporary of it in float64.
-    return {"cache": int(rows * longest(config) * token * 1.25), "sampling": rows * shape.vocabulary * 28}
+    return {"cache": int(cells * token), "sampling": rows * shape.vocabulary * 28}
+
+
+def _buckets(config: Config) -> tuple[int, int]:
+    """Rows and columns of the largest shape that `azr.policy.static` comes to."""
+    return bucket(config.generation.max_rows, ROWS), roomy(longest(config))
+
+
+def _recorded(shape: Shape, config: Config, width: int) -> int:
+    """What CUDA graphs keep to themselves: logits, and one layer's keys and values, repeated for every query head."""
+    slots, columns = _buckets(config)
+    repeated = 2 * columns * shape.attention if shape.attention > shape.kv else 0
+    return slots * (shape.vocabulary + repeated) * width
 
 
 def _learning(shape: Shape, config: Config, width: int) -> dict[str, int]:

@@ -5,10 +5,9 @@ Synchronous and single-threaded; `generate.py` makes it a service.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +17,13 @@ from transformers.cache_utils import DynamicCache
 
 from azr.errors import UserError
 from azr.policy.base import Sampling
-from azr.policy.cache import RowCache
+from azr.policy.forward import ExactStep, Forward
 from azr.policy.load import LanguageModel
 from azr.policy.sampling import draw
 from azr.streams import stream
+
+if TYPE_CHECKING:
+    from azr.policy.compiled import CompiledStep
 
 _PREFILL_TOKENS = 8192
 """Prompt tokens, padding included, in one forward pass: enough to keep a device busy, few enough for its memory."""
@@ -124,11 +126,17 @@ class _Slots:
 class Decoder:
     """The rows in flight and the model that continues them.
 
+    Args:
+        policy: the model.
+        max_rows: most rows at a time.
+        seed: first part of the name of every random stream.
+        compile: take steps of few shapes that are compiled (`azr.policy.compiled`), instead of exact ones that are not.
+
     Raises:
-        UserError: the architecture keeps a recurrent state, which cannot be batched this way.
+        UserError: the architecture keeps a recurrent state, which cannot be batched this way, or cannot be compiled.
     """
 
-    def __init__(self, policy: LanguageModel, *, max_rows: int, seed: int) -> None:
+    def __init__(self, policy: LanguageModel, *, max_rows: int, seed: int, compile: bool = False) -> None:
         kinds = set(getattr(policy.model.config.get_text_config(), "layer_types", None) or ())
         if kinds - _ATTENTION:
             odd = ", ".join(sorted(kinds - _ATTENTION))
@@ -137,8 +145,8 @@ class Decoder:
             )
         self._policy, self._max_rows, self._seed = policy, max_rows, seed
         self._eos = np.array(policy.eos_ids)
-        base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
-        self._accepted = frozenset(inspect.signature(base.forward).parameters)
+        self._forward = Forward(policy)
+        self._step = _compiled_step(policy, self._forward) if compile else ExactStep(policy, self._forward)
         self.reset()
 
     @property
@@ -153,7 +161,8 @@ class Decoder:
 
     def reset(self) -> None:
         """Forget every row."""
-        self._slots, self._cache = _Slots(self._max_rows), RowCache()
+        self._slots = _Slots(self._max_rows)
+        self._step.reset()
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
@@ -178,10 +187,7 @@ class Decoder:
         """Draw one more token for every row."""
         slots, rows = self._slots, self.rows
         newest = slots.ids[np.arange(rows), slots.drawn[:rows] - 1]
-        positions, width = slots.cached[:rows], self._cache.width + 1
-        mask = np.arange(width) >= width - 1 - positions[:, None]
-        logits_RV = self._forward(newest[:, None], mask, positions[:, None], self._cache)
-        self._cache.advance()
+        logits_RV = self._step(newest, slots.cached[:rows])
         slots.cached[:rows] += 1
         self._draw(np.arange(rows), logits_RV)
         return self._harvest(0)
@@ -193,24 +199,12 @@ class Decoder:
         mask = np.arange(width) >= width - lengths[:, None]
         ids = np.full(mask.shape, self._eos[0])
         ids[mask] = np.concatenate([ticket.prompt_ids for ticket in group])
-        prefilled = DynamicCache()
-        logits_PV = self._forward(ids, mask, np.maximum(mask.cumsum(axis=1) - 1, 0), prefilled)
-        self._cache.append(prefilled, [len(ticket.rows) for ticket in group])
+        positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+        prefilled, device = DynamicCache(), self._policy.device
+        ids_PW, mask_PW, positions_PW = (torch.from_numpy(array).to(device) for array in (ids, mask, positions))
+        logits_PV = self._forward(ids_PW, mask_PW, positions_PW, prefilled)
+        self._step.cache.append(prefilled, [len(ticket.rows) for ticket in group])
         return logits_PV
-
-    def _forward(self, ids: NDArray[Any], mask: NDArray[Any], positions: NDArray[Any], cache: object) -> Tensor:
-        """Logits of the last column."""
-        device = self._policy.device
-        optional = {"position_ids": torch.from_numpy(positions).to(device), "logits_to_keep": 1}
-        output = self._policy.model(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=torch.from_numpy(mask).to(device),
-            past_key_values=cache,
-            use_cache=True,
-            **{name: value for name, value in optional.items() if name in self._accepted},
-        )
-        logits_RV: Tensor = output.logits[:, -1]
-        return logits_RV
 
     def _draw(self, rows: NDArray[np.intp], logits_RV: Tensor) -> None:
         slots = self._slots
@@ -245,7 +239,13 @@ class Decoder:
         target = np.flatnonzero(done[:rows])
         source = rows + np.flatnonzero(~done[rows:])
         self._slots.move(source, target, rows)
-        self._cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
+        self._step.cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
+
+
+def _compiled_step(policy: LanguageModel, forward: Forward) -> CompiledStep:
+    from azr.policy.compiled import CompiledStep  # imports the compiler, which takes seconds
+
+    return CompiledStep(policy, forward)
 
 
 def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
