@@ -1,8 +1,9 @@
 """How fast does a GPU sample and learn, against `generate`, memory bandwidth and the peak of its matrix units?
 
 Random weights in the shapes of Qwen2.5 0.5B, 1.5B and 3B, in bfloat16. Sampling: sequences that end at random, useful
-tokens a second, against transformers' `generate` turn by turn, and against the floor that memory bandwidth sets: the
-weights, and the keys and values of the rows that are left, read once a token, at the bandwidth of a copy in this run.
+tokens a second, as it is and with `generation.compile` (a compiled step, replayed as CUDA graphs), against
+transformers' `generate` turn by turn, and against the floor that memory bandwidth sets: the weights, and the keys and
+values of the rows that are left, read once a token, at the bandwidth of a copy in this run.
 Learning: the share of the matrix units' peak (MFU) that 6 x parameters x tokens operations reach; that peak is measured
 in this run by a large product. Says so and ends where there is no GPU; `--device cpu --shapes tiny` tries the script.
 
@@ -80,13 +81,12 @@ def prompts(rows: int) -> list[str]:
     return [" ".join(f"w{i}" for i in row) for row in ids.tolist()]
 
 
-def ours(policy: LanguageModel, texts: list[str], new: int, seed: int) -> list[Trainee]:
-    generator = LocalGenerator(policy, GenerationConfig(max_rows=len(texts), overlap=False), seed=seed)
-
+def ours(generator: LocalGenerator, texts: list[str], new: int, round_: int) -> list[Trainee]:
     async def everything() -> list[Trainee]:
         async def story(number: int) -> Trainee:
             with generator.story():
-                (sample,) = await generator.sample(texts[number], n=1, key=f"{number:04}", sampling=Sampling(new))
+                key = f"{round_} {number:04}"
+                (sample,) = await generator.sample(texts[number], n=1, key=key, sampling=Sampling(new))
             advantages = ((-1.0) ** number,) * len(sample.completion_ids)
             return Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, advantages)
 
@@ -117,6 +117,15 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
+def peak(device: torch.device) -> str:
+    """Most memory in use since this was last asked, in words; on a GPU."""
+    if device.type != "cuda":
+        return ""
+    most = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return f"; peak memory {most:.1f} GiB"
+
+
 def peaks(device: torch.device) -> tuple[float, float]:
     """Operations a second of a bfloat16 product, and bytes a second of a copy (read and written); the best of five."""
     size = 8192 if device.type == "cuda" else 512
@@ -143,26 +152,49 @@ def floor(policy: LanguageModel, rollouts: list[Trainee], bandwidth: float) -> f
     return (max(lengths) * weights + cached * token) / bandwidth
 
 
-def bench(shape: str, device: torch.device, arguments: argparse.Namespace, product: float, bandwidth: float) -> None:
-    policy, texts, new = build(shape, device, arguments.new), prompts(arguments.rows), arguments.new
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    rates: dict[str, list[float]] = {"azr": [], "generate": [], "of the floor": []}
+def sample(
+    policy: LanguageModel, device: torch.device, arguments: argparse.Namespace, bandwidth: float
+) -> list[Trainee]:
+    """Time the two ways to sample and transformers' own, turn by turn; the last rollouts are returned."""
+    shape, texts, new = policy.name, prompts(arguments.rows), arguments.new
+    generators = {
+        name: LocalGenerator(policy, GenerationConfig(max_rows=len(texts), overlap=False, compile=compile), seed=0)
+        for name, compile in (("azr", False), ("azr compiled", True))
+    }
+    rates: dict[str, list[float]] = {}
     rollouts: list[Trainee] = []
-    for round_ in range(arguments.rounds + 1):
-        found: list[list[Trainee]] = []
-        mine = seconds(device, lambda: found.append(ours(policy, texts, new, round_)))  # noqa: B023
-        rollouts, counted = found[0], []
-        other = seconds(device, lambda: counted.append(theirs(policy, texts, new, round_)))  # noqa: B023
-        if round_:  # the first is for warming up
-            tokens = sum(len(rollout.completion_ids) for rollout in rollouts)
-            rates["azr"].append(tokens / mine)
-            rates["generate"].append(counted[0] / other)
-            rates["of the floor"].append(floor(policy, rollouts, bandwidth) / mine)
+    for round_ in range(arguments.rounds + 1):  # the first is for warming up
+        for name, generator in generators.items():
+            found: list[list[Trainee]] = []
+            time_ = seconds(device, lambda: found.append(ours(generator, texts, new, round_)))  # noqa: B023
+            rollouts, memory = found[0], peak(device)
+            if round_:
+                tokens = sum(len(rollout.completion_ids) for rollout in rollouts)
+                rates.setdefault(f"{name}: tokens/s", []).append(tokens / time_)
+                rates.setdefault(f"{name}: of the floor", []).append(floor(policy, rollouts, bandwidth) / time_)
+            else:
+                print(
+                    f"{shape} sampling, {name}: first round {time_:.1f} s, with what is compiled and recorded{memory}"
+                )
+        counted: list[int] = []
+        time_ = seconds(device, lambda: counted.append(theirs(policy, texts, new, round_)))  # noqa: B023
+        if round_:
+            rates.setdefault("generate: tokens/s", []).append(counted[0] / time_)
+    pairs = zip(rates["azr compiled: tokens/s"], rates["azr: tokens/s"], strict=True)
+    rates["azr compiled: x azr"] = [fast / exact for fast, exact in pairs]
     for name, values in rates.items():
-        unit = "" if name == "of the floor" else "tokens/s "
-        spread = f"min {min(values):.3g} median {statistics.median(values):.3g} runs {len(values)}"
-        print(f"{shape} sampling, {name}: {unit}{spread}")
+        print(
+            f"{shape} sampling, {name} min {min(values):.3g} median {statistics.median(values):.3g} runs {len(values)}"
+        )
+    return rollouts
+
+
+def bench(shape: str, device: torch.device, arguments: argparse.Namespace, product: float, bandwidth: float) -> None:
+    policy = build(shape, device, arguments.new)
+    peak(device)
+    rollouts = sample(policy, device, arguments, bandwidth)
+    torch.compiler.reset()  # drops the graphs, so that learning is measured as it is without them
+    peak(device)
     policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     settings = LearnerConfig(optimizer="adamw-fused", token_budget=arguments.budget)
     learner = PolicyLearner(policy, settings, AlgorithmConfig(), temperature=1.0, total_steps=100, seed=0)
@@ -170,9 +202,8 @@ def bench(shape: str, device: torch.device, arguments: argparse.Namespace, produ
     work = 6 * sum(p.numel() for p in policy.model.parameters()) * tokens
     times = [seconds(device, lambda: learner.update(rollouts)) for _ in range(arguments.rounds + 1)][1:]
     shares = [work / time_ / product for time_ in times]
-    print(f"{shape} learning: MFU min {min(shares):.1%} median {statistics.median(shares):.1%} runs {len(shares)}")
-    if device.type == "cuda":
-        print(f"{shape} peak memory: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+    spread = f"min {min(shares):.1%} median {statistics.median(shares):.1%} runs {len(shares)}"
+    print(f"{shape} learning: MFU {spread}{peak(device)}")
 
 
 def main() -> None:
