@@ -55,7 +55,7 @@ def make(sandbox, *, generator=None, kinds=("deduction", "abduction", "induction
         rewards=rewards,
         buffer=buffer_config,
     )
-    domain = PythonDomain(config.domain, SandboxConfig())
+    domain = PythonDomain(config.domain, SandboxConfig(wall_seconds=60.0))  # a busy machine changes no verdict
     buffer = TaskBuffer(buffer_kinds(domain), buffer_config)
     for task in domain.seeds():
         buffer.add(task, step=0)
