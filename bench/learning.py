@@ -25,18 +25,21 @@ from azr.evals.results import ALL, MEAN
 from azr.run.directory import read_jsonl
 
 DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"
+PAPER = ["buffer.shape_limit=null", "rewards.novelty.coefficient=0", "selfplay.reference_sampling=uniform"]
+"""What the paper has where the demo is guarded against collapse."""
 ARMS = {
-    "azr": [],
-    "frozen-proposer": ["selfplay.train_proposer=false"],
-    "deduction-alone": ['domain.kinds=["deduction"]'],
-    "abduction-alone": ['domain.kinds=["abduction"]'],
-    "induction-alone": ['domain.kinds=["induction"]'],
-    "no-references": ["selfplay.references=0"],
-    "reinforce++": ["algorithm.name=reinforce++"],
-    "grpo": ["algorithm.name=grpo"],
-    "rloo": ["algorithm.name=rloo"],
-    "unguarded": ["selfplay.references=0", "buffer.reject_duplicates=false"],
-    "reference-profile": ["rewards.profile=reference", "algorithm.whiten=token", "algorithm.clip_high=0.28"],
+    "demo": [],
+    "azr": PAPER,
+    "frozen-proposer": [*PAPER, "selfplay.train_proposer=false"],
+    "deduction-alone": [*PAPER, 'domain.kinds=["deduction"]'],
+    "abduction-alone": [*PAPER, 'domain.kinds=["abduction"]'],
+    "induction-alone": [*PAPER, 'domain.kinds=["induction"]'],
+    "no-references": [*PAPER, "selfplay.references=0"],
+    "reinforce++": [*PAPER, "algorithm.name=reinforce++"],
+    "grpo": [*PAPER, "algorithm.name=grpo"],
+    "rloo": [*PAPER, "algorithm.name=rloo"],
+    "unguarded": [*PAPER, "selfplay.references=0", "buffer.reject_duplicates=false"],
+    "reference-profile": [*PAPER, "rewards.profile=reference", "algorithm.whiten=token", "algorithm.clip_high=0.28"],
 }
 """What is compared, and the settings that make it so."""
 SETS = ("nursery-iid", "nursery-human")

@@ -16,8 +16,6 @@ SHAPE_ALARM = 0.34
 """Distinct shapes among new tasks, below which the proposer repeats itself."""
 DEAD_ALARM = 0.9
 """Share of new tasks that none, or all, attempts solve, above which proposals earn next to nothing."""
-NOVELTY_ALARM = 0.5
-"""Novelty, as a share of what it was at the start, below which new tasks have come close to the old ones."""
 
 
 def diversity(tasks: Sequence[Task], trivial: Sequence[str | None], buffer: TaskBuffer) -> dict[str, float]:

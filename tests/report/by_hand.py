@@ -114,6 +114,10 @@ class Recount:
         shapes = [e["task"]["shape"] for e in self.of("task", step)]
         return 1 - len(set(shapes)) / len(shapes) if shapes else None
 
+    def known_shapes(self, step: int) -> float | None:
+        before = {e["task"]["shape"] for earlier in range(step) for e in self.of("task", earlier)}
+        return mean([float(e["task"]["shape"] in before) for e in self.of("task", step)])
+
     def flat(self, step: int) -> float | None:
         return mean([float(e["advantage"] == 0) for e in self.of("advantage", step)])
 

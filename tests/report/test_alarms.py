@@ -19,11 +19,14 @@ def step(
     bands=(2, 0, 2, 2, 2, 2),
     unfinished: float = 0.0,
     novelty: float | None = 0.5,
+    known: int = 2,
 ):
     kind = KindFigures(10, accepted, 40, 20, 0.5, novelty, 0.5, 0.5, {}, {})
     role = RoleFigures(20, 0.0, 10.0, unfinished)
     trivial = {"identity": identity} if identity else {}
-    return StepFigures(number, {"deduction": kind}, {"solve": role}, bands, accepted, trivial, shapes, 20, flat, {})
+    return StepFigures(
+        number, {"deduction": kind}, {"solve": role}, bands, accepted, trivial, shapes, known, 20, flat, {}
+    )
 
 
 def said(steps, evaluations=()) -> list[str]:
@@ -78,6 +81,16 @@ def test_novelty_that_has_come_back_is_no_alarm():
 
 def test_tasks_without_references_have_no_novelty_to_lose():
     assert said([step(n, novelty=None) for n in range(1, 20)]) == []
+
+
+def test_a_curriculum_that_narrows_is_told_since_the_step_in_which_it_has():
+    steps = [step(n, known=2 if n <= 10 else 8) for n in range(1, 21)]
+    # over five steps 44 % have a known shape with two such steps, and 56 % with three: that is step 13
+    assert said(steps) == ["80% of new tasks since step 13 have an earlier one's shape, 20% at first"]
+
+
+def test_a_domain_of_few_shapes_has_not_narrowed():
+    assert said([step(n, known=6 if n <= 10 else 10) for n in range(1, 21)]) == []
 
 
 def test_a_loss_beyond_chance_is_told_since_the_first_evaluation_that_shows_it():

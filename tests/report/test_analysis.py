@@ -85,6 +85,7 @@ def test_degenerate_tasks_are_counted_by_form(data, recount, form):
 def test_shapes_and_flat_advantages_are_counted(data, recount):
     repeated = [None if share is None else 1 - share for share in data["curves"]["shapes"]]
     assert repeated == by_step(recount, recount.repeated_shapes)
+    assert data["curves"]["known_shapes"] == by_step(recount, recount.known_shapes)
     assert data["curves"]["flat"] == by_step(recount, recount.flat)
 
 

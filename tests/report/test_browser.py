@@ -146,6 +146,7 @@ def collapse(run):
     recount, found = Recount(run), {}
     for step in recount.steps:
         found |= {(step, form): recount.trivial(form, step) for form in ("constant", "identity")}
+        found[step, "known shapes"] = recount.known_shapes(step)
         found[step, "repeated shapes"] = recount.repeated_shapes(step)
         found[step, "no advantage"] = recount.flat(step)
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean
 
-from azr.novelty import DEAD_ALARM, FLAT_ALARM, NOVELTY_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
+from azr.novelty import DEAD_ALARM, FLAT_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
 from azr.report.figures import StepFigures
 from azr.report.held_out import Evaluation
 
@@ -15,6 +15,10 @@ WINDOW = 5
 """Steps that a share is taken over: a single bad step is no collapse."""
 VALID_ALARM = 0.1
 """Share of valid proposals below which there is hardly anything to solve."""
+NOVELTY_ALARM = 0.5
+"""Novelty, as a share of what it was in the first steps, below which new tasks have come close to their references."""
+KNOWN_ALARM = 0.5
+"""Share of new tasks with the shape of an earlier one above which, if it has doubled, the curriculum narrows."""
 UNFINISHED_ALARM = 0.5
 """Share of rollouts cut at the token limit above which the limit is what is learnt from."""
 
@@ -89,7 +93,7 @@ def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> l
     forms = sorted({form for step in steps for form in step.trivial})
     watches = [*map(_form_watch, forms), *WATCHES]
     found = [alarm for watch in watches for alarm in watch.alarms(steps)]
-    found += [*_stale(steps), *_losses(evaluations)]
+    found += [*_drifts(steps), *_losses(evaluations)]
     return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
 
 
@@ -126,17 +130,38 @@ WATCHES = (
 )
 
 
-def _stale(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
-    """Novelty of the last steps, far below what it was in the first."""
+def _drifts(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
+    """What has moved too far from where it was in the first steps: new tasks come close to old ones."""
     novelty = [(step.step, mean) for step in steps if (mean := _novelty(step)) is not None]
-    if len(novelty) < 2 * WINDOW:
-        return
-    means = [fmean(value for _, value in novelty[at : at + WINDOW]) for at in range(len(novelty) - WINDOW + 1)]
-    low = [mean < NOVELTY_ALARM * means[0] for mean in means]
-    if low[-1]:
-        since = novelty[WINDOW - 1 + len(low) - low[::-1].index(False)][0]  # the first window is not below itself
-        share = percent(means[-1] / means[0])
-        yield Alarm(f"novelty of new tasks since step {since} has fallen to {share} of what it was", since, None)
+    if found := _since(novelty, lambda first, now: now < NOVELTY_ALARM * first):
+        since, first, now = found
+        words = f"novelty of new tasks since step {since} has fallen to {percent(now / first)} of what it was"
+        yield Alarm(words, since, None)
+    known = [(step.step, step.known / step.accepted) for step in steps if step.accepted]
+    if found := _since(known, lambda first, now: now > max(KNOWN_ALARM, 2 * first)):
+        since, first, now = found
+        words = f"{percent(now)} of new tasks since step {since} have an earlier one's shape, {percent(first)} at first"
+        yield Alarm(words, since, None)
+
+
+def _since(
+    values: Sequence[tuple[int, float]], gone: Callable[[float, float], bool]
+) -> tuple[int, float, float] | None:
+    """Since which step the mean over `WINDOW` steps has been gone from the first such mean, and both means.
+
+    Args:
+        values: by step, in order.
+        gone: of the first mean and a later one, whether that is too far away; never of two equal ones.
+
+    Returns:
+        None where the last mean is not gone.
+    """
+    means = [fmean(value for _, value in values[at : at + WINDOW]) for at in range(len(values) - WINDOW + 1)]
+    away = [gone(means[0], mean) for mean in means]
+    if not any(away[-1:]):
+        return None
+    back = len(away) - away[::-1].index(False)  # the first window is not away from itself
+    return values[WINDOW - 1 + back][0], means[0], means[-1]
 
 
 def _novelty(step: StepFigures) -> float | None:

@@ -49,6 +49,7 @@ class Analysis:
         self.guess: float | None = None
         self.unknown: Counter[str] = Counter()
         self._open: OpenStep | None = None
+        self._shapes: set[str] = set()
         self._last = -1
         self._held_out = HeldOutMarks()
 
@@ -160,9 +161,10 @@ class Analysis:
     def _settle(self, step: OpenStep) -> None:
         """Count a step whose last event is here, keep what is shown, and let go of the rest."""
         if step.step == 0:
-            self.seeding = figures(step)
+            self.seeding = figures(step, self._shapes)
         elif step.update is not None:
-            self.steps.append(figures(step))
+            self.steps.append(figures(step, self._shapes))
+        self._shapes.update(step.shapes())
         self.family.add(step)
         if self.archive is not None:
             self.archive.add(step)

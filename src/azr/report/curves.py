@@ -37,6 +37,7 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
         "bands": [list(step.bands) for step in steps],
         "trivial": {form: [_share(step.trivial.get(form, 0), step.accepted) for step in steps] for form in forms},
         "shapes": [_share(step.shapes, step.accepted) for step in steps],
+        "known_shapes": [_share(step.known, step.accepted) for step in steps],
         "flat": [_share(step.flat, step.rollouts) for step in steps],
         "learner": {name: [_finite(step.learner.get(name)) for step in steps] for name in learner},
         "seconds": {

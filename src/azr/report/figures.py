@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -50,6 +50,10 @@ class OpenStep:
     proposals: dict[str, Written] = field(default_factory=dict)
     attempts: dict[str, Written] = field(default_factory=dict)
     update: Mapping[str, Any] | None = None
+
+    def shapes(self) -> list[str]:
+        """Of the accepted tasks, one each."""
+        return [str(p.born["task"].get("shape")) for p in self.proposals.values() if p.born is not None]
 
     def groups(self) -> dict[str, list[Written]]:
         """Attempts by the prompt that they answer, in their order."""
@@ -110,7 +114,8 @@ class StepFigures:
         step: its number.
         kinds, roles: their figures.
         bands: how many new tasks fall into each of `BANDS`.
-        accepted: new tasks; trivial: how many of them have which degenerate form; shapes: how many shapes they have.
+        accepted: new tasks; trivial: how many of them have which degenerate form; shapes: how many shapes they have;
+            known: how many of them have a shape that a task of an earlier step had.
         rollouts, flat: rollouts that were learnt from, and those without any advantage.
         learner: the learner's own metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
     """
@@ -122,13 +127,14 @@ class StepFigures:
     accepted: int
     trivial: Mapping[str, int]
     shapes: int
+    known: int
     rollouts: int
     flat: int
     learner: Mapping[str, float]
 
 
-def figures(step: OpenStep) -> StepFigures:
-    """Count a step whose events are all there."""
+def figures(step: OpenStep, known: Set[str]) -> StepFigures:
+    """Count a step whose events are all there; `known` has the shapes of the tasks of earlier ones."""
     groups = step.groups()
     own = {p.id: groups.get(p.id.replace("/propose/", "/solve/"), []) for p in step.proposals.values()}
     born = [p for p in step.proposals.values() if p.born is not None]
@@ -142,7 +148,8 @@ def figures(step: OpenStep) -> StepFigures:
         bands=tuple(Counter(band(scores) for scores in tried)[row] for row in range(len(BANDS))),
         accepted=len(born),
         trivial=Counter(p.born["trivial"] for p in born if p.born and p.born.get("trivial")),
-        shapes=len({p.born["task"].get("shape") for p in born if p.born}),
+        shapes=len(set(step.shapes())),
+        known=sum(shape in known for shape in step.shapes()),
         rollouts=len(learnt),
         flat=sum(w.advantage == 0.0 for w in learnt),
         learner={k: v for k, v in (step.update or {}).items() if k not in ("event", "step")},

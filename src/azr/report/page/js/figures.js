@@ -83,6 +83,7 @@ function learnability(run, rows) {
 
 const collapseColumns = (run) => ({
   ...Object.fromEntries(Object.entries(run.curves.trivial).map(([form, column]) => [words(form), column])),
+  "known shapes": run.curves.known_shapes,
   "repeated shapes": run.curves.shapes.map((share) => (isNumber(share) ? 1 - share : null)),
   "no advantage": run.curves.flat,
 });
