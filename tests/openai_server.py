@@ -15,12 +15,11 @@ were under way at once.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.json_server import JSONHandler, serve
 
 CONTEXT = 2000
 
@@ -56,28 +55,26 @@ def repeat(prompt: str, request: dict[str, Any]) -> tuple[str, int, str]:
     return f"{prompt} #{request['choice']}", 7, "length" if "cut" in prompt else "stop"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
     options: argparse.Namespace
     write: Any = staticmethod(repeat)
     lock = threading.Lock()
     asked: list[dict[str, Any]] = []  # noqa: RUF012
     running = peak = 0
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         told = {"/asked": self.asked, "/peak": Handler.peak, "/v1/models": {"data": [{"id": "served"}]}}
-        self._answer(200 if self.path in told else 404, told.get(self.path))
+        self.answer(200 if self.path in told else 404, told.get(self.path))
 
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def post(self, request: dict[str, Any]) -> None:
         with self.lock:
             fault = self.options.faults.pop(0) if self.options.faults else None
         if fault == "drop":
             self.close_connection = True
         elif fault == "other":
-            self._answer(200, {"hello": "world"})
+            self.answer(200, {"hello": "world"})
         elif fault == "echo":
             self._refuse(400, f"strange header: {self.headers['Authorization']}")
         elif fault is not None:
@@ -114,21 +111,10 @@ class Handler(BaseHTTPRequestHandler):
             for index, (text, _, why) in enumerate(written)
         ]
         usage = {"completion_tokens": sum(tokens for _, tokens, _ in written)}
-        self._answer(200, {"choices": choices[::-1] if self.options.backwards else choices, "usage": usage})
+        self.answer(200, {"choices": choices[::-1] if self.options.backwards else choices, "usage": usage})
 
     def _refuse(self, status: int, message: str) -> None:
-        self._answer(status, {"error": {"message": message}}, {"Retry-After": "1"} if status == 429 else {})
-
-    def _answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": len(body), **(headers or {})}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: a test that fails shows the client's side."""
+        self.answer(status, {"error": {"message": message}}, {"Retry-After": "1"} if status == 429 else {})
 
 
 def main() -> None:
@@ -141,10 +127,7 @@ def main() -> None:
     Handler.options = parser.parse_args()
     if Handler.options.model:
         Handler.write = Folder(Handler.options.model)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_address[1], flush=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdin.read()
+    serve(Handler)
 
 
 if __name__ == "__main__":

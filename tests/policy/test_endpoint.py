@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +18,7 @@ from azr.policy.base import Sampling
 from azr.policy.endpoint import EndpointGenerator
 from azr.policy.openai_client import PromptTooLongError
 from azr.settings import check
+from tests.json_server import served_by
 
 KEY = "sk-very-secret"
 SAMPLING = Sampling(20, temperature=0.7, top_p=0.9)
@@ -29,12 +27,8 @@ SAMPLING = Sampling(20, temperature=0.7, top_p=0.9)
 @contextmanager
 def server(*options: str) -> Iterator[str]:
     """The address of a server in a process of its own."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "openai_server.py"), *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-        finally:
-            process.communicate()
+    with served_by("tests.openai_server", *options) as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture(scope="module")

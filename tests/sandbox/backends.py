@@ -5,17 +5,16 @@ from __future__ import annotations
 import atexit
 import os
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from azr.sandbox import SandboxError
 from azr.sandbox.image import build_local_image
+from tests.json_server import served_by
 
 
 def docker(*arguments: str) -> str:
@@ -54,13 +53,8 @@ def containers(image: str) -> list[str]:
 @contextmanager
 def fusion_server(*options: str) -> Iterator[str]:
     """Run a server that speaks SandboxFusion's API, in a process of its own, and give its address."""
-    command = [sys.executable, str(Path(__file__).with_name("fusion_server.py")), *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.communicate()
+    with served_by("tests.sandbox.fusion_server", *options) as url:
+        yield url
 
 
 def asked(url: str) -> int:

@@ -3,7 +3,7 @@
 Request and answer have the fields of SandboxFusion's `RunCodeRequest` and `RunCodeResponse` (its `sandbox_api.py`). As
 there, a run's stdout comes back whole or, past what a pipe and its reader buffer, not at all.
 
-    python fusion_server.py [--isolation none|lite] [--keep-bytes N] [--faults FAULT ...]
+    python -m tests.sandbox.fusion_server [--isolation none|lite] [--keep-bytes N] [--faults FAULT ...]
 
 prints the port it listens on and serves until its standard input ends. `--isolation lite` gives every run a temporary
 folder of its own; `none` shares one, as SandboxFusion does without isolation. `--keep-bytes` is how much of a run's
@@ -15,15 +15,15 @@ that were under way at once, `GET /served` how many came without a fault.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.json_server import JSONHandler, serve
 
 
 class State:
@@ -79,30 +79,28 @@ def run_code(request: dict[str, Any], state: State) -> dict[str, Any]:
     }
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
     state: State
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         answers = {"/peak": self.state.peak, "/served": self.state.served}
-        self._answer(200 if self.path in answers else 404, answers.get(self.path))
+        self.answer(200 if self.path in answers else 404, answers.get(self.path))
 
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def post(self, request: dict[str, Any]) -> None:
         with self.state.lock:
             fault = self.state.faults.pop(0) if self.state.faults else None
         if fault == "drop":
             self.close_connection = True
         elif fault == "error":
-            self._answer(200, {"status": "SandboxError", "message": "no space left", "run_result": None})
+            self.answer(200, {"status": "SandboxError", "message": "no space left", "run_result": None})
         elif fault == "other":
-            self._answer(200, {"hello": "world"})
+            self.answer(200, {"hello": "world"})
         elif fault is not None:
-            self._answer(int(fault), {"detail": "told to"})
+            self.answer(int(fault), {"detail": "told to"})
         elif self.path != "/run_code":
-            self._answer(404, {"detail": "Not Found"})
+            self.answer(404, {"detail": "Not Found"})
         else:
             self._run(request)
 
@@ -117,18 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with state.lock:
                 state.running -= 1
-        self._answer(200, answer)
-
-    def _answer(self, status: int, content: Any) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet: a test that fails shows the client's side."""
+        self.answer(200, answer)
 
 
 def main() -> None:
@@ -137,10 +124,7 @@ def main() -> None:
     parser.add_argument("--keep-bytes", type=int, default=2**20)
     parser.add_argument("--faults", nargs="*", default=[])
     Handler.state = State(parser.parse_args())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_address[1], flush=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdin.read()
+    serve(Handler)
 
 
 if __name__ == "__main__":
