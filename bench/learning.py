@@ -25,7 +25,10 @@ from azr.evals.results import ALL, MEAN
 from azr.run.directory import read_jsonl
 
 DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"
-PAPER = ["buffer.shape_limit=null", "rewards.novelty.coefficient=0", "selfplay.reference_sampling=uniform"]
+PAPER = [
+    *("buffer.shape_limit=null", "rewards.novelty.coefficient=0", "selfplay.reference_sampling=uniform"),
+    "learner.schedule=constant",
+]
 """What the paper has where the demo is guarded against collapse."""
 ARMS = {
     "demo": [],

@@ -270,7 +270,12 @@ class LearnerConfig(Section):
     weight_decay: NonNegative = 0.0
     grad_clip: PositiveFloat = Field(1.0, description="largest gradient norm")
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = Field(
+        "constant",
+        description="after the warm-up; linear, cosine: to 0 at the end of the run; inverse_sqrt: by the square root of"
+        " the updates so far, however long the run is",
+    )
+    hold_steps: PositiveInt = Field(1, description="updates at the full rate, for schedule = inverse_sqrt")
     optimizer: Literal["adamw", "adamw-fused", "adamw-8bit"] = Field(
         "adamw", description="plain; in one kernel; with moments in 8 bits (needs the extra `quant`)"
     )

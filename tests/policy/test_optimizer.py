@@ -12,11 +12,12 @@ from azr.policy.optimizer import Optimizer, learning_rate
     [
         ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
         ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]),
+        ("inverse_sqrt", [0.5, 1.0, 1.0, 1.0, 0.894427, 0.816497, 0.755929]),  # square roots of 4/5, 4/6, 4/7
         ("cosine", [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447, 0.0]),
     ],
 )
 def test_schedules_after_two_steps_of_warm_up(schedule, rates):
-    config = LearnerConfig(lr=1.0, warmup_steps=2, schedule=schedule)
+    config = LearnerConfig(lr=1.0, warmup_steps=2, hold_steps=4, schedule=schedule)
     assert [learning_rate(config, update, 6) for update in range(7)] == pytest.approx(rates, abs=1e-6)
 
 

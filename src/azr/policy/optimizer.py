@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def learning_rate(config: LearnerConfig, update: int, total: int) -> float:
-    """The learning rate of an update: linear warm-up, then constant, or falling to 0 at the end of the run.
+    """The learning rate of an update: linear warm-up, then constant, falling to 0 at the end of the run, or ever slower.
 
     Args:
         config: rate, warm-up and schedule.
@@ -27,6 +27,8 @@ def learning_rate(config: LearnerConfig, update: int, total: int) -> float:
         return config.lr * (update + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "inverse_sqrt":
+        return config.lr * min(1.0, math.sqrt(config.hold_steps / (update + 1)))
     progress = min(1.0, (update - config.warmup_steps) / max(1, total - config.warmup_steps))
     share = 1 - progress if config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
     return config.lr * share
