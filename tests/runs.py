@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+# One process imports torch once, which takes five seconds of a processor; runs are forked off it.
+forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(
+    ["azr.command", "azr.evals.command", "azr.policy.generate", "azr.policy.learner", "azr.run.card", "azr.train"]
+)
 
 TINY = """
 steps = {steps}
@@ -51,10 +61,51 @@ def tiny_config(folder: Path, model: Path, *, steps: int = 3) -> Path:
     return path
 
 
-def azr(*words: object, cwd: Path, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "azr", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, **options)
+def azr(
+    *words: object,
+    cwd: Path,
+    timeout: float = 240,
+    env: Mapping[str, str] | None = None,
+    input: str = "",
+    fresh: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own.
+
+    It is forked off one that has torch, or with `fresh` begins from nothing: where libraries are to see an environment
+    while they are imported, and where equal runs must not share the seed of their hashes.
+    """
+    texts, told = [str(word) for word in words], os.environ if env is None else env
+    if fresh:
+        command = [sys.executable, "-m", "azr", *texts]
+        options: dict[str, Any] = {"cwd": cwd, "env": told, "input": input, "timeout": timeout}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "stdin").write_text(input)
+        process = forkserver.Process(target=_forked, args=(texts, cwd, dict(told), folder))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(texts, timeout)
+        said = [(folder / stream).read_text() for stream in ("stdout", "stderr")]
+        return subprocess.CompletedProcess(texts, process.exitcode, *said)
+
+
+def _forked(words: list[str], cwd: Path, env: dict[str, str], folder: Path) -> None:
+    """What a forked process does to be like one that a shell has started."""
+    from azr.cli import main
+
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    for number, stream in enumerate(("stdin", "stdout", "stderr")):
+        file = os.open(folder / stream, os.O_RDONLY if stream == "stdin" else os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdin, sys.argv = open(0, closefd=False), ["azr", *words]  # noqa: SIM115 -- open as long as the process
+    main()
 
 
 def only_run(folder: Path) -> Path:

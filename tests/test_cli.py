@@ -14,6 +14,8 @@ import pytest
 
 from tests.runs import azr, events, metrics, only_run, tiny_config
 
+OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
+
 
 def error_line(done) -> str:
     """What was said on standard error, which must be one line, with exit code 2 and no traceback."""
@@ -39,7 +41,7 @@ def test_importing_the_core_leaves_torch_out():
 
 
 def test_the_version_is_printed(tmp_path):
-    assert azr("--version", cwd=tmp_path).stdout == "azr 0.1.0\n"
+    assert azr("--version", cwd=tmp_path, fresh=True).stdout == "azr 0.1.0\n"
 
 
 def test_presets_are_listed(tmp_path):
@@ -84,11 +86,11 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path, words, expected):
-    assert expected in error_line(azr(*words, cwd=tmp_path, env=os.environ | {"HF_HUB_OFFLINE": "1"}))
+    assert expected in error_line(azr(*words, cwd=tmp_path, env=OFFLINE, fresh=True))
 
 
 def test_a_model_that_cannot_be_had_leaves_no_run_behind(tmp_path):
-    azr("train", "demo", "--model", "no/such/folder", cwd=tmp_path, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    azr("train", "demo", "--model", "no/such/folder", cwd=tmp_path, env=OFFLINE, fresh=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +114,8 @@ def run(apprentice, tmp_path_factory):
     ]
     held_out.write_text("".join(json.dumps(task) + "\n" for task in tasks))
     overrides = ["evaluation.tasks=6", "evaluation.every=2", f"domain.held_out={held_out}"]
-    done = azr("train", "--config", tiny_config(folder, apprentice), *overrides, "--output-dir", "out", cwd=folder)
+    words = ["--config", tiny_config(folder, apprentice), *overrides, "--output-dir", "out"]
+    done = azr("train", *words, cwd=folder, fresh=True)  # all of it, as from a shell
     assert done.returncode == 0, done.stderr
     return only_run(folder / "out"), done.stdout
 

@@ -94,7 +94,7 @@ def test_a_local_model_proposes_without_learning_and_resumes_to_the_same_bytes(a
     shutil.copytree(run, again)
     for step in (2, 3):
         shutil.rmtree(again / "checkpoints" / f"{step:06d}")
-    done = azr("train", "--resume", again, cwd=tmp_path)
+    done = azr("train", "--resume", again, cwd=tmp_path, fresh=True)
     assert done.returncode == 0, done.stderr
     assert (again / "events.jsonl").read_bytes() == (run / "events.jsonl").read_bytes()
     assert metrics(again) == metrics(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 import time
@@ -10,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import metrics, only_run, tiny_config
+from tests.runs import forkserver, metrics, only_run, tiny_config
 
 KILLS = 20
 STEPS = 4
-
-# One process imports torch once; every run is forked off it, so that twenty starts cost little.
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(
-    ["azr.command", "azr.train", "azr.policy.learner", "azr.policy.generate", "azr.run.card"]
-)
 
 
 def _start(config: Path, out: Path) -> None:

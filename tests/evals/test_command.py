@@ -133,7 +133,7 @@ def test_a_call_that_was_cut_short_goes_on_to_the_same_bytes(compared):
     before, table = completions(folder), results(folder)
     for name, content in before.items():
         (folder / name).write_bytes(content[: len(content) * 2 // 3])
-    done = azr("eval", *words, "--out", "out", cwd=folder)
+    done = azr("eval", *words, "--out", "out", cwd=folder, fresh=True)
     assert done.returncode == 0, done.stderr
     assert completions(folder) == before
     assert results(folder) == table
@@ -189,7 +189,7 @@ def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, 
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path, data, words, expected):
-    done = azr("eval", *[data if word == "DATA" else word for word in words], cwd=tmp_path, env=OFFLINE)
+    done = azr("eval", *[data if word == "DATA" else word for word in words], cwd=tmp_path, env=OFFLINE, fresh=True)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert expected in line

@@ -85,6 +85,6 @@ def test_an_unknown_task_is_told(apprentice):
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_told_in_one_line(apprentice, tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = azr("eval", apprentice, "--bench", "amc23", "--max-tokens", 8, cwd=tmp_path, env=env)
+    done = azr("eval", apprentice, "--bench", "amc23", "--max-tokens", 8, cwd=tmp_path, env=env, fresh=True)
     assert done.returncode == 2, done.stderr
     assert "lm-eval reads its data from the hub" in done.stderr.strip().splitlines()[-1]

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from azr.command import resolve
+from azr.nursery.tokenizer import build_tokenizer
 from tests.policy.test_trouble import error_line
 from tests.runs import azr, events, metrics, only_run
-from tests.tiny import tiny_tokenizer
 
 PAPER = {
     "paper": "Qwen/Qwen2.5-7B",
@@ -47,16 +47,20 @@ def distilgpt2(tmp_path_factory):
     """distilgpt2's architecture with random weights."""
     folder = tmp_path_factory.mktemp("distilgpt2")
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(GPT2Config(n_layer=6, eos_token_id=1, bos_token_id=None))
+    tokenizer = build_tokenizer()
+    model = AutoModelForCausalLM.from_config(
+        GPT2Config(n_layer=6, eos_token_id=tokenizer.eos_token_id, bos_token_id=None)
+    )
     model.save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.mark.slow
 def test_distilgpt2_runs_on_a_cpu_though_nothing_that_it_proposes_is_valid(distilgpt2, tmp_path):
     words = ["--model", distilgpt2, "--steps", 5, "threads=1", "--output-dir", "out"]
-    done = azr("train", "distilgpt2-cpu", *words, cwd=tmp_path, timeout=1200)  # 82 million weights, whatever else runs
+    shorter = ["generation.max_propose_tokens=12", "generation.max_solve_tokens=8", "selfplay.samples=2"]
+    done = azr("train", "distilgpt2-cpu", *words, *shorter, cwd=tmp_path, timeout=1200)  # 82 million weights
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path / "out")
     steps = [line for line in metrics(run) if "kinds" in line]

@@ -33,11 +33,21 @@ def run(apprentice, tmp_path_factory) -> Path:
     environment.pop("WANDB_API_KEY", None)
     trackers = ("trackers.use=tensorboard,wandb,trackio", "trackers.wandb_mode=offline")
     evaluation = ("evaluation.tasks=2", "evaluation.every=2")
-    first = azr("train", config, "--output-dir", folder / "runs", *trackers, *evaluation, cwd=folder, env=environment)
+    first = azr(
+        "train",
+        config,
+        "--output-dir",
+        folder / "runs",
+        *trackers,
+        *evaluation,
+        cwd=folder,
+        env=environment,
+        fresh=True,
+    )
     assert first.returncode == 0, first.stderr
     path = only_run(folder / "runs")
     shutil.rmtree(path / "checkpoints" / "000003")
-    second = azr("train", "--resume", path, f"steps={STEPS}", cwd=folder, env=environment)
+    second = azr("train", "--resume", path, f"steps={STEPS}", cwd=folder, env=environment, fresh=True)
     assert second.returncode == 0, second.stderr
     assert "resumed after step 2" in second.stdout
     return path
