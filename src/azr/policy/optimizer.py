@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def learning_rate(config: LearnerConfig, update: int, total: int) -> float:
-    """The learning rate of an update: linear warm-up, then constant, falling to 0 at the end of the run, or ever slower.
+    """The learning rate of an update: linear warm-up, then constant, falling to 0 at the end, or ever slower.
 
     Args:
         config: rate, warm-up and schedule.
