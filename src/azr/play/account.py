@@ -53,6 +53,7 @@ def record(played: Round, model: str, rewards: RewardConfig, domain: Domain) -> 
         about["attempts"] = [{"text": sample.text, "verdict": _verdict(verdict)} for sample, verdict in pairs]
     if played.role == Role.PROPOSE:
         about["solve_rate"] = mean(story.attempts.scores) if story.attempts else None
+        about["intrinsic"] = dict(story.intrinsic)
         about["equation"] = proposal_equation(story, rewards)
     else:
         about["refused"] = dict(played.refused)
