@@ -22,6 +22,7 @@ from typing import Any
 from arms import finished, train, with_interval
 
 from azr.evals.results import ALL, MEAN
+from azr.report.analysis import Analysis
 from azr.run.directory import read_jsonl
 
 DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"
@@ -104,18 +105,11 @@ def training(path: Path) -> dict[str, Any]:
 
 def known_shapes(path: Path) -> dict[str, float | None]:
     """Share of the first and the last steps' new tasks whose shape a task of an earlier step had."""
-    by_step: dict[int, list[str]] = {}
+    found = Analysis(texts=False)
     for event in read_jsonl(path / "events.jsonl"):
-        if event["event"] == "task":
-            by_step.setdefault(event["step"], []).append(event["task"]["shape"])
-    known, shares = set(by_step.pop(0, [])), {}
-    for step, shapes in sorted(by_step.items()):
-        shares[step] = fmean(shape in known for shape in shapes)
-        known.update(shapes)
-    steps = sorted(shares)
-    return {
-        when: mean_of(map(shares.__getitem__, some)) for when, some in (("start", steps[:EDGE]), ("end", steps[-EDGE:]))
-    }
+        found.feed(event)
+    shares = [step.known / step.accepted for step in found.steps if step.accepted]
+    return {"start": mean_of(shares[:EDGE]), "end": mean_of(shares[-EDGE:])}
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
