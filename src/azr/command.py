@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azr import settings, shipped
-from azr.concurrency import cores
+from azr.concurrency import threads
 from azr.config import Config, SandboxConfig
 from azr.domains import registry
 from azr.errors import UserError
@@ -183,8 +183,8 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     from azr.run.card import write_card
     from azr.train import Parts
 
-    torch.set_num_threads(config.threads or cores())
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
+    torch.set_num_threads(config.threads or threads(policy.model.num_parameters()))
     _check_lengths(config, policy.context_length)
     domain = registry.make_domain(config.domain, config.sandbox)
     render: Callable[[str], str] = policy.chat if config.domain.style == "chat" else str
@@ -246,12 +246,9 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
         gpu: a known card's name; None: this machine.
         timed: try the run out on this machine, which takes a minute or two.
     """
-    import torch
-
     from azr.plan.clock import Workshop
     from azr.plan.report import lines
 
-    torch.set_num_threads(resolve(source, assignments).threads or cores())
     workshop = Workshop(
         parts=open_parts,
         sandbox=lambda config: make_sandbox(config.sandbox),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from azr import shipped
-from azr.concurrency import cores
+from azr.concurrency import threads
 from azr.config import GenerationConfig, ModelConfig
 from azr.errors import UserError
 from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
@@ -115,8 +115,8 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     from azr.policy.generate import LocalGenerator
     from azr.policy.load import load_model
 
-    torch.set_num_threads(cores())
     policy = load_model(config.model_copy(update={"name": source}))
+    torch.set_num_threads(threads(policy.model.num_parameters()))
     context = policy.context_length or 2**17
     # The generator's own temperature is not used here: each call of `sample` names its own.
     generation = GenerationConfig(max_prompt_tokens=context)

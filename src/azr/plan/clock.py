@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 
 from azr import shipped
+from azr.concurrency import threads
 from azr.config import Config
 from azr.plan import pace as paces
 from azr.plan.cards import Card
@@ -52,6 +54,7 @@ def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, 
         room: bytes of memory that a run may fill.
         workshop: makes parts.
     """
+    torch.set_num_threads(config.threads or threads(shape.parameters))
     kinds, make_learner = len(config.domain.kinds), workshop.learner(config)
     if not weights_are_here(config.model.name) or count(shape, config, width=width).peak > room:
         two = replace(shape, layers=2, parameters=shape.parameters - (shape.layers - 2) * shape.linear // shape.layers)
