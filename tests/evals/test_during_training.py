@@ -21,7 +21,7 @@ def test_a_summary_is_told_in_one_line():
     assert in_words(summary) == "50.0% (25.0% to 75.0%), a random guess 10.0%"
     summary["gain"] = {"accuracy": 0.2, "interval": (-0.1, 0.4)}
     assert in_words(summary) == (
-        "50.0% (25.0% to 75.0%), +20.0% (-10.0% to +40.0%) on the untrained model, a random guess 10.0%"
+        "50.0% (25.0% to 75.0%), +20.0 points (-10.0 to +40.0) on the untrained model, a random guess 10.0%"
     )
 
 

@@ -101,4 +101,4 @@ def test_the_table_shows_models_side_by_side():
     lines = console.export_text().splitlines()
     assert lines[0].split() == ["benchmark", "problems", "base", "trained"]
     assert lines[1].split() == ["bench", "2", "pass@1", "50.0%", "100.0%"]
-    assert "+50.0% (+0.0 to +100.0)" in lines[3]
+    assert "+50.0 points (+0.0 to +100.0)" in lines[3]

@@ -8,7 +8,7 @@ from typing import Any
 
 from azr.concurrency import together
 from azr.domains.base import Domain
-from azr.evals.statistics import bootstrap_gain, bootstrap_mean, mean_of_kinds, wilson
+from azr.evals.statistics import bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
 from azr.policy.base import Generator, Sampling
 from azr.sandbox.base import Sandbox
 from azr.streams import stream
@@ -59,8 +59,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
     low, high = summary["mean"]["interval"]
     parts = [f"{summary['mean']['accuracy']:.1%} ({low:.1%} to {high:.1%})"]
     if "gain" in summary:
-        low, high = summary["gain"]["interval"]
-        parts.append(f"{summary['gain']['accuracy']:+.1%} ({low:+.1%} to {high:+.1%}) on the untrained model")
+        parts.append(f"{in_points(summary['gain']['accuracy'], summary['gain']['interval'])} on the untrained model")
     return ", ".join([*parts, f"a random guess {summary['guess']:.1%}"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from azr.evals.statistics import Interval, bootstrap_gain, bootstrap_mean, mean_of_kinds, pass_at_k, wilson
+from azr.evals.statistics import Interval, bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, pass_at_k, wilson
 
 ALL = "all"
 MEAN = "mean of kinds"
@@ -155,7 +155,7 @@ def _cell(scored: Scored | None, first: Scored | None, part: str, k: int) -> tup
     if first is None or scored is first:
         return value, _span(_interval(shares)), ""
     gain = difference(first, scored, k, part)
-    return value, _span(_interval(shares)), f"{gain['value']:+.1%} {_span(gain['interval'], sign='+')}"
+    return value, _span(_interval(shares)), in_points(gain["value"], gain["interval"])
 
 
 def _by_benchmark(results: Sequence[Scored]) -> dict[str, list[Scored]]:
@@ -177,6 +177,6 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _span(interval: Interval, sign: str = "") -> str:
+def _span(interval: Interval) -> str:
     low, high = interval
-    return f"({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+    return f"({100 * low:.1f} to {100 * high:.1f})"

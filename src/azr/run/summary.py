@@ -40,9 +40,10 @@ def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
     for kind, old in before["kinds"].items():
         new = after["kinds"][kind]
         yield f"  {kind:<10} {old['accuracy']:6.1%} -> {new['accuracy']:6.1%}   ({old['tasks']} tasks)"
-    low, high = bootstrap_gain(before["marks"], after["marks"])
     old, new = before["mean"]["accuracy"], after["mean"]["accuracy"]
-    yield f"  {'mean':<10} {old:6.1%} -> {new:6.1%}   gain {new - old:+.1%} (95 % interval {low:+.1%} to {high:+.1%})"
+    low, high = (f"{100 * bound:+.1f}" for bound in bootstrap_gain(before["marks"], after["marks"]))
+    gain = f"{100 * (new - old):+.1f} points (95 % interval {low} to {high})"
+    yield f"  {'mean':<10} {old:6.1%} -> {new:6.1%}   gain {gain}"
     yield f"  random guess {before['guess']:.1%}"
 
 

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from azr.evals.statistics import in_points
 from azr.report.alarms import Alarm
 from azr.report.analysis import Analysis
 from azr.report.figures import StepFigures
@@ -144,8 +145,7 @@ def _held_out(evaluations: Sequence[Evaluation], guess: float | None) -> Text:
     text = Text("held-out accuracy  ", style="bold")
     text.append(f"{last.accuracy:.1%} ({low:.1%} to {high:.1%}) after step {last.step}", style="default")
     if last.gain is not None and last.gain_interval is not None:
-        low, high = last.gain_interval
-        text.append(f", {last.gain:+.1%} ({low:+.1%} to {high:+.1%}) on the untrained model", style="default")
+        text.append(f", {in_points(last.gain, last.gain_interval)} on the untrained model", style="default")
     if guess is not None:
         text.append(f", a random guess {guess:.1%}", style="default")
     text.append("  " + sparkline([found.accuracy for found in evaluations]), style="cyan")
