@@ -1,6 +1,7 @@
 """What a person sees while training."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -84,6 +85,19 @@ def test_a_heartbeat_is_heard_when_nothing_else_is_said(monkeypatch):
         while "seeding" not in file.getvalue():
             pass
     assert "... seeding the buffers, " in file.getvalue()
+
+
+def test_the_time_that_is_left_leaves_out_what_came_before_the_first_step(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(screen, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    file = io.StringIO()
+    shown = PlainScreen(Console(file=file, width=300), 10)
+    for clock[0], number in ((100.0, 1), (106.0, 2)):  # 96 s of seeding, a step of 4 s, one of 4 s with an evaluation
+        shown.step(METRICS | {"step": number})
+    assert [line.rsplit("  ", 1)[1] for line in file.getvalue().splitlines() if "left" in line] == [
+        "36 s left",
+        "40 s left",
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.9, "4 s"), (61, "1 min 01 s"), (7325, "2 h 02 min")])

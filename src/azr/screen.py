@@ -107,6 +107,7 @@ class PlainScreen:
         self._console, self._steps = console, steps
         self._what = "starting"
         self._began = self._spoke = time.monotonic()
+        self._first_step = 0.0
         self._steps_here = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="azr-heartbeat")
@@ -130,8 +131,11 @@ class PlainScreen:
 
     def step(self, metrics: Mapping[str, Any]) -> None:
         """Print the step in one line."""
+        now = time.monotonic()
+        if not self._steps_here:  # what came before, such as seeding, is not to be done again
+            self._first_step = now - metrics["seconds"]["step"]
         self._steps_here += 1
-        left = (time.monotonic() - self._began) / self._steps_here * (self._steps - metrics["step"])
+        left = (now - self._first_step) / self._steps_here * (self._steps - metrics["step"])
         kinds = "  ".join(
             f"{kind} valid {share(values['valid'])} solved {share(values['solve_rate'])}"
             f" learnability {number(values['learnability'])}"
