@@ -1,6 +1,7 @@
 """What `azr watch` draws on the terminal of a run that begins, goes on, is cut back, and ends."""
 
 import io
+import json
 import os
 
 import pytest
@@ -73,6 +74,18 @@ def test_a_run_that_has_just_begun_is_drawn(tmp_path, drawn):
     from tests.played import Played
 
     assert "nothing is written yet" in drawn(Played(tmp_path, None, script).path)
+
+
+def test_held_out_accuracy_is_drawn_with_its_gain_in_points(played, drawn):
+    path = played[0].path / "events.jsonl"
+    length = path.stat().st_size
+    answer = {"event": "held_out", "kind": "deduction", "task": "t", "text": "", "reason": ""}
+    with path.open("a") as file:
+        for step, scores in ((0, (0.0, 0.0)), (2, (1.0, 1.0))):
+            file.writelines(json.dumps(answer | {"step": step, "score": score}) + "\n" for score in scores)
+    page = drawn(played[0].path)
+    os.truncate(path, length)
+    assert "100.0% (100.0% to 100.0%) after step 2, +100.0 points (+100.0 to +100.0) on the untrained model" in page
 
 
 def test_a_line_that_is_still_being_written_does_no_harm(played, drawn):
