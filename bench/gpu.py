@@ -1,9 +1,10 @@
 """How fast does a GPU sample and learn, against `generate`, memory bandwidth and the peak of its matrix units?
 
 Random weights in the shapes of Qwen2.5 0.5B, 1.5B and 3B, in bfloat16. Sampling: sequences that end at random, useful
-tokens a second, as it is and with `generation.compile` (a compiled step, replayed as CUDA graphs), against
-transformers' `generate` turn by turn, and against the floor that memory bandwidth sets: the weights, and the keys and
-values of the rows that are left, read once a token, at the bandwidth of a copy in this run.
+tokens a second, turn by turn: azr as it is; azr with `generation.compile` (a compiled step, replayed as CUDA graphs);
+transformers' `generate`; its continuous batching over paged keys and values. All of them against the floor that memory
+bandwidth sets: the weights, and the keys and values of the rows that are left, read once a token, at the bandwidth of a
+copy in this run.
 Learning: the share of the matrix units' peak (MFU) that 6 x parameters x tokens operations reach; that peak is measured
 in this run by a large product. Says so and ends where there is no GPU; `--device cpu --shapes tiny` tries the script.
 
@@ -14,13 +15,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import ContinuousBatchingConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
 from azr.policy.base import Sampling, Trainee
@@ -36,6 +39,8 @@ SHAPES = {
     "3b": (2048, 11008, 36, 16, 2, 151936),
 }
 EOS, PAD, PROMPT = 1, 0, 128
+BLOCK = 256
+"""Tokens in a block of paged keys and values, transformers' default."""
 
 
 class RaggedEnds(torch.nn.Linear):
@@ -95,13 +100,42 @@ def ours(generator: LocalGenerator, texts: list[str], new: int, round_: int) -> 
     return asyncio.run(everything())
 
 
-def theirs(policy: LanguageModel, texts: list[str], new: int, seed: int) -> int:
-    torch.manual_seed(seed)
+def theirs(policy: LanguageModel, texts: list[str], new: int, round_: int) -> list[int]:
+    """Tokens that `generate` gives each row."""
+    torch.manual_seed(round_)
     batch = policy.tokenizer(texts, return_tensors="pt").to(policy.device)
-    options = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": new}
     with torch.inference_mode():
-        output = policy.model.generate(batch.input_ids, attention_mask=batch.attention_mask, **options)
-    return int((output[:, PROMPT:] != PAD).sum())
+        output = policy.model.generate(
+            batch.input_ids, attention_mask=batch.attention_mask, generation_config=free(new)
+        )
+    return (output[:, PROMPT:] != PAD).sum(dim=1).tolist()
+
+
+def paged(policy: LanguageModel, texts: list[str], new: int, round_: int) -> list[int]:
+    """Tokens that continuous batching gives each row, with their log-probabilities, which self-play needs.
+
+    What it compiled and recorded is kept for the next round. It has blocks for all rows at once and no more, since the
+    other ways need the card's memory in turn.
+    """
+    settings = ContinuousBatchingConfig(
+        return_logprobs=True,
+        seed=round_,
+        num_blocks=len(texts) * -(-(PROMPT + new) // BLOCK),
+        max_batch_tokens=8192,
+        max_requests_per_batch=len(texts),
+    )
+    inputs = policy.tokenizer(texts).input_ids
+    outputs = policy.model.generate_batch(inputs, free(new), settings, persistent_manager=True).values()
+    wrong = [output.error for output in outputs if output.error]
+    if wrong or len(outputs) < len(texts):
+        raise RuntimeError(f"paged: {len(outputs) - len(wrong)} of {len(texts)} rows came back; {wrong[:1]}")
+    return [len(output.generated_tokens) for output in outputs]
+
+
+def free(new: int) -> transformers.GenerationConfig:
+    """The model's own distribution, as azr samples it."""
+    options = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": new}
+    return transformers.GenerationConfig(**options, eos_token_id=EOS, pad_token_id=PAD)
 
 
 def seconds(device: torch.device, work: Callable[[], object]) -> float:
@@ -136,8 +170,8 @@ def peaks(device: torch.device) -> tuple[float, float]:
     return 2 * size**3 / product, 2 * big.numel() / copy
 
 
-def floor(policy: LanguageModel, rollouts: list[Trainee], bandwidth: float) -> float:
-    """Least seconds to sample these rollouts, by memory bandwidth."""
+def floor(policy: LanguageModel, lengths: list[int], bandwidth: float) -> float:
+    """Least seconds to sample rows of these lengths, by memory bandwidth."""
     config = policy.model.config
     weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
     token = (
@@ -147,7 +181,6 @@ def floor(policy: LanguageModel, rollouts: list[Trainee], bandwidth: float) -> f
         * (config.hidden_size // config.num_attention_heads)
         * 2
     )
-    lengths = [len(rollout.completion_ids) for rollout in rollouts]
     cached = sum(n * PROMPT + n * (n - 1) // 2 for n in lengths)
     return (max(lengths) * weights + cached * token) / bandwidth
 
@@ -155,37 +188,44 @@ def floor(policy: LanguageModel, rollouts: list[Trainee], bandwidth: float) -> f
 def sample(
     policy: LanguageModel, device: torch.device, arguments: argparse.Namespace, bandwidth: float
 ) -> list[Trainee]:
-    """Time the two ways to sample and transformers' own, turn by turn; the last rollouts are returned."""
-    shape, texts, new = policy.name, prompts(arguments.rows), arguments.new
-    generators = {
-        name: LocalGenerator(policy, GenerationConfig(max_rows=len(texts), overlap=False, compile=compile), seed=0)
-        for name, compile in (("azr", False), ("azr compiled", True))
+    """Time all ways to sample, turn by turn; azr's last rollouts are returned."""
+    texts, new, rollouts = prompts(arguments.rows), arguments.new, []
+
+    def azr(compile: bool) -> Callable[[int], list[int]]:
+        generator = LocalGenerator(
+            policy, GenerationConfig(max_rows=len(texts), overlap=False, compile=compile), seed=0
+        )
+
+        def way(round_: int) -> list[int]:
+            rollouts[:] = ours(generator, texts, new, round_)
+            return [len(rollout.completion_ids) for rollout in rollouts]
+
+        return way
+
+    ways: dict[str, Callable[[int], list[int]]] = {
+        "azr": azr(compile=False),
+        "azr compiled": azr(compile=True),
+        "generate": lambda round_: theirs(policy, texts, new, round_),
+        "paged": lambda round_: paged(policy, texts, new, round_),
     }
     rates: dict[str, list[float]] = {}
-    rollouts: list[Trainee] = []
     for round_ in range(arguments.rounds + 1):  # the first is for warming up
-        for name, generator in generators.items():
-            found: list[list[Trainee]] = []
-            time_ = seconds(device, lambda: found.append(ours(generator, texts, new, round_)))  # noqa: B023
-            rollouts, memory = found[0], peak(device)
+        for name, way in ways.items():
+            lengths: list[int] = []
+            time_ = seconds(device, lambda: lengths.extend(way(round_)))  # noqa: B023
+            memory = peak(device)
             if round_:
-                tokens = sum(len(rollout.completion_ids) for rollout in rollouts)
-                rates.setdefault(f"{name}: tokens/s", []).append(tokens / time_)
-                rates.setdefault(f"{name}: of the floor", []).append(floor(policy, rollouts, bandwidth) / time_)
+                rates.setdefault(f"{name}: tokens/s", []).append(sum(lengths) / time_)
+                rates.setdefault(f"{name}: of the floor", []).append(floor(policy, lengths, bandwidth) / time_)
             else:
-                print(
-                    f"{shape} sampling, {name}: first round {time_:.1f} s, with what is compiled and recorded{memory}"
-                )
-        counted: list[int] = []
-        time_ = seconds(device, lambda: counted.append(theirs(policy, texts, new, round_)))  # noqa: B023
-        if round_:
-            rates.setdefault("generate: tokens/s", []).append(counted[0] / time_)
-    pairs = zip(rates["azr compiled: tokens/s"], rates["azr: tokens/s"], strict=True)
-    rates["azr compiled: x azr"] = [fast / exact for fast, exact in pairs]
+                print(f"{policy.name} sampling, {name}: first round {time_:.1f} s, with what is compiled{memory}")
+    policy.model.destroy_cached_continuous_batching_manager()
+    for name in ("azr compiled", "generate", "paged"):
+        pairs = zip(rates["azr: tokens/s"], rates[f"{name}: tokens/s"], strict=True)
+        rates[f"azr: x {name}"] = [one / other for one, other in pairs]
     for name, values in rates.items():
-        print(
-            f"{shape} sampling, {name} min {min(values):.3g} median {statistics.median(values):.3g} runs {len(values)}"
-        )
+        spread = f"min {min(values):.3g} median {statistics.median(values):.3g} runs {len(values)}"
+        print(f"{policy.name} sampling, {name} {spread}")
     return rollouts
 
 
@@ -215,6 +255,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=16384)
     arguments = parser.parse_args()
+    # It warns that a batcher which is kept fits one workload; here every round is that workload.
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("no CUDA device here: nothing was measured")
