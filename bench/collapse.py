@@ -1,0 +1,99 @@
+"""Does self-play drift to one family of tasks? The demo with and without its guard, for longer than it takes to drift.
+
+    python bench/collapse.py run [--arms unguarded guarded] [--seeds 0 1 2] [--steps 150] [--runs FOLDER] [--jobs 2]
+    python bench/collapse.py table [--runs FOLDER] [--span 15]
+
+`run` trains preset `demo` once an arm and seed, on one core each; what is finished is not run again. `table` prints
+what became of every run there is, by spans of steps, from its own logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from arms import train
+from learning import PAPER, row
+
+from azr.report.analysis import Analysis
+from azr.run.directory import read_jsonl
+
+ARMS = {"unguarded": PAPER, "guarded": []}
+HEADINGS = ("steps", "known (%)", "novelty", "sums (%)", "solved (%)", "held-out (%): mean; by kind")
+
+
+def table(run: Path, span: int) -> Iterator[str]:
+    """A row for each span of steps.
+
+    Known is the share of new tasks whose shape a task of an earlier step had; sums is the share of deductions and
+    abductions whose program adds a list up and takes a remainder, the family that Eq. 4 drives this model to; solved is
+    the solve rate of its own deductions; held-out is the last evaluation in the span.
+    """
+    metrics = list(read_jsonl(run / "metrics.jsonl"))
+    steps = {record["step"]: record for record in metrics if "kinds" in record}
+    held_out = {record["step"]: record["held_out"] for record in metrics if "held_out" in record}
+    known, sums = tasks(run)
+    yield row(HEADINGS)
+    yield row(["---"] * len(HEADINGS))
+    for first in range(1, max(steps) + 1, span):
+        some = [step for step in range(first, first + span) if step in steps]
+        yield row(
+            [
+                f"{some[0]}-{some[-1]}",
+                percent([share for step in some for share in known[step]]),
+                f"{fmean(steps[step]['signal']['novelty'] for step in some):.2f}",
+                percent([is_sum for step in some for is_sum in sums[step]]),
+                percent([steps[step]["kinds"]["deduction"]["solve_rate"] or 0.0 for step in some]),
+                accuracy([held_out[step] for step in some if step in held_out]),
+            ]
+        )
+
+
+def tasks(run: Path) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+    """By step: the share of known shapes, and for each deduction and abduction 1 if it is a sum's remainder."""
+    analysis, sums = Analysis(texts=False), defaultdict[int, list[float]](list)
+    for event in read_jsonl(run / "events.jsonl"):
+        analysis.feed(event)
+        if event["event"] == "task" and event["task"]["kind"] != "induction":
+            program = event["task"]["data"]["program"]
+            sums[event["step"]].append(float("sum(" in program and "%" in program))
+    known = {step.step: [step.known / step.accepted] if step.accepted else [] for step in analysis.steps}
+    return known, sums
+
+
+def percent(shares: Sequence[float]) -> str:
+    return f"{100 * fmean(shares):.0f}" if shares else "-"
+
+
+def accuracy(evaluations: Sequence[dict[str, Any]]) -> str:
+    if not evaluations:
+        return "-"
+    kinds = ", ".join(f"{100 * of['accuracy']:.0f}" for of in evaluations[-1]["kinds"].values())
+    return f"{100 * evaluations[-1]['mean']['accuracy']:.1f}; {kinds}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--runs", type=Path, default=Path("runs/collapse"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    parser.add_argument("--span", type=int, default=15, help="steps in a row of the table")
+    arguments = parser.parse_args()
+    if arguments.what == "run":
+        words = [f"steps={arguments.steps}", "threads=1", "evaluation.every=25", "evaluation.tasks=300"]
+        arms = {arm: ARMS[arm] for arm in arguments.arms}
+        train("demo", arguments.runs, arms, arguments.seeds, words, jobs=arguments.jobs)
+        return
+    for run in sorted(arguments.runs.glob("*/[0-9]*/demo-*")):
+        print(f"\n{run.parent.parent.name}, seed {run.parent.name}\n", *table(run, arguments.span), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
