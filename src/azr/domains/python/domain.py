@@ -79,8 +79,10 @@ class PythonDomain:
             return Proposal(Verdict(False, 0.0, error.reason))
         except RejectedError as error:
             return Proposal(Verdict(True, 0.0, error.reason, error.detail))
-        except (syntax.TooDeepError, RecursionError, MemoryError):
+        except syntax.TooDeepError:
             return Proposal(Verdict(True, 0.0, "too_deep"))
+        except syntax.UnreadableError as error:
+            return Proposal(Verdict(True, 0.0, "unreadable", str(error)))
 
     async def _program_data(self, brief: Brief, program: str, inputs: str, sandbox: Sandbox) -> dict[str, JSON]:
         helper = brief.context.get("helper")

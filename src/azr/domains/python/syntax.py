@@ -1,6 +1,7 @@
 """Readings of a program's syntax tree: normal form, shape, complexity, likeness, degenerate forms.
 
-Only programs that a jailed process has parsed and run are read here, so that no text can hurt the trusted side.
+Only programs that a jailed process has parsed and run are read here, so that no text can hurt the trusted side. It may
+still be unable to read one: what runs them may be a later Python, and sets itself no limit on the digits of a number.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +24,28 @@ _BRANCHES = (
 )  # fmt: skip
 
 
-class TooDeepError(ValueError):
-    """The program nests deeper than the trusted side reads."""
+class UnreadableError(ValueError):
+    """The sandbox could read the text, the trusted side cannot."""
+
+
+class TooDeepError(UnreadableError):
+    """The text nests deeper than the trusted side reads."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Make one of these errors of what Python raises for a text that it cannot parse or a tree that it cannot write.
+
+    Raises:
+        TooDeepError: it nests too deep.
+        UnreadableError: it is of a later Python, or has a number of more digits than are written.
+    """
+    try:
+        yield
+    except (RecursionError, MemoryError) as error:
+        raise TooDeepError("the text nests too deep") from error
+    except (SyntaxError, ValueError) as error:
+        raise UnreadableError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +72,15 @@ def read(program: str) -> Syntax:
     """Read a program.
 
     Raises:
-        TooDeepError: it nests too deep.
+        UnreadableError: see `reading`.
     """
-    try:
+    with reading():
         tree = _Normaliser().visit(_without_docstrings(ast.parse(program)))
         normal = ast.unparse(tree)
         complexity = 1 + sum(_decisions(node) for node in ast.walk(tree))
         grams = Counter(_grams(tree))
         trivial = _trivial(tree)
         return Syntax(normal, ast.unparse(_Mask().visit(tree)), complexity, grams, trivial)
-    except (RecursionError, MemoryError) as error:
-        raise TooDeepError("the program nests too deep") from error
 
 
 def similarity(one: Counter[str], other: Counter[str]) -> float:
@@ -86,8 +107,14 @@ def helper_of(program: str) -> str | None:
 
 
 def calls_helper(program: str) -> bool:
-    """Whether the entry function of a composite calls `g`."""
-    for node in ast.parse(program).body:
+    """Whether the entry function of a composite calls `g`.
+
+    Raises:
+        UnreadableError: see `reading`.
+    """
+    with reading():
+        body = ast.parse(program).body
+    for node in body:
         if isinstance(node, ast.FunctionDef) and node.name == ENTRY:
             return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == HELPER
                        for n in ast.walk(node))  # fmt: skip

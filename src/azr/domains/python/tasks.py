@@ -29,7 +29,7 @@ def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] =
     names and constants.
 
     Raises:
-        azr.domains.python.syntax.TooDeepError: the program nests too deep to be read.
+        azr.domains.python.syntax.UnreadableError: the program cannot be read here.
     """
     read = syntax.read(data["program"])
     inputs = sorted(data["inputs"]) if kind == INDUCTION else [data["input"]]
@@ -47,6 +47,11 @@ def tidy_arguments(text: str) -> str:
     """Arguments of a call in one spelling: `[1,2],"a"` becomes `[1, 2], 'a'`.
 
     Only for text that the sandbox has accepted as arguments, so that nothing is run and nothing can hurt here.
+
+    Raises:
+        azr.domains.python.syntax.UnreadableError: they cannot be read here.
     """
-    call = ast.parse(f"f({text})", mode="eval").body
-    return ast.unparse(call)[2:-1]
+    with syntax.reading():
+        # As the sandbox reads it: the line break keeps a comment at the end from swallowing the parenthesis.
+        call = ast.parse(f"f({text}\n)", mode="eval").body
+        return ast.unparse(call)[2:-1]
