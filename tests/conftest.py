@@ -12,9 +12,9 @@ from azr.sandbox import LocalSandbox
 APPRENTICE = Path(__file__).with_name("apprentice.py")
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module")
 async def sandbox():
-    """The real jail, as training uses it."""
+    """The real jail, as training uses it; one for all tests of a module, as it starts processes."""
     box = LocalSandbox(workers=2)
     yield box
     await box.close()

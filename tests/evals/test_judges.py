@@ -27,7 +27,7 @@ plain = st.recursive(
 
 @pytest.fixture
 def runner(sandbox):
-    return Runner(sandbox, seconds=2.0)
+    return Runner(sandbox, seconds=1.0)
 
 
 def carried(value):

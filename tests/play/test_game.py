@@ -3,7 +3,6 @@
 import io
 
 import pytest
-import pytest_asyncio
 from rich.console import Console
 
 from azr.domains import registry
@@ -13,24 +12,13 @@ from azr.play.game import TRIES, Game
 from azr.play.screen import show
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
-from azr.sandbox import LocalSandbox
 from azr.settings import build
 from azr.train import Parts
 from azr.types import Role
 from tests.scripted import ScriptedGenerator
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 DOUBLE = {"program": ["def f(x):\n    return x * 2"], "input": ["21"]}
 HOSTILE = "<answer>[bold]</answer></script>\x1b[31m"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandbox():
-    """One for all tests here: each starts processes."""
-    box = LocalSandbox(workers=1)
-    yield box
-    await box.close()
 
 
 def model(*answers: str, proposals=("nothing",)):

@@ -23,11 +23,10 @@ from azr.sandbox.worker import execute
 from tests.sandbox.test_hostile import came_of
 from tests.sandbox.test_local import EXPRESSIONS, NAMES, outcomes
 
-LOOP = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["full", "seccomp"])
+@pytest_asyncio.fixture(scope="module", params=["full", "seccomp"])
 async def jail(request):
     sandbox = LocalSandbox(workers=1, tier=request.param)
     yield sandbox
@@ -94,7 +93,6 @@ def test_a_program_made_ready_gives_what_its_text_gives(lines, result, backwards
         assert (found[::-1] if backwards else found) == execute(whole)
 
 
-@LOOP
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=4), result=EXPRESSIONS)
 async def test_random_programs_give_the_same_in_lean_and_full_zygotes(jail, lines, result):
@@ -104,7 +102,6 @@ async def test_random_programs_give_the_same_in_lean_and_full_zygotes(jail, line
         await same_in_both(jail, program, "3, 'xyz', [1, 2]")
 
 
-@LOOP
 @pytest.mark.parametrize(
     "program",
     [
@@ -214,7 +211,6 @@ def test_a_checkers_memory_is_limited(served):
     assert int(limit) == ADDRESS_SPACE + 2**28
 
 
-@LOOP
 async def test_a_checker_holds_two_pipes_and_nothing_else_that_leads_anywhere(jail):
     await outcomes(jail, "def f(): return 1")
     links = open_files(jail._home._fleets["checker", 1]._zygotes[0]._channels.process.pid)
@@ -235,7 +231,6 @@ def open_files(guard):
 # --- attacks on the checker, which others share ------------------------------------------------------------------
 
 
-@LOOP
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
@@ -258,13 +253,11 @@ async def test_a_text_made_to_hurt_the_checker_hurts_only_its_own_job(jail, prog
     assert rest == [[str(n)] for n in range(9)]
 
 
-@LOOP
 async def test_a_literal_that_takes_long_to_read_is_ended_by_its_jobs_clock(jail):
     assert await outcomes(jail, "", SLOW, mode=Mode.LITERAL, limits=Limits(wall_seconds=0.5)) == ["timeout"]
     assert await outcomes(jail, "", "[1]", mode=Mode.LITERAL) == ["[1]"]
 
 
-@LOOP
 @pytest.mark.slow
 async def test_a_literal_that_takes_long_to_read_is_soon_left_to_a_child_with_limits_of_its_own(jail):
     limits = Limits(wall_seconds=10_000, cpu_seconds=1)
@@ -272,7 +265,6 @@ async def test_a_literal_that_takes_long_to_read_is_soon_left_to_a_child_with_li
         assert await outcomes(jail, "", SLOW, mode=Mode.LITERAL, limits=limits) == ["timeout"]
 
 
-@LOOP
 async def test_what_a_checker_died_of_is_not_asked_of_another(jail):
     await outcomes(jail, "", "[1]", mode=Mode.LITERAL)
     checkers = jail._home._fleets["checker", 1]
@@ -287,7 +279,6 @@ SLOW, SLOW_SECONDS = "9" * 10_000_000, 240
 """Digits, and fewer seconds than it takes to read them as a number."""
 
 
-@LOOP
 async def test_a_checker_that_is_killed_is_replaced_and_its_jobs_are_done(jail):
     async def murder():
         for _ in range(3):
@@ -301,7 +292,6 @@ async def test_a_checker_that_is_killed_is_replaced_and_its_jobs_are_done(jail):
     assert found == [[str(n)] for n in range(200)]
 
 
-@LOOP
 async def test_checkers_that_have_answered_enough_are_replaced_unnoticed(jail):
     async def literal(n):
         return (await jail.run(Job("", (str(n),), mode=Mode.LITERAL)))[0].value
@@ -311,14 +301,12 @@ async def test_checkers_that_have_answered_enough_are_replaced_unnoticed(jail):
     assert jail._home._fleets["checker", 1]._zygotes[0]._channels.process.pid != first
 
 
-@LOOP
 async def test_a_forged_wish_for_the_full_zygote_gains_nothing(jail):
     program = "def f(x):\n for c in object.__subclasses__():\n  if c.__name__ == '_wrap_close':\n"
     program += "   c.__init__.__globals__['_exit'](4)\n return x"
     assert await outcomes(jail, program, "7", "8") == ["crashed", "crashed"]
 
 
-@LOOP
 async def test_the_policy_holds_for_programs_that_are_checked(jail):
     policy = Policy(forbidden_modules=frozenset({"os"}))
     (outcome,) = await jail.run(Job("def f():\n if 0:\n  import os\n return 1", policy=policy))
