@@ -10,6 +10,7 @@ from azr.buffer import TaskBuffer
 from azr.config import BufferConfig, Config, GenerationConfig, ModelConfig, RewardConfig, SandboxConfig, SelfPlayConfig
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
+from azr.domains.python.tasks import IDENTITY, program_task
 from azr.errors import UserError
 from azr.selfplay import SelfPlay, buffer_kinds, seed_order
 from azr.types import DEDUCTION, INDUCTION, Role
@@ -214,6 +215,22 @@ async def test_a_prompt_that_cannot_fit_is_an_error_that_names_the_setting(sandb
         await play.step(1)
 
 
+async def test_a_program_that_fits_no_induction_prompt_is_passed_over_for_another(sandbox):
+    play = make(sandbox, kinds=("induction",), references=0, generation=GenerationConfig(max_prompt_tokens=200))
+    for n in range(6):
+        program = f"def f(x):\n    return x + {'9' * 200}{n}"
+        play.buffer.add(program_task(DEDUCTION, {"program": program, "input": "1", "output": "2"}), step=0)
+    for step in range(1, 4):  # 9 draws, of which most begin with a program that is too long
+        record = await play.step(step)
+        assert {story.brief.references[0].data["program"] for story in record.stories} == {IDENTITY}
+
+
+async def test_where_no_program_fits_the_setting_is_named(sandbox):
+    play = make(sandbox, kinds=("induction",), generation=GenerationConfig(max_prompt_tokens=20))
+    with pytest.raises(UserError, match=r"generation\.max_prompt_tokens = 20: the prompt to propose induction has"):
+        await play.step(1)
+
+
 async def test_a_task_whose_solve_prompt_is_too_long_is_rejected_not_cut(sandbox):
     def long(key: str, prompt: str, row: int) -> str:
         return proposal("def f(x):\n    return x + '" + "a" * 100 + "'", "'b'")
@@ -233,6 +250,44 @@ async def test_seeding_with_a_model_that_proposes_nothing_valid_is_an_error_with
     play = make(sandbox, generator=ScriptedGenerator(lambda key, prompt, row: "nonsense"), seed_attempts=2)
     with pytest.raises(UserError, match=r"seeding: 1 of 3 deduction tasks after 6 proposals \(6 no_answer\)"):
         await play.seed()
+
+
+def file_of_tasks(*programs: str) -> list[str]:
+    buffer = TaskBuffer(["deduction", "sorting"], BufferConfig())
+    for program in programs:
+        buffer.add(program_task(DEDUCTION, {"program": program, "input": "1", "output": "2"}), step=7)
+    return list(buffer.dump())
+
+
+def empty(sandbox, **options):
+    play = make(sandbox, **options)
+    play.buffer = TaskBuffer(["deduction", "abduction", "induction"], options.get("buffer", BufferConfig()))
+    return play
+
+
+def test_tasks_of_a_file_become_seeds_of_this_run(sandbox):
+    play = empty(sandbox)
+    assert play.seed_from(file_of_tasks("def f(x):\n    return x + 1")) == {}
+    assert [(task.data["output"], task.born) for task in play.buffer.tasks(DEDUCTION)] == [("2", 0)]
+
+
+def test_a_task_of_a_file_that_could_not_be_asked_is_left_out_and_counted(sandbox):
+    play = empty(sandbox, generation=GenerationConfig(max_prompt_tokens=150))
+    lines = file_of_tasks("def f(x):\n    return x + 1", "def f(x):\n    return x + " + "9" * 200)
+    assert play.seed_from(lines) == {"prompt_too_long": 1}
+    assert play.buffer.size(DEDUCTION) == 1
+
+
+def test_a_file_fills_a_buffer_up_to_its_cap(sandbox):
+    play = empty(sandbox, buffer=BufferConfig(cap=2))
+    play.seed_from(file_of_tasks(*(f"def f(x):\n    return x + {n}" for n in range(5))))
+    assert play.buffer.size(DEDUCTION) == 2
+
+
+def test_a_file_without_programs_for_induction_is_refused(sandbox):
+    play = empty(sandbox, kinds=("induction",))
+    with pytest.raises(UserError, match="it has no task of deduction or abduction to begin with"):
+        play.seed_from(line.replace('"deduction"', '"sorting"') for line in file_of_tasks("def f(x):\n    return 2"))
 
 
 def test_seeding_makes_sources_before_what_draws_from_them(sandbox):

@@ -7,6 +7,7 @@ which they ended, so that the same seed gives the same step.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,8 @@ from azr.story import Attempts, StepRecord, Story
 from azr.streams import stream
 from azr.types import Kind, Role, Rollout, Task, Verdict
 
+REDRAWS = 32
+"""References drawn for a kind that cannot do without, until a prompt with them fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
 
 
@@ -106,6 +109,29 @@ class SelfPlay:
                 self.shortfalls.append(short)
         return records
 
+    def seed_from(self, lines: Iterable[str]) -> Counter[str]:
+        """Fill the buffers with tasks of another run, as seeds of this one; how many were left out, by reason.
+
+        Raises:
+            UserError: none is left to begin with, or to draw the references from that a kind cannot do without.
+            Exception: whatever the domain, or `TaskBuffer.load`, makes of a line that is no task.
+        """
+        kinds, left_out = buffer_kinds(self._domain), Counter[str]()
+        for task in TaskBuffer.load(lines, kinds, self._config.buffer).tasks(*kinds):
+            checked = self._checked(Proposal(Verdict(True, 1.0, "accepted"), task))
+            if checked.task is None:
+                left_out[checked.verdict.reason] += 1
+            else:
+                self.buffer.add(task, step=0, answer=self._domain.gold(task))
+        for sources in map(self._domain.sources, self._domain.kinds):
+            needed = kinds if sources.count is None else sources.kinds
+            if not self.buffer.tasks(*needed):
+                raise UserError(
+                    f"selfplay.seed_file = {self._config.selfplay.seed_file}: it has no task of"
+                    f" {' or '.join(needed)} to begin with (left out: {counted(left_out) or 'none'})"
+                )
+        return left_out
+
     # The stories
 
     async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Story:
@@ -144,25 +170,27 @@ class SelfPlay:
             return Attempts(name, task, samples, tuple(verdicts), learnt)
 
     def _brief(self, step: int, kind: Kind, index: int) -> Brief:
-        """The prompt for a new task; it sheds references until it fits."""
+        """The prompt for a new task; to fit, it sheds references, or takes others where it needs so many."""
         config, sources = self._config, self._domain.sources(kind)
-        play = config.selfplay
+        play, longest = config.selfplay, config.generation.max_prompt_tokens
         count = play.references if sources.count is None else sources.count
         half_life = play.reference_half_life if play.reference_sampling == "recent" else None
         rng = stream(config.seed, step, "references", kind, index)
-        references = self.buffer.draw(sources.kinds, count, rng, half_life=half_life)
-        least = 0 if sources.count is None else sources.count
-        while True:
-            brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
-            length = self._count_tokens(self._render(brief.prompt))
-            if length <= config.generation.max_prompt_tokens:
-                return brief
-            if len(references) <= least:
-                raise UserError(
-                    f"generation.max_prompt_tokens = {config.generation.max_prompt_tokens}: a {kind} proposal needs"
-                    f" {length} tokens without references; raise it"
-                )
-            references = references[:-1]
+        for _ in range(1 if sources.count is None else REDRAWS):
+            references = self.buffer.draw(sources.kinds, count, rng, half_life=half_life)
+            while True:
+                brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
+                length = self._count_tokens(self._render(brief.prompt))
+                if length <= longest:
+                    return brief
+                if sources.count is not None or not references:
+                    break
+                references = references[:-1]
+        shown = "no reference" if sources.count is None else f"any of {REDRAWS} references"
+        raise UserError(
+            f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {shown};"
+            " raise it"
+        )
 
     def _checked(self, proposal: Proposal) -> Proposal:
         """Refuse what the buffer knows already, and what could not be asked."""
@@ -277,12 +305,13 @@ def seed_order(domain: Domain) -> list[Kind]:
     return sorted(kinds, key=lambda kind: domain.sources(kind).kinds != (kind,))
 
 
+def counted(reasons: Counter[str]) -> str:
+    """How often each reason was given, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+
 def _shortfall(kind: Kind, buffer: TaskBuffer, wanted: int, records: Sequence[StepRecord]) -> str:
-    reasons: dict[str, int] = {}
-    for record in records:
-        for story in record.stories:
-            if story.brief.kind == kind:
-                reason = story.proposal.verdict.reason
-                reasons[reason] = reasons.get(reason, 0) + 1
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
-    return f"seeding: {buffer.size(kind)} of {wanted} {kind} tasks after {sum(reasons.values())} proposals ({counts})"
+    stories = (story for record in records for story in record.stories)
+    reasons = Counter(story.proposal.verdict.reason for story in stories if story.brief.kind == kind)
+    made = f"{buffer.size(kind)} of {wanted} {kind} tasks"
+    return f"seeding: {made} after {reasons.total()} proposals ({counted(reasons)})"

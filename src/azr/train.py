@@ -34,7 +34,8 @@ from azr.run.trackers.feed import Feed
 from azr.run.trackers.samples import is_due, sample_tasks
 from azr.sandbox.base import Sandbox
 from azr.screen import Screen
-from azr.selfplay import SelfPlay, buffer_kinds
+from azr.selfplay import SelfPlay, buffer_kinds, counted
+from azr.settings import dump
 from azr.story import StepRecord
 from azr.types import Rollout, Task
 
@@ -112,20 +113,23 @@ class Training:
             the state at the end; its `step` is less than `config.steps` when it was told to stop.
 
         Raises:
-            UserError: seeding fails, the disk is full, or nothing valid is proposed for too long.
+            UserError: seeding fails, the disk is full, nothing valid is proposed for too long, or more steps than
+                are asked for were done before.
         """
         with _on_interrupt(self._stop):
             count = self._config.evaluation.tasks
             self._held_out = await self._parts.domain.held_out(count, self._parts.sandbox) if count else ()
             checkpoint = self._checkpoints.newest()
-            state = await self._begin() if checkpoint is None else self._restore(checkpoint)
+            restored = None if checkpoint is None else self._restore(checkpoint)
+            self._run.amend(dump(self._config))
+            state = restored or await self._begin()
             self._feed.begin(run_directory.read_jsonl(self._run.path / run_directory.METRICS))
             while state.step < self._config.steps and not self._stopping:
                 state = await self._step(state)
-                if self._stopping or state.step % self._config.checkpoint.every == 0:
+                done = state.step == self._config.steps
+                if done or self._stopping or state.step % self._config.checkpoint.every == 0:
                     state = self._save(state)
             if state.step == self._config.steps:
-                state = self._save(state)
                 await self._finish(state)
             return state
 
@@ -136,27 +140,34 @@ class Training:
         before = await self._evaluate(0, "the untrained model")
         if self._config.selfplay.seed_file is not None:
             self._load_seed(Path(self._config.selfplay.seed_file))
+            whose = "from a file"
         else:
             self._screen.doing("seeding the buffers")
             for record in await self._selfplay.seed():
                 self._write_events(record)
             for shortfall in self._selfplay.shortfalls:
                 self._screen.say(f"{shortfall}; playing on")
+            whose = "by the untrained model"
         path = self._run.path / run_directory.SEED
         with run_directory.explained(path):
             path.write_text("".join(f"{line}\n" for line in self._selfplay.buffer.dump()), encoding="utf-8")
-        self._screen.say(f"seeded: {len(self._selfplay.buffer)} tasks by the untrained model")
+        self._screen.say(f"seeded: {len(self._selfplay.buffer)} tasks {whose}")
         return self._save(State(step=0, lengths={}, before=before))
 
     def _load_seed(self, path: Path) -> None:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            self._selfplay.buffer = TaskBuffer.load(lines, buffer_kinds(self._parts.domain), self._config.buffer)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            left_out = self._selfplay.seed_from(path.read_text(encoding="utf-8").splitlines())
+        except UserError:
+            raise
+        except Exception as error:  # what a domain makes of lines that anybody may have written
             raise UserError(f"selfplay.seed_file = {path}: not a file of seed tasks: {error}") from error
+        if left_out:
+            self._screen.say(f"{path}: tasks left out: {counted(left_out)}")
 
     def _restore(self, checkpoint: Path) -> State:
         state = read_state(checkpoint)
+        if state.step > self._config.steps:
+            raise UserError(f"steps = {self._config.steps}: {self._run.path} has done {state.step}; ask for more")
         self._run.cut(state.lengths)
         if self._parts.learner is not None:
             self._parts.learner.load(checkpoint)
@@ -182,11 +193,17 @@ class Training:
         record = await self._selfplay.step(step)
         played = time.perf_counter()
         learner, domain = self._parts.learner, self._parts.domain
-        learnt = _Learnt({}, (), {}) if learner is None else self._learn(step, learner, record.rollouts)
+        # Nothing is learnt from a step in which no task was valid, the proposer is frozen and the buffers are empty.
+        learnt = self._learn(step, learner, record.rollouts) if learner and record.rollouts else None
         metrics = step_metrics(
-            record, self._selfplay.buffer, domain.kinds, learnt.advantages, learnt.metrics, domain.trivial
+            record,
+            self._selfplay.buffer,
+            domain.kinds,
+            learnt.advantages if learnt else (),
+            learnt.metrics if learnt else {},
+            domain.trivial,
         )
-        self._write_events(record, () if learner is None else self._learning_events(record, learnt))
+        self._write_events(record, self._learning_events(record, learnt) if learnt else ())
         end = time.perf_counter()
         metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
         self._run.write(run_directory.METRICS, [metrics])

@@ -190,9 +190,9 @@ def _valid(kinds: Sequence[Kind], stories: Sequence[Story]) -> dict[Kind, float]
 
 def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
     """Update as the run does; the bytes of the events that tell of it are returned."""
-    if parts.learner is None:
-        return 0
     rollouts = record.rollouts
+    if parts.learner is None or not rollouts:
+        return 0
     traces: dict[int, list[Trace]] = defaultdict(list)
     penalties = parts.learner.penalties([rollout.sample for rollout in rollouts])
     lessons = trainees(rollouts, advantages_of(rollouts, config.algorithm))

@@ -94,6 +94,19 @@ class RunDirectory:
         """The resolved configuration as it was written."""
         return tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
+    def amend(self, config: str) -> None:
+        """Keep the resolved configuration that the run goes on with, which the next resume starts from.
+
+        Raises:
+            UserError: the disk is full or not writable; the configuration before stands.
+        """
+        with explained(self.path):
+            if (self.path / CONFIG).read_text(encoding="utf-8") == config:
+                return
+            partial = self.path / f".partial-{CONFIG}"
+            partial.write_text(config, encoding="utf-8")
+            partial.rename(self.path / CONFIG)
+
     def write(self, log: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records to a log, one JSON line each, and hand them to the system.
 
