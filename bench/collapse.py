@@ -1,6 +1,6 @@
-"""Does self-play drift to one family of tasks? The demo with and without its guard, for longer than it takes to drift.
+"""Does self-play drift to one family of tasks? The demo without its guard, with it, and with a frozen proposer.
 
-    python bench/collapse.py run [--arms unguarded guarded] [--seeds 0 1 2] [--steps 150] [--runs FOLDER] [--jobs 2]
+    python bench/collapse.py run [--arms unguarded ...] [--seeds 0 1 2] [--steps 150] [--runs FOLDER] [--jobs 2]
     python bench/collapse.py table [--runs FOLDER] [--span 15]
 
 `run` trains preset `demo` once an arm and seed, on one core each; what is finished is not run again. `table` prints
@@ -22,7 +22,7 @@ from learning import PAPER, row
 from azr.report.analysis import Analysis
 from azr.run.directory import read_jsonl
 
-ARMS = {"unguarded": PAPER, "guarded": []}
+ARMS = {"unguarded": PAPER, "guarded": [], "frozen-proposer": [*PAPER, "selfplay.train_proposer=false"]}
 HEADINGS = ("steps", "known (%)", "novelty", "sums (%)", "solved (%)", "held-out (%): mean; by kind")
 
 
