@@ -80,6 +80,19 @@ for name, tensor in mine.items():
     torch.testing.assert_close(taken[name], tensor, atol=1e-6, rtol=1e-4, msg=name)
 print("the same", sum(t.abs().sum() for t in mine.values()) > 0)
 
+def other(**changes):
+    section = config.learner.model_copy(update=changes)
+    return TrlLearner(policy, config.model_copy(update={"steps": 4, "learner": section}), kinds=1)
+
+more, seen = other(token_budget=300), set()
+many = rollouts * 3 + rollouts[:1]
+more.update(many, observe=lambda index, trace: seen.add(index))
+assert len(many) > more._rows and more._trainer.args.steps_per_generation > 1
+print("all of them", seen == set(range(len(many))))
+
+slower = other(schedule="inverse_sqrt", warmup_steps=1, hold_steps=2, epochs=2)
+print("rates", [round(slower.update(rollouts)["lr"] / config.learner.lr, 4) for _ in range(4)])
+
 wild = config.learner.model_copy(update={"lr": 1.0, "weight_decay": 1e30})
 try:
     TrlLearner(policy, config.model_copy(update={"learner": wild}), kinds=1).update(rollouts)
@@ -100,6 +113,16 @@ def said(guesser, tmp_path_factory) -> str:
 @pytest.mark.slow
 def test_trl_takes_the_gradient_that_our_learner_takes_for_the_same_advantages(said):
     assert "the same tensor(True)" in said
+
+
+@pytest.mark.slow
+def test_a_step_with_more_rollouts_than_usual_is_learnt_whole(said):
+    assert "all of them True" in said
+
+
+@pytest.mark.slow
+def test_the_learning_rate_is_the_runs_own_whatever_the_schedule(said):
+    assert "rates [1.0, 1.0, 0.8165, 0.7071]" in said  # warm-up ends at once; square roots of 2/3, 2/4
 
 
 @pytest.mark.slow

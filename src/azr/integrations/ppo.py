@@ -49,6 +49,7 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl has no types
     Args:
         critic: learns beside the policy, by the same optimizer at its own rate.
         ppo: discount, lambda and the critic's learning rate.
+        rate: share of the learning rates at an optimizer step, by how many came before.
         token_rewards: called once for each batch of rollouts, after they were generated; rewards of each row's tokens.
         observe: told what every optimizer step saw of each row.
     """
@@ -58,12 +59,14 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl has no types
         *args: Any,
         critic: Critic,
         ppo: PPOConfig,
+        rate: Callable[[int], float],
         token_rewards: Callable[[], list[tuple[float, ...]]],
         observe: Callable[[int, Trace], None],
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        self._critic, self._ppo, self._token_rewards, self._observe = critic, ppo, token_rewards, observe
+        self._critic, self._ppo, self._rate = critic, ppo, rate
+        self._token_rewards, self._observe = token_rewards, observe
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The policy's optimizer, with the critic as one more group; TRL clears the gradients of the policy alone."""
@@ -72,10 +75,17 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl has no types
         optimizer.register_step_post_hook(lambda *_: self._critic.zero_grad())
         return optimizer
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The run's own schedule: TRL's would count the passes over a step, and begin its warm-up at a rate of 0."""
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self._rate)
+        return self.lr_scheduler
+
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
         with torch.no_grad():
-            values_BT = self._critic(batch).double().cpu().numpy()
+            values_BT = self._critic(batch).cpu().double().numpy()
         advantages_BT, rewards = np.zeros_like(values_BT), self._token_rewards()
         for row, rewards_T in enumerate(rewards):
             at = row, slice(len(rewards_T))
@@ -113,7 +123,7 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl has no types
     def _tell(self, inputs: dict[str, Tensor], mask_BT: Tensor, weight: float) -> None:
         new_BT = self._logprobs_BT.float().cpu().numpy()
         old_BT = inputs.get("old_per_token_logps", self._logprobs_BT).float().cpu().numpy()
-        advantages_BT = inputs["advantages"].double().cpu().numpy()
+        advantages_BT = inputs["advantages"].cpu().double().numpy()
         reference = inputs.get("ref_per_token_logps")
         reference_BT = None if reference is None else reference.float().cpu().numpy()
         for i, length in enumerate(mask_BT.sum(dim=1).tolist()):

@@ -8,6 +8,7 @@ on from them exactly.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import tempfile
@@ -33,12 +34,12 @@ except ImportError as error:
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PrinterCallback
+from transformers import PrinterCallback
 
 from azr.integrations.ppo import Critic, PPOTrainer
 from azr.policy.base import Observer, Trace, Trainee
 from azr.policy.load import LanguageModel, quiet
-from azr.policy.optimizer import beyond_bounds
+from azr.policy.optimizer import beyond_bounds, learning_rate
 from azr.types import Sample
 
 
@@ -75,6 +76,7 @@ class TrlLearner:
                 rollout_func=self._rollouts,
                 critic=self._critic,
                 ppo=config.algorithm.ppo,
+                rate=self._rate,
                 token_rewards=self._token_rewards,
                 observe=self._observed,
             )
@@ -134,10 +136,8 @@ class TrlLearner:
         """
         self._begin()
         try:
-            with quiet():
-                saved = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+            self._policy.restore(folder / "model")
             state = torch.load(folder / "trl.pt", weights_only=True, map_location="cpu")
-            self._policy.model.load_state_dict(saved.state_dict())
             self._critic.load_state_dict(state["critic"])
             self._trainer.optimizer.load_state_dict(state["optimizer"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -173,15 +173,17 @@ class TrlLearner:
     def _rollouts(self, prompts: list[str], trainer: PPOTrainer) -> dict[str, Any]:
         """TRL's rollout hook: say that the steps before are done, and wait for the next rollouts.
 
-        TRL wants batches of one size. A step with fewer rollouts is filled up with rows of one token that counts for
-        nothing.
+        TRL cuts a batch into as many micro-batches as one of the usual size has, all of one size. A step with fewer
+        rollouts is filled up with rows of one token that counts for nothing; one with more, as where attempts at
+        duplicates are learnt from besides, makes the micro-batches larger.
         """
         model = self._policy.model
         model.eval()
         self._done.put(None)
         self._given = self._todo.get()
         model.train()
-        fill = self._rows - len(self._given)
+        unit = math.lcm(2, self._trainer.args.steps_per_generation)
+        fill = max(self._rows, -(-len(self._given) // unit) * unit) - len(self._given)
         filler = ([self._policy.eos_ids[0]], [0.0], [0])
         return {
             "prompt_ids": [list(trainee.prompt_ids) for trainee in self._given] + [filler[0]] * fill,
@@ -189,6 +191,10 @@ class TrlLearner:
             "logprobs": [list(trainee.logprobs) for trainee in self._given] + [filler[1]] * fill,
             "env_mask": [[1] * len(trainee.completion_ids) for trainee in self._given] + [filler[2]] * fill,
         }
+
+    def _rate(self, steps: int) -> float:
+        learner = self._config.learner
+        return learning_rate(learner, steps // self._passes, self._config.steps) / learner.lr
 
     def _token_rewards(self) -> list[tuple[float, ...]]:
         return [trainee.advantages for trainee in self._given]
@@ -204,7 +210,7 @@ def _no_reward(prompts: list[str], **_: Any) -> list[float]:
 
 
 def _capacity(config: Config, kinds: int) -> int:
-    """Most rollouts of a step, rounded up to an even number (TRL wants groups of two) that minibatches divide."""
+    """Rollouts of a usual step, at most; rounded up to an even number (TRL wants pairs) that minibatches divide."""
     play = config.selfplay
     attempts = play.samples if play.learn_from_samples else 1
     most = kinds * play.batch_size * (attempts + play.train_proposer)
@@ -220,19 +226,15 @@ def _arguments(config: Config, rows: int, folder: str, *, mixed: bool, device: s
     micro = max(
         n for n in range(1, minibatch + 1) if minibatch % n == 0 and (n == 1 or n * longest <= learner.token_budget)
     )
-    schedules = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-    passes = learner.epochs * learner.minibatches
     return GRPOConfig(
         output_dir=folder,
-        max_steps=config.steps * passes,
+        max_steps=config.steps * learner.epochs * learner.minibatches,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=minibatch // micro,
         steps_per_generation=rows // micro,
         num_generations=2,
         num_iterations=learner.epochs,
         learning_rate=learner.lr,
-        lr_scheduler_type=schedules[learner.schedule],
-        warmup_steps=learner.warmup_steps * passes,
         adam_beta1=learner.betas[0],
         adam_beta2=learner.betas[1],
         weight_decay=learner.weight_decay,
