@@ -105,7 +105,7 @@ class PolicyLearner:
         for i, reference_T in self._by_trainee(trainees, lambda rows: self._refer(reference, rows)).items():
             sampler_T = _flat([trainees[i].logprobs], reference_T)
             kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, reference_T, self._algorithm.kl_estimator)
-            result[i] = float(kl_T.double().sum())
+            result[i] = float(kl_T.cpu().double().sum())
         return result
 
     def update(self, trainees: Sequence[Trainee], observe: Observer | None = None) -> Mapping[str, float]:

@@ -19,7 +19,8 @@ class Tally:
 
     def add(self, name: str, values_N: Tensor) -> None:
         """Count one value a token."""
-        self.sums[name] = self.sums.get(name, 0.0) + float(values_N.detach().double().sum())
+        total = float(values_N.detach().cpu().double().sum())  # on the host, since Apple's MPS has no float64
+        self.sums[name] = self.sums.get(name, 0.0) + total
         self.counts[name] = self.counts.get(name, 0) + len(values_N)
 
     def ratios(self, ratios_N: Tensor) -> None:
