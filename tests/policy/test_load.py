@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import processors
 from transformers import AutoModelForCausalLM
 
@@ -126,3 +127,40 @@ def test_an_export_is_a_plain_folder(policy, tmp_path):
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), policy.model.parameters(), strict=True))
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_weights_of_a_model_with_code_of_its_own_are_taken_back(tmp_path, folders):
+    folder = shutil.copytree(folders["llama"], tmp_path / "own")
+    (folder / "own.py").write_text(CODE)
+    settings = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (folder / "config.json").write_text(json.dumps(settings | {"model_type": "own", "auto_map": classes}))
+    policy = load_model(ModelConfig(name=str(folder), device="cpu", trust_remote_code=True))
+    policy.save(tmp_path / "saved")
+    before = policy.model.lm_head.weight.clone()
+    policy.model.lm_head.weight.data.zero_()
+    policy.restore(tmp_path / "saved")
+    assert type(policy.model).__name__ == "OwnForCausalLM"
+    assert torch.equal(policy.model.lm_head.weight, before)
+
+
+def test_weights_that_lack_one_are_not_made_up(tmp_path, policy):
+    policy.save(tmp_path)
+    kept = load_file(tmp_path / "model.safetensors")
+    del kept["model.norm.weight"]
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="1 of its weights are missing"):
+        policy.restore(tmp_path)

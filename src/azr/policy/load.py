@@ -124,7 +124,10 @@ class LanguageModel:
             adapters.restore(self.model, folder)
             return
         with quiet():
-            saved = AutoModelForCausalLM.from_pretrained(folder, dtype=self.model.dtype)
+            # By the class that is there already: whoever asked for its code once is not to be asked again.
+            saved, told = type(self.model).from_pretrained(folder, dtype=self.model.dtype, output_loading_info=True)
+        if odd := sum(map(len, told.values())):
+            raise ValueError(f"{odd} of its weights are missing, or no weights of this model")
         self.model.load_state_dict(saved.state_dict())
 
 
