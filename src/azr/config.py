@@ -1,6 +1,7 @@
 """The whole configuration: one tree of frozen pydantic models. `docs/configuration.md` is generated from it.
 
-Symbols in brackets are the paper's (arXiv 2505.03335); a default is the paper's value where the paper gives one.
+Symbols in brackets are the paper's (arXiv 2505.03335); a default is the paper's value where the paper gives one, unless
+its description says what the paper has.
 Reading files, overrides and error messages live in `azr.settings`.
 """
 
@@ -233,7 +234,7 @@ class AlgorithmConfig(Section):
     kl_in: Literal["loss", "reward"] = Field(
         "loss", description="a term of every token's loss, or taken off every rollout's reward before the baseline"
     )
-    entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus")
+    entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus; the paper has 0.001")
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = Field(
         "token_mean",
         description="how token losses become one number; unless set, grpo has sequence_mean and dr-grpo constant",
@@ -275,7 +276,9 @@ class LearnerConfig(Section):
         description="after the warm-up; linear, cosine: to 0 at the end of the run; inverse_sqrt: by the square root of"
         " the updates so far, however long the run is",
     )
-    hold_steps: PositiveInt = Field(1, description="updates at the full rate, for schedule = inverse_sqrt")
+    hold_steps: PositiveInt = Field(
+        1, description="updates before the rate falls, the warm-up among them, for schedule = inverse_sqrt"
+    )
     optimizer: Literal["adamw", "adamw-fused", "adamw-8bit"] = Field(
         "adamw", description="plain; in one kernel; with moments in 8 bits (needs the extra `quant`)"
     )

@@ -21,6 +21,12 @@ def test_schedules_after_two_steps_of_warm_up(schedule, rates):
     assert [learning_rate(config, update, 6) for update in range(7)] == pytest.approx(rates, abs=1e-6)
 
 
+def test_no_schedule_jumps_where_a_warm_up_ends_that_is_longer_than_what_is_held():
+    config = LearnerConfig(lr=1.0, warmup_steps=4, hold_steps=1, schedule="inverse_sqrt")
+    rates = [learning_rate(config, update, 9) for update in range(6)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.894427, 0.816497], abs=1e-6)  # square roots of 4/5, 4/6
+
+
 def test_steps_below_the_resolution_of_bfloat16_add_up():
     weight = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
     optimizer = Optimizer([weight], LearnerConfig(lr=1e-4))

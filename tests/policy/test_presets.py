@@ -38,6 +38,7 @@ def test_the_papers_presets_hold_its_hyperparameters(name):
         0.2,
         0.0,
     )
+    assert (algorithm.entropy_coefficient, config.buffer.cap) == (0.001, 16384)
     assert (config.domain.induction_inputs, config.domain.induction_shown) == (10, 5)
     assert not play.learn_from_samples
 

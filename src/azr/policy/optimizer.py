@@ -28,7 +28,8 @@ def learning_rate(config: LearnerConfig, update: int, total: int) -> float:
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "inverse_sqrt":
-        return config.lr * min(1.0, math.sqrt(config.hold_steps / (update + 1)))
+        full = max(config.hold_steps, config.warmup_steps)  # so that the rate never jumps where the warm-up ends
+        return config.lr * min(1.0, math.sqrt(full / (update + 1)))
     progress = min(1.0, (update - config.warmup_steps) / max(1, total - config.warmup_steps))
     share = 1 - progress if config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
     return config.lr * share
