@@ -91,6 +91,10 @@ def test_an_unknown_domain_lists_those_that_are_there():
     assert "domain.name = pyton: no such domain; did you mean python?" in message("domain.name=pyton")
 
 
+def test_what_the_user_wrote_is_told_as_it_was_written():
+    assert "'Deduction' is not a kind of the python domain" in message('domain.kinds=["Deduction"]')
+
+
 def test_a_missing_domain_is_told():
     with pytest.raises(UserError, match=r"domain\.name is missing"):
         settings.build({"model": {"name": "m"}}, config_class, source="x")

@@ -142,9 +142,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     elif first["type"] == "missing":
         message = f"{path} is missing"
     else:
-        message = f"{path} = {first['input']!r}: {first['msg'].removeprefix('Value error, ').lower()}"
-        if isinstance(first["input"], dict):
-            message = f"{path}: {first['msg'].removeprefix('Value error, ')}"
+        reason = first["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+        message = f"{path}{value}: {reason[:1].lower()}{reason[1:]}"
     return message + (f" (and {len(rest)} more)" if rest else "")
 
 
