@@ -68,6 +68,17 @@ def test_a_product_of_two_large_primes_is_none():
     assert not is_prime(1009 * 1013)
 
 
+@pytest.mark.parametrize("number", [3_215_031_751, 3_825_123_056_546_413_051])
+def test_a_number_that_passes_for_prime_with_the_first_few_bases_is_found_out(number):
+    """The least ones that do so with the first four, and with the first nine (OEIS A014233)."""
+    assert not is_prime(number)
+
+
+def test_the_longest_answers_that_are_read_are_judged_at_once():
+    assert satisfies(999_999_999_999_999_989, [(1, 1)])  # as every prime does
+    assert not satisfies(999_999_999_999_999_991, [(1, 1)])
+
+
 @settings(deadline=None)
 @given(st.sampled_from(primes_up_to(300)), st.data())
 def test_an_inverse_is_one_and_euclids_last_coefficient_is_it_too(p, data):
