@@ -115,6 +115,8 @@ def test_a_wrong_type_names_key_and_value():
         ("learner.lr=-1", "learner.lr = -1"),
         ("learner.lr=1e30", "learner.lr = 1e+30: input should be less than or equal to 1"),
         ("learner.betas=[0.9,1.0]", "learner.betas"),
+        ("rewards.wrong=nan", "rewards.wrong = nan: input should be a finite number"),
+        ("rewards.novelty.coefficient=inf", "rewards.novelty.coefficient = inf"),
         ("algorithm.ppo.critic_lr=inf", "algorithm.ppo.critic_lr = inf"),
     ],
 )

@@ -59,8 +59,9 @@ def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None
     accuracy = (
         f"Temperature 0, untrained -> trained:\n\n```\n{measured}\n```" if measured else "Not measured in this run."
     )
+    name = config.model.name
     card = _CARD.format(
-        base=Path(config.model.name).name,
+        base=Path(name).name if Path(name).is_dir() else name,  # the hub finds a model by its owner's name too
         version=__version__,
         steps=summary["steps"],
         domain=config.domain.name,
