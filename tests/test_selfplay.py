@@ -246,6 +246,12 @@ async def test_seeding_fills_every_buffer(sandbox):
     assert [play.buffer.size(kind) for kind in ("deduction", "abduction", "induction")] == [6, 6, 6]
 
 
+async def test_the_last_batch_of_seeding_may_be_the_one_that_fills_the_buffers(sandbox):
+    play = make(sandbox, seed_attempts=1)
+    await play.seed()
+    assert play.buffer.size("deduction") == 3
+
+
 async def test_seeding_with_a_model_that_proposes_nothing_valid_is_an_error_with_the_reasons(sandbox):
     play = make(sandbox, generator=ScriptedGenerator(lambda key, prompt, row: "nonsense"), seed_attempts=2)
     with pytest.raises(UserError, match=r"seeding: 1 of 3 deduction tasks after 6 proposals \(6 no_answer\)"):

@@ -90,10 +90,10 @@ class SelfPlay:
         for task in self._domain.seeds():
             self.buffer.add(task, step=0, answer=self._domain.gold(task))
         play, records = self._config.selfplay, []
+        wanted = play.seed_factor * play.batch_size
         for kind in seed_order(self._domain):
             for batch in range(play.seed_attempts):
-                missing = play.seed_factor * play.batch_size - self.buffer.size(kind)
-                if missing <= 0:
+                if (missing := wanted - self.buffer.size(kind)) <= 0:
                     break
                 watch, first = Stopwatch(), batch * play.batch_size
                 stories = await together(
@@ -101,8 +101,8 @@ class SelfPlay:
                 )
                 self._refuse_twins(stories)
                 records.append(StepRecord(0, stories, [], self._admit(stories, 0, most=missing), [], watch))
-            else:
-                short = _shortfall(kind, self.buffer, play.seed_factor * play.batch_size, records)
+            if self.buffer.size(kind) < wanted:
+                short = _shortfall(kind, self.buffer, wanted, records)
                 if play.seed_shortfall == "stop":
                     advice = "take a stronger model, another domain.style, or a smaller selfplay.seed_factor"
                     raise UserError(f"{short}; {advice}")
