@@ -285,9 +285,9 @@ def test_a_task_of_a_file_that_could_not_be_asked_is_left_out_and_counted(sandbo
 
 
 def test_a_file_fills_a_buffer_up_to_its_cap(sandbox):
-    play = empty(sandbox, buffer=BufferConfig(cap=2))
+    play = empty(sandbox, buffer=BufferConfig(cap=3))
     play.seed_from(file_of_tasks(*(f"def f(x):\n    return x + {n}" for n in range(5))))
-    assert play.buffer.size(DEDUCTION) == 2
+    assert play.buffer.size(DEDUCTION) == 3
 
 
 def test_a_file_without_programs_for_induction_is_refused(sandbox):

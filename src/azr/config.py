@@ -400,6 +400,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _buffers_hold_the_seeds(self) -> Self:
+        seeds = self.selfplay.seed_factor * self.selfplay.batch_size
+        if self.selfplay.seed_file is None and self.buffer.cap < seeds:
+            raise ValueError(
+                f"buffer.cap = {self.buffer.cap}: seeding makes selfplay.seed_factor x batch_size = {seeds} tasks of"
+                " each kind; a buffer has to hold them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _constant_length_is_the_longest_answer(self) -> Self:
         algorithm = self.algorithm
         if algorithm.aggregation == "constant" and algorithm.constant_length is None:
