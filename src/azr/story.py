@@ -28,8 +28,8 @@ class Attempts:
 
     @property
     def scores(self) -> list[float]:
-        """In [0, 1], one an attempt; what solve rates are taken from."""
-        return [verdict.score if verdict.passed else 0.0 for verdict in self.verdicts]
+        """1 for an attempt that is entirely right, else 0, partial credit or not; what solve rates are taken from."""
+        return [float(verdict.passed) for verdict in self.verdicts]
 
 
 @dataclass(slots=True)
