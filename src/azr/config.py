@@ -367,7 +367,9 @@ class Config(Section):
     steps: PositiveInt = Field(500, description="updates")
     seed: Annotated[int, Field(ge=0)] = 0
     threads: PositiveInt | None = Field(
-        None, description="torch's threads on a CPU; null: OMP_NUM_THREADS, or all cores"
+        None,
+        description="torch's threads on a CPU; null: OMP_NUM_THREADS, else one for a model of less than five million"
+        " parameters and all cores for a larger one",
     )
     output_dir: str = Field("runs", description="run directories are made in here")
     model: ModelConfig
