@@ -371,6 +371,22 @@ probe(
 )
 probe("shared memory", "from multiprocessing import shared_memory\nshared_memory.SharedMemory(create=True, size=10)")
 program(
+    "installed packages",
+    """
+    import os, sys
+    def f():
+        found = []
+        for folder in ('site-packages', 'dist-packages', 'test'):
+            try: names = os.listdir(os.path.join(sys.path[0], folder))
+            except OSError: continue
+            for name in names:
+                try: found.append(open(os.path.join(sys.path[0], folder, name)).name)
+                except OSError: pass
+        return found
+    """,
+    "[]",
+)
+program(
     "open by way of __subclasses__",
     """
     def f():
@@ -498,6 +514,13 @@ probe(
     *[f"fcntl.fcntl(os.pipe()[0], {command}, HOST)" for command in ("fcntl.F_SETOWN", "15", "10", "1031")],
     "fcntl.ioctl(os.pipe()[0], 0x8901, b'0000')",
     "fcntl.ioctl(0, 0x5412, b'x')",
+    before="import fcntl, os",
+)
+probe(
+    "packets in the pipe for outcomes",
+    "fcntl.fcntl(6, fcntl.F_SETFL, os.O_DIRECT)",
+    "fcntl.fcntl(6, fcntl.F_SETFL, os.O_NONBLOCK)",
+    "os.pipe2(os.O_DIRECT)",
     before="import fcntl, os",
 )
 probe("descriptors", "while True: os.dup(0)", before="import os")
@@ -685,6 +708,32 @@ program(
     "E = type('A\\nB\\x00' + 'C' * 999, (Exception,), {})\ndef f(): raise E",
     "A\\nB\\x00" + "C" * 90,
     "ValueError",
+)
+program("a class without a name", "E = type('', (Exception,), {})\ndef f(): raise E", "''")
+program(
+    "a message that is no str",
+    "class S(str):\n split = property(lambda s: 1 / 0)\nclass E(Exception):\n __str__ = lambda s: S('x')\ndef f(): raise E",
+    "E",
+)
+program(
+    "a message that fills the memory",
+    "class E(Exception):\n __str__ = lambda s: 'x ' * (40 << 20)\ndef f(): raise E",
+    "E",
+)
+program(
+    "a key that objects to being looked for",
+    """
+    class K:
+        quiet = True
+        def __hash__(self): return hash('a')
+        def __eq__(self, other): return 1 / 0 if other == 'a' and not K.quiet else False
+    def f():
+        key = K(); entries = {key: 1, 'a': 2}
+        del entries[key]  # leaves a gap in which it is found before 'a', but it is the last in order
+        entries[key] = 3; K.quiet = False
+        return entries
+    """,
+    UNSUPPORTED,
 )
 program(
     "equal to everything",

@@ -93,9 +93,13 @@ def test_calls_of_another_architecture_end_the_process(machine):
         ("prlimit64", (0, 7), ALLOW),
         ("prlimit64", (1, 7), EPERM),
         ("fcntl", (3, 1), ALLOW),  # F_GETFD
+        ("fcntl", (3, 4, 0o40000), EPERM),  # F_SETFL
         ("fcntl", (3, 8), EPERM),  # F_SETOWN
         ("fcntl", (3, 10), EPERM),  # F_SETSIG
         ("fcntl", (3, 1031), EPERM),  # F_SETPIPE_SZ
+        ("pipe2", (0, 0o2004000), ALLOW),  # O_CLOEXEC, O_NONBLOCK
+        ("pipe2", (0, 0o2040000), EPERM),  # with O_DIRECT
+        ("pipe2", (0, 0o200), EPERM),  # O_NOTIFICATION_PIPE
         ("ioctl", (3, 0x541B), ALLOW),  # FIONREAD
         ("ioctl", (3, 0x5412), EPERM),  # TIOCSTI
         ("prctl", (1, 9), ALLOW),  # PR_SET_PDEATHSIG, SIGKILL

@@ -62,7 +62,7 @@ def canonical(value: object, *, output_bytes: int, depth: int) -> str:
     return text
 
 
-def _text(value: object, room: int, depth: int) -> str:
+def _text(value: Any, room: int, depth: int) -> str:
     """Give the text of `value`, or stop soon after it cannot fit into `room` characters.
 
     Stopping on the way matters: thirty lists, each holding the one before it twice, are small in memory and a gigabyte
@@ -78,10 +78,12 @@ def _text(value: object, room: int, depth: int) -> str:
     if depth <= 0:
         raise UnsupportedError("a value that is nested too deep")
     texts = []
-    for element in value:  # type: ignore[attr-defined]
-        text = _text(element, room, depth - 1)
+    # Entries, and no looking up: a key beside one of ours may be of a class that runs the program's code to compare.
+    for element in value.items() if kind is dict else value:
         if kind is dict:
-            text += ": " + _text(value[element], room, depth - 1)  # type: ignore[index]
+            text = f"{_text(element[0], room, depth - 1)}: {_text(element[1], room, depth - 1)}"
+        else:
+            text = _text(element, room, depth - 1)
         texts.append(text)
         room -= len(text) + 2
         if room < -2:

@@ -3,23 +3,22 @@
 It is sent as source (`bundle.py`) and needs only the standard library. It trusts nothing that a child can reach:
 
 * As process 1 it cannot be killed or stopped from inside; undumpable, it can be neither traced nor read.
-* A job is read by its child, and what the child writes is moved by the kernel: neither enters this process's memory,
-  where a later child could find it.
+* A job is read by its child, and what the child writes goes through memory that no child gets a copy of: so a later one
+  can find neither.
 * Where a child changed this process's limits or scheduling, it says so and ends; the host starts a fresh container.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import gc
 import importlib
+import mmap
 import os
 import resource
 import select
 import signal
 import struct
-import termios
 import time
 from collections.abc import Callable
 
@@ -37,6 +36,8 @@ READY = b"azr fork server ready\n"
 
 _NONE, _WALL_CLOCK, _TOO_MUCH_OUTPUT, _TAMPERING = range(4)
 _PR_SET_DUMPABLE = 4
+_PASSING = 1 << 16
+"""Bytes that are passed on at once."""
 
 _PRELOADED = (
     "bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq itertools json math"
@@ -58,9 +59,11 @@ def serve(work: Callable[[bytes, int], None]) -> None:
     gc.collect()
     gc.freeze()  # or every child's first collection would copy the pages of all that was imported
     vitals = _vitals()
+    passing = mmap.mmap(-1, _PASSING, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    passing.madvise(mmap.MADV_DONTFORK)  # no child gets what another wrote
     _write_all(1, READY)
     while header := _read_exactly(JOB.size):
-        stop, exit_code, cpu_seconds = _run_child(work, *JOB.unpack(header))
+        stop, exit_code, cpu_seconds = _run_child(work, passing, *JOB.unpack(header))
         intact = _vitals() == vitals
         _write_all(1, CHUNK.pack(0) + REPORT.pack(stop if intact else _TAMPERING, exit_code, cpu_seconds))
         if not intact:
@@ -68,7 +71,7 @@ def serve(work: Callable[[bytes, int], None]) -> None:
 
 
 def _run_child(
-    work: Callable[[bytes, int], None], wall_seconds: float, most_bytes: int, length: int
+    work: Callable[[bytes, int], None], passing: mmap.mmap, wall_seconds: float, most_bytes: int, length: int
 ) -> tuple[int, int, float]:
     """Fork a child that reads its job and does it; pass on what it writes, and see it to its end."""
     deadline = time.monotonic() + wall_seconds
@@ -80,7 +83,7 @@ def _run_child(
         finally:
             os._exit(1)
     os.close(writer)
-    stop = _pass_on(reader, deadline, most_bytes)
+    stop = _pass_on(reader, passing, deadline, most_bytes)
     os.close(reader)
     if stop != _NONE:
         os.kill(child, signal.SIGKILL)
@@ -101,23 +104,27 @@ def _be_child(work: Callable[[bytes, int], None], length: int, writer: int) -> N
     os._exit(0)
 
 
-def _pass_on(reader: int, deadline: float, most_bytes: int) -> int:
-    """Move what comes to standard output until every writer is gone, the time is over or there is too much."""
+def _pass_on(reader: int, passing: mmap.mmap, deadline: float, most_bytes: int) -> int:
+    """Move what comes to standard output until every writer is gone, the time is over or there is too much.
+
+    It is read, and only then counted: a child can make its pipe one of packets, of which a reader with too little room
+    loses the rest. Spliced as they are, they would be lost on the way to the host, and the next child's bytes be taken
+    for their end.
+    """
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             return _WALL_CLOCK
-        waiting = struct.unpack("=i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))[0]
-        if not waiting:
+        count = os.readv(reader, [passing])
+        if not count:
             return _NONE
-        most_bytes -= waiting
+        most_bytes -= count
         if most_bytes < 0:
             return _TOO_MUCH_OUTPUT
-        _write_all(1, CHUNK.pack(waiting))
-        while waiting:
-            waiting -= os.splice(reader, 1, waiting)
+        _write_all(1, CHUNK.pack(count))
+        _write_all(1, memoryview(passing)[:count])
 
 
 def _wait(child: int, deadline: float) -> tuple[int | None, float]:
@@ -155,7 +162,7 @@ def _read_exactly(length: int) -> bytes:
     return bytes(data)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

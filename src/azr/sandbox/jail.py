@@ -10,7 +10,7 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from azr.sandbox import landlock, seccomp
 
@@ -84,7 +84,7 @@ def unshare() -> None:
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
-def change_root(hidden: Sequence[str], *, scratch: str = "/tmp") -> None:
+def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
     """Make the working directory the only thing in the file system, at its own path and read-only.
 
     The source is the working directory and not a path, because a user who is nobody may be unable to walk that path.
@@ -137,8 +137,14 @@ def limit_files(descriptors: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
-def shut(folder: int, *, splice_from: int, splice_to: int) -> int:
-    """Shut the door: reading beneath `folder`, the system calls of the list, nothing else, for good.
+def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int) -> int:
+    """Shut the door: reading beneath a folder, the system calls of the list, nothing else, for good.
+
+    Args:
+        folder: an open descriptor.
+        hidden: names in it of what cannot be read.
+        splice_from: see `seccomp.conditions`.
+        splice_to: likewise.
 
     Returns:
         the version of Landlock in force; 0 where the kernel has none.
@@ -149,7 +155,7 @@ def shut(folder: int, *, splice_from: int, splice_to: int) -> int:
     seccomp.no_new_privileges()
     version = landlock.abi()
     if version:
-        landlock.restrict_to_reading(folder)
+        landlock.restrict_to_reading(folder, hidden=hidden)
     # Undumpable: another process of the same user cannot open its descriptors or memory in /proc.
     _prctl(_PR_SET_DUMPABLE, 0)
     # After every change of credentials, which clears it.

@@ -1,4 +1,4 @@
-"""Landlock: after this call, this process and all that it forks can open one folder for reading, and nothing else.
+"""Landlock: after this call, this process and all that it forks can read in one folder, and open nothing else.
 
 Three raw system calls (Linux 5.13, man 7 landlock); libc has no names for them. Only the standard library is imported.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Collection
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 _VERSION = 1
@@ -25,8 +26,12 @@ def abi() -> int:
     return max(0, _syscall(_CREATE_RULESET, None, 0, _VERSION))
 
 
-def restrict_to_reading(folder: int) -> None:
-    """Keep this process to reading beneath `folder`, an open descriptor. Needs no_new_privs.
+def restrict_to_reading(folder: int, *, hidden: Collection[str]) -> None:
+    """Keep this process to reading beneath a folder. Needs no_new_privs.
+
+    Args:
+        folder: an open descriptor.
+        hidden: names in it of what cannot be read; that it is there can be seen, as imports have to list the folder.
 
     Raises:
         OSError: the kernel refuses.
@@ -39,10 +44,21 @@ def restrict_to_reading(folder: int) -> None:
     if version >= 6:
         attributes += struct.pack("=Q", _SCOPES)
     ruleset = _checked(_syscall(_CREATE_RULESET, attributes, len(attributes), 0), "a Landlock ruleset")
-    beneath = struct.pack("=Qi", _READ_FILE | _READ_DIR, folder)
-    _checked(_syscall(_ADD_RULE, ruleset, _PATH_BENEATH, beneath, 0), "a Landlock rule")
+    _allow(ruleset, _READ_DIR, folder)
+    opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+    for name in os.listdir(opened):
+        if name not in hidden:
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=opened)
+            _allow(ruleset, _READ_FILE, entry)
+            os.close(entry)
+    os.close(opened)
     _checked(_syscall(_RESTRICT_SELF, ruleset, 0), "Landlock")
     os.close(ruleset)
+
+
+def _allow(ruleset: int, rights: int, beneath: int) -> None:
+    rule = struct.pack("=Qi", rights, beneath)
+    _checked(_syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0), "a Landlock rule")
 
 
 def _syscall(number: int, *arguments: int | bytes | None) -> int:

@@ -93,7 +93,7 @@ def conditions(*, splice_from: int, splice_to: int) -> dict[str, tuple[Condition
     """
     fork_only = (Condition(0, values=(_FORK,)),)
     itself_only = (Condition(0, values=(0,)),)
-    commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL)
+    commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
     return {
         "clone": fork_only,
         # No page is ever executable that was not so when the jail was shut.
@@ -104,8 +104,12 @@ def conditions(*, splice_from: int, splice_to: int) -> dict[str, tuple[Condition
         # Limits of another process of the same user could be lowered until it dies.
         "prlimit64": itself_only,
         "sched_getaffinity": itself_only,
-        # F_SETOWN and F_SETSIG would make the kernel send any signal to any process of the same user.
+        # F_SETOWN and F_SETSIG would make the kernel send any signal to any process of the same user; F_SETFL would
+        # change the pipe for outcomes for every child that comes later.
         "fcntl": (Condition(1, values=commands),),
+        # O_DIRECT makes packets, of which a reader with too little room loses the rest: the host would take a part of
+        # the next child's bytes for the end of this one's.
+        "pipe2": (Condition(1, clear=~(os.O_CLOEXEC | os.O_NONBLOCK)),),
         "ioctl": (Condition(1, values=(termios.FIONREAD, termios.FIOCLEX, termios.FIONCLEX, termios.TCGETS)),),
         # A child may only ask to die with its zygote, never take it back.
         "prctl": (Condition(0, values=(PR_SET_PDEATHSIG,)), Condition(1, values=(signal.SIGKILL,))),

@@ -348,14 +348,15 @@ def _value_outcome(value: object, request: dict[str, Any]) -> Record:
 
 
 def class_name(error: BaseException) -> str:
-    """Give the name of an exception's class, whatever its metaclass says."""
-    return _printable(type.__dict__["__name__"].__get__(type(error)), 100)
+    """Give the name of an exception's class, whatever its metaclass says; two quotes for a class that has none."""
+    return _printable(type.__dict__["__name__"].__get__(type(error)), 100) or "''"
 
 
 def describe(error: BaseException) -> str:
     """Give an exception's message as one line of at most 200 characters; empty where it has none that can be had."""
     try:
-        message = str(error)
+        # A text of the builtin class, whatever `__str__` gave, and cut before it is worked on: it may be huge.
+        message = str.__str__(str(error))[:2000]
     except BaseException:
         return ""
     return _printable(" ".join(message.split()), 200)

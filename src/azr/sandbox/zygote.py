@@ -35,6 +35,9 @@ JOBS, RESULTS, PAYLOAD_READ, PAYLOAD_WRITE, _FOLDER = range(3, 8)
 
 _DESCRIPTORS = 64
 _STDLIB = os.path.dirname(os.__file__)
+_HIDDEN = ("site-packages", "dist-packages", "test")
+"""In there, and none of a program's business: this very package may be installed there, held-out answers included."""
+
 _NO_MORE_JOBS = 3
 """The exit status of a child that found the end of the jobs. Any program can exit so: the zygote looks for itself."""
 
@@ -64,7 +67,7 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         rehearse()
         pinned = 0 if ring is None else _pin_pages(ring, address_space, orphans=tier != "full")
         if tier == "full":
-            jail.change_root(hidden=("site-packages", "dist-packages", "test"))
+            jail.change_root(_HIDDEN)
         hello = _shut_in(tier) | {"pinned": pinned}
     except (OSError, ValueError) as error:
         hello = {"refused": str(error)}
@@ -133,7 +136,7 @@ def _shut_in(tier: str) -> dict[str, Any]:
         os.dup2(folder, _FOLDER, inheritable=False)
         os.close(folder)
     jail.limit_files(_DESCRIPTORS)
-    version = jail.shut(_FOLDER, splice_from=PAYLOAD_READ, splice_to=RESULTS)
+    version = jail.shut(_FOLDER, hidden=_HIDDEN, splice_from=PAYLOAD_READ, splice_to=RESULTS)
     if not version and tier != "full":
         raise OSError("this kernel has no Landlock")
     if reachable:

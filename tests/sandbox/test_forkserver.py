@@ -1,0 +1,99 @@
+"""The fork server of a container, in a process of its own and without one: what a child does to its pipe, no other feels."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from azr.sandbox import Job
+from azr.sandbox.bundle import SERVE, program
+from azr.sandbox.exchange import Report, Stop, outcomes, request
+from azr.sandbox.forkserver import CHUNK, JOB, READY, REPORT
+
+_PAGE = 4096
+
+
+class Server:
+    """A fork server, read as an engine reads a container: by pieces of its own choice."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
+        self._data = bytearray()
+
+    def run(self, job: Job, *, wait_for: int = 0) -> Report:
+        """Run a job; begin to read when so many bytes are there."""
+        text = request(job, second=False)
+        os.write(self.stdin, JOB.pack(10.0, 1 << 20, len(text)) + text)
+        end = time.monotonic() + 30
+        while self._waiting() < wait_for and time.monotonic() < end:
+            time.sleep(0.01)
+        payload = b""
+        while length := CHUNK.unpack(self.read(CHUNK.size))[0]:
+            payload += self.read(length)
+        stop, exit_code, cpu_seconds = REPORT.unpack(self.read(REPORT.size))
+        return Report(Stop(stop), exit_code, cpu_seconds, payload)
+
+    def read(self, length: int) -> bytes:
+        while len(self._data) < length:
+            assert select.select([self.stdout], [], [], 30)[0], "bytes are missing"
+            piece = os.read(self.stdout, _PAGE)
+            assert piece, "the fork server has ended"
+            self._data += piece
+        piece = bytes(self._data[:length])
+        del self._data[:length]
+        return piece
+
+    def _waiting(self) -> int:
+        count: int = struct.unpack("=i", fcntl.ioctl(self.stdout, termios.FIONREAD, bytes(4)))[0]
+        return count
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    command = [sys.executable, "-s", "-S", "-c", program(SERVE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        server = Server(process)
+        assert server.read(len(READY)) == READY
+        yield server
+        process.kill()
+
+
+HONEST = Job("def f(x): return x + 1", ("41",))
+
+
+def value(report: Report) -> str | None:
+    (outcome,) = outcomes(HONEST, report, second=False)
+    return outcome.value
+
+
+def test_a_job_is_run_and_reported(server: Server) -> None:
+    assert value(server.run(HONEST)) == "42"
+
+
+def test_a_pipe_of_packets_takes_nothing_of_the_next_jobs_bytes(server: Server) -> None:
+    packet = f"""
+import fcntl, os
+def f():
+    fcntl.fcntl(3, fcntl.F_SETFL, os.O_WRONLY | os.O_DIRECT)
+    os.write(3, bytes({_PAGE}))
+    os._exit(0)
+"""
+    report = server.run(Job(packet), wait_for=CHUNK.size + _PAGE + CHUNK.size + REPORT.size)
+    assert report.payload == bytes(_PAGE)
+    assert value(server.run(HONEST)) == "42"
+
+
+def test_more_than_is_passed_on_at_once_arrives_whole(server: Server) -> None:
+    report = server.run(Job("import os\ndef f():\n os.write(3, bytes(range(256)) * 1024)\n os._exit(0)"))
+    assert report.payload == bytes(range(256)) * 1024
