@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from azr.sandbox import LocalSandbox
 
 APPRENTICE = Path(__file__).with_name("apprentice.py")
+
+# How long an example takes tells of the machine and of who else is on it.
+settings.register_profile("azr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("azr")
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -288,7 +288,7 @@ PARTS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=TEXTS | TEXTS.map("<answer>{}</answer>".format) | PARTS,
     kind=st.sampled_from(KINDS),

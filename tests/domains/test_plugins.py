@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -121,7 +121,6 @@ async def test_the_example_in_its_propose_prompt_is_a_valid_proposal(bases):
     assert (await bases.validate(brief, brief.prompt, None)).verdict.reason == "accepted"
 
 
-@settings(deadline=None)
 @given(
     text=st.text(max_size=40), shell=st.sampled_from(["{}", "<answer>{}</answer>", "<answer>{} in base {}</answer>"])
 )

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -79,7 +79,6 @@ def test_the_longest_answers_that_are_read_are_judged_at_once():
     assert not satisfies(999_999_999_999_999_991, [(1, 1)])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(primes_up_to(300)), st.data())
 def test_an_inverse_is_one_and_euclids_last_coefficient_is_it_too(p, data):
     x = data.draw(st.integers(1, p - 1))
@@ -91,7 +90,6 @@ def test_an_inverse_is_one_and_euclids_last_coefficient_is_it_too(p, data):
     assert all((r - x * t) % p == 0 for _, r, t in euclid(x, p))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=3), st.integers(-2, 4000))
 def test_a_prime_satisfies_pairs_when_every_product_leaves_one(pairs, p):
     expected = p >= 2 and all(p % d for d in range(2, p)) and all(x * y % p == 1 % p for x, y in pairs)
@@ -193,7 +191,6 @@ async def test_the_example_in_a_propose_prompt_is_a_valid_proposal(style, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("style", STYLES)
-@settings(deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_task_that_a_prompt_shows_is_read_back_as_it_was(kind, style, seed):
     domain = make(style=style, induction_pairs=3)
@@ -254,7 +251,6 @@ async def test_any_prime_that_satisfies_all_pairs_is_right(p, right):
     assert (await score(of, f"<answer>{p}</answer>"))[1] is right
 
 
-@settings(deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.integers(-3, 200))
 async def test_a_verdict_is_right_exactly_where_the_equation_holds(kind, seed, number):
     of = DOMAIN.task(kind, DOMAIN.draw(kind, np.random.default_rng(seed)))
@@ -281,7 +277,6 @@ ANY = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(text=ANY, kind=st.sampled_from(KINDS), shell=st.sampled_from(["{}", "<answer>{}</answer>", "\\boxed{{}}"]))
 async def test_no_text_whatever_raises(text, kind, shell):
     written = shell.replace("{}", text)

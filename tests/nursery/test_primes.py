@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.domains.base import Brief
@@ -32,7 +32,6 @@ def numbers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_every_text_comes_back_as_it_was(text):
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text

@@ -199,7 +199,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(OPERATIONS)
 def test_the_cache_holds_what_it_was_given_whatever_comes_and_goes(operations):
     with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
@@ -77,7 +77,7 @@ def test_a_program_that_is_refused_is_refused_for_each_input():
     assert prepare(request("import os", "1", "2")) == one + one[1:]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=4), result=EXPRESSIONS, backwards=st.booleans()
 )
@@ -93,7 +93,7 @@ def test_a_program_made_ready_gives_what_its_text_gives(lines, result, backwards
         assert (found[::-1] if backwards else found) == execute(whole)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=4), result=EXPRESSIONS)
 async def test_random_programs_give_the_same_in_lean_and_full_zygotes(jail, lines, result):
     body = "".join(f"    {name} = {expression}\n" for name, expression in lines)

@@ -108,9 +108,8 @@ def ordinary():
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     source = Path(sys.base_prefix)
     try:
-        skip = shutil.ignore_patterns(
-            "site-packages", "test", "tests", "idlelib", "lib2to3", "config-*", "__pycache__", "*.a"
-        )
+        # Not what is compiled: nobody may write it there, and every interpreter would compile all of it once more.
+        skip = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "lib2to3", "config-*", "*.a")
         shutil.copytree(source / "lib" / version, place / "lib" / version, ignore=skip)
         for library in (source / "lib").glob("libpython*.so*"):
             shutil.copy(library, place / "lib")

@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, Mode, Policy, Reason, Sandbox, SandboxError
@@ -126,14 +126,12 @@ async def test_large_programs_and_inputs_pass_through_the_pipe(jail):
         "import random\ndef f(): return random.random()",
         "import os\ndef f(): return os.getpid(), os.urandom(4), __import__('time').perf_counter_ns()",
         "class A: pass\ndef f(): return repr(A())",
-        "def f(): raise (KeyError if hash('x') % 2 else ValueError) if hash('y') % 64 else TypeError",
+        "def f(): raise type('E' + str(hash('x')), (Exception,), {})",
         "import uuid\ndef f(): return str(uuid.uuid4())",
     ],
 )
 async def test_two_processes_disagree_about_what_is_not_determined(jail, program):
-    found = await outcomes(jail, program, determinism=True)
-    # With two seeds fixed an error class may agree by chance; the others cannot.
-    assert found == ["nondeterministic"] or "raise" in program
+    assert await outcomes(jail, program, determinism=True) == ["nondeterministic"]
 
 
 async def test_inputs_in_reverse_show_state_that_is_kept_between_them(jail):
@@ -176,7 +174,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=5), result=EXPRESSIONS)
 async def test_random_programs_give_what_cpython_gives(jail, lines, result):
     body = "".join(f"    {name} = {expression}\n" for name, expression in lines)
@@ -195,7 +193,7 @@ async def test_random_programs_give_what_cpython_gives(jail, lines, result):
         ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(written=st.binary(max_size=60), then=st.sampled_from(["return 1", "os._exit(0)", "os.abort()", "os.read(0, 1)"]))
 async def test_any_bytes_from_a_child_are_an_outcome(jail, written, then):
     (outcome,) = await jail.run(Job(f"import os\ndef f():\n os.write(6, {written!r})\n {then}"))
