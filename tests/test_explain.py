@@ -287,3 +287,29 @@ def test_profiles_that_differ_are_set_side_by_side(tmp_path):
     said = printed(tmp_path, NAMES[0], marks="WWWB")
     assert "where the profiles differ" in said
     assert "a proposal that none or all solve earns -0.5" in said
+
+
+def test_a_line_that_somebody_spoilt_does_no_harm_to_the_others(tmp_path):
+    log = write_run(tmp_path) / "events.jsonl"
+    log.write_bytes(b'{"event": "verdict", "step": 1, broken\n\xff "step": 1, \n' + log.read_bytes())
+    assert ledger(tmp_path, NAMES[1]).verdict.reason == "correct"
+
+
+def test_a_step_whose_events_are_not_all_there_is_told(tmp_path):
+    log = write_run(tmp_path) / "events.jsonl"
+    log.write_text("".join(one for one in log.read_text().splitlines(keepends=True) if '"event": "verdict"' not in one))
+    with pytest.raises(UserError, match=r"events\.jsonl: the events of step 1 are not all there"):
+        ledger(tmp_path, NAMES[1])
+
+
+def test_a_run_that_has_learnt_nothing_yet_is_told(tmp_path):
+    (write_run(tmp_path) / "events.jsonl").unlink()
+    with pytest.raises(UserError, match="was learnt from; nor was any other yet"):
+        ledger(tmp_path, NAMES[1])
+
+
+def test_a_tokenizer_that_somebody_spoilt_is_told(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"model/tokenizer\.json: no tokenizer"):
+        token_decoder(tmp_path)

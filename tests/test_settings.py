@@ -109,6 +109,18 @@ def test_a_wrong_type_names_key_and_value():
     assert message("steps=many") == "file.toml: steps = 'many': input should be a valid integer"
 
 
+def test_a_list_that_is_none_is_told_as_one_would_write_it():
+    assert message("domain.kinds=deduction") == (
+        "file.toml: domain.kinds = 'deduction': a list is wanted, such as 'domain.kinds=[\"deduction\"]'"
+    )
+
+
+def test_a_section_that_is_a_value_is_told_with_its_keys():
+    assert message("buffer=3") == (
+        "file.toml: buffer = 3: a section, not a value; its keys are cap, reject_duplicates, shape_limit"
+    )
+
+
 @pytest.mark.parametrize(
     ("assignment", "expected"),
     [
@@ -118,6 +130,7 @@ def test_a_wrong_type_names_key_and_value():
         ("rewards.wrong=nan", "rewards.wrong = nan: input should be a finite number"),
         ("rewards.novelty.coefficient=inf", "rewards.novelty.coefficient = inf"),
         ("algorithm.ppo.critic_lr=inf", "algorithm.ppo.critic_lr = inf"),
+        ("generation.temperature=inf", "generation.temperature = inf: input should be a finite number"),
     ],
 )
 def test_a_number_out_of_range_is_refused(assignment, expected):

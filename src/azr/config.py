@@ -13,7 +13,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     SerializeAsAny,
@@ -31,9 +30,9 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the tree: frozen, no unknown keys, no silent conversion between types."""
+    """A part of the tree: frozen, no unknown keys, no silent conversion between types, no infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
 Style = Literal["r1", "chat", "compact"]
@@ -189,7 +188,7 @@ class BufferConfig(Section):
 class Intrinsic(Section):
     """One optional reward for the proposer: coefficient * min(value, cap), added for accepted proposals."""
 
-    coefficient: FiniteFloat = 0.0
+    coefficient: float = 0.0
     cap: PositiveFloat = 1.0
 
 
@@ -199,8 +198,8 @@ class RewardConfig(Section):
     profile: Literal["paper", "reference"] = Field(
         "paper", description="learnability at a solve rate of 0 or 1: nothing (paper), or the penalty (reference code)"
     )
-    wrong: FiniteFloat = Field(-0.5, description="a well formed but wrong attempt (Eq. 6)")
-    malformed: FiniteFloat = Field(-1.0, description="a badly formed text, or an invalid proposal (Eq. 6)")
+    wrong: float = Field(-0.5, description="a well formed but wrong attempt (Eq. 6)")
+    malformed: float = Field(-1.0, description="a badly formed text, or an invalid proposal (Eq. 6)")
     partial_credit: bool = Field(False, description="induction pays the share of hidden pairs, not all or nothing")
     complexity: Intrinsic = Field(Intrinsic(), description="cyclomatic complexity of the program, / 10")
     novelty: Intrinsic = Field(Intrinsic(), description="1 - the largest syntax similarity to the references")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -43,10 +44,21 @@ def read(source: str) -> Tree:
     if not path.is_file():
         known = ", ".join(presets())
         raise UserError(f"{source}: no such preset or file{_nearest(source, presets())}; the presets are {known}")
+    return read_toml(path)
+
+
+def read_toml(path: Path) -> Tree:
+    """Read a TOML file.
+
+    Raises:
+        UserError: it cannot be read, or is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: not valid TOML: {error}") from None
+        raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
 def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
@@ -141,6 +153,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         message = f"unknown key {path}{_nearest(str(first['loc'][-1]), section)}"
     elif first["type"] == "missing":
         message = f"{path} is missing"
+    elif first["type"] == "tuple_type":
+        message = f"{path} = {first['input']!r}: a list is wanted, such as '{path}={json.dumps([first['input']])}'"
+    elif first["type"] == "model_type":
+        keys = ", ".join(_section(model, first["loc"]))
+        message = f"{path} = {first['input']!r}: a section, not a value; its keys are {keys}"
     else:
         reason = first["msg"].removeprefix("Value error, ")
         value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"

@@ -81,6 +81,11 @@ def test_an_event_of_a_later_version_does_no_harm(played):
     assert rows_of(run, [{"event": "mood", "colour": "blue"}]) == rows_of(run)
 
 
+def test_an_event_that_somebody_spoilt_is_told(played):
+    with pytest.raises(UserError, match=r"events were changed, or lack something: reward 2/x of step 2: KeyError"):
+        rows_of(played[0], [{"event": "reward", "step": 2, "id": "2/x", "reward": 1.0}])
+
+
 def test_a_line_that_is_still_being_written_does_no_harm(played, tmp_path):
     run, _ = played
     whole_rows = rows_of(run)

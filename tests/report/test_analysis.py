@@ -280,3 +280,41 @@ def test_half_a_surrogate_pair_and_nan_are_read(tmp_path):
     analysis = analysed(run)
     assert [step.step for step in analysis.steps] == [1, 2]
     assert analysis.data()["curves"]["learner"]["entropy"][-1] is None
+
+
+@pytest.mark.parametrize(
+    "record", [{"seconds": {"step": 1.0}}, {"step": 1, "seconds": {"step": "x"}}, {"held_out": {"guess": None}}]
+)
+def test_metrics_that_are_none_are_counted_and_change_nothing(record):
+    found = Analysis(texts=False)
+    found.feed_metrics(record)
+    assert (found.seconds, found.guess, found.unknown) == ({}, None, {"malformed": 1})
+
+
+def test_a_type_that_is_no_text_is_counted_as_unknown():
+    found = Analysis(texts=False)
+    found.feed({"event": ["proposal"], "step": 1})
+    assert found.unknown == {"['proposal']": 1}
+
+
+def test_a_seed_file_that_somebody_spoilt_does_no_harm(tmp_path):
+    run = write_run(tmp_path, steps=1)
+    with (run / "seed.jsonl").open("a") as file:
+        file.write('junk\n{"kind": "deduction"}\n')
+    follower = Follower(run)
+    follower.poll()
+    assert follower.analysis.family.given.keys() == {"5eed5eed5eed5eed"}
+    assert follower.analysis.unknown == {"malformed": 1}
+
+
+def test_a_step_that_cannot_be_counted_leaves_the_others_as_they_are(tmp_path):
+    run = write_run(tmp_path, steps=3)
+    spoilt = {"event": "attempt", "step": 2, "id": "2/solve/deduction/no-number/0", "kind": "deduction", "task": "t"}
+    lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    at = next(at for at, one in enumerate(lines) if '"event": "reward", "step": 2' in one)
+    lines.insert(at, line(spoilt | {"text": "", "tokens": 1, "finished": True}))
+    (run / "events.jsonl").write_text("".join(lines))
+    found = analysed(run)
+    assert [step.step for step in found.steps] == [1, 2, 3]
+    assert set(found.family.columns["step"]) == {0, 1, 2, 3}
+    assert found.unknown == {"malformed": 1}

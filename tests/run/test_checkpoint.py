@@ -18,8 +18,8 @@ def fail(folder):
 
 def test_what_is_saved_is_read_back(tmp_path):
     state = State(step=3, lengths={"events.jsonl": 10}, failed_steps=1, seconds=2.5, before={"mean": 0.5})
-    path = Checkpoints(tmp_path, keep=2).save(state, ["a", "b"], save_weights)
-    assert (read_state(path), read_buffer(path)) == (state, ["a", "b"])
+    path = Checkpoints(tmp_path, keep=2).save(state, ['{"id": "a"}', '{"id": "b"}'], save_weights)
+    assert (read_state(path), read_buffer(path)) == (state, ['{"id": "a"}', '{"id": "b"}'])
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -58,6 +58,14 @@ def test_what_a_crash_left_behind_is_cleared_away(tmp_path):
 
 def test_a_step_that_is_played_again_replaces_its_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(State(1, {}), ["old"], save_weights)
-    path = checkpoints.save(State(1, {}), ["new"], save_weights)
-    assert read_buffer(path) == ["new"]
+    checkpoints.save(State(1, {}), ['"old"'], save_weights)
+    path = checkpoints.save(State(1, {}), ['"new"'], save_weights)
+    assert read_buffer(path) == ['"new"']
+
+
+@pytest.mark.parametrize(("file", "read"), [("state.json", read_state), ("buffer.jsonl", read_buffer)])
+def test_a_file_that_somebody_spoilt_is_told_with_what_to_do(tmp_path, file, read):
+    path = Checkpoints(tmp_path, keep=2).save(State(3, {}), ["{}"], save_weights)
+    (path / file).write_text("{")
+    with pytest.raises(UserError, match=rf"000003/{file}: cannot be read .* go on from the checkpoint before"):
+        read(path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from azr.errors import UserError
-from azr.run.directory import EVENTS, METRICS, RunDirectory, read_jsonl
+from azr.run.directory import EVENTS, METRICS, RunDirectory, explained, read_jsonl
 
 
 @pytest.fixture
@@ -76,3 +76,23 @@ def test_an_output_dir_that_is_a_file_is_told(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(UserError, match=r"runs: file exists; choose another output_dir"):
         RunDirectory.create(tmp_path / "runs", "demo", "")
+
+
+def test_a_configuration_that_somebody_spoilt_is_told(run):
+    (run.path / "config.toml").write_text("steps = = 3")
+    with pytest.raises(UserError, match=r"config\.toml: not valid TOML"):
+        run.tree()
+
+
+@pytest.mark.parametrize("spoilt", [b'{"n": 2, broken\n', b"\xff\xfe\n", b"[2]\n"])
+def test_a_line_that_is_no_record_is_told_with_its_number(tmp_path, spoilt):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"n": 1}\n' + spoilt + b'{"n": 3}\n')
+    with pytest.raises(UserError, match=r"log\.jsonl: line 2 .*; it was changed, restore it"):
+        list(read_jsonl(path))
+
+
+def test_what_to_do_about_a_file_is_said_by_whoever_writes_it(tmp_path):
+    told = pytest.raises(UserError, match="no such file or directory; name another")
+    with told, explained(tmp_path, remedy="name another"):
+        (tmp_path / "nowhere" / "file").write_text("")

@@ -142,7 +142,9 @@ def _check(request: Request) -> None:
     if any(name in math.TASKS for name in request.bench) and any(map(models.is_served, request.models)):
         raise UserError("lm-eval's mathematics takes models that are loaded here, not one that a server has")
     for k in request.ks:
-        if not 1 <= k <= chosen.samples:
+        if k < 1:
+            raise UserError(f"--k {k}: give whole numbers from 1")
+        if k > chosen.samples:
             raise UserError(f"--k {k}: pass@{k} needs --samples {k} or more")
 
 
@@ -235,7 +237,7 @@ def _mathematics(
     if not records:
         device = models.device(model_config)
         records = math.run(contestant.source, math.TASKS[name], request.settings, device=device)
-        with explained(path.parent), path.open("a", encoding="utf-8") as file:
+        with explained(path.parent, remedy=harness.OUT), path.open("a", encoding="utf-8") as file:
             harness.write(file, records)
     return records
 
@@ -268,7 +270,7 @@ def _write(request: Request, results: Sequence[Scored]) -> None:
         "results": [summary(scored, request.ks) for scored in results],
         "differences": comparison(results, request.ks, request.models),
     }
-    with explained(request.out):
+    with explained(request.out, remedy=harness.OUT):
         (request.out / RESULTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,6 +20,8 @@ from azr.run.directory import explained
 from azr.sandbox.base import Sandbox
 from azr.types import Verdict
 
+OUT = "choose another --out, or make it writable"
+"""What to do where results cannot be written."""
 HARNESS_VERSION = 2
 """Counts up whenever a change in prompts, extraction or judging may change a score."""
 
@@ -96,7 +98,7 @@ async def run(
     }
     records = resume(path, header, window=answerer.window, total=len(problems))
     advance(len(records))
-    with explained(path.parent), path.open("a", encoding="utf-8") as file:
+    with explained(path.parent, remedy=OUT), path.open("a", encoding="utf-8") as file:
         for begin in range(len(records), len(problems), answerer.window):
             window = problems[begin : begin + answerer.window]
             new = await together(
@@ -150,7 +152,7 @@ def resume(path: Path, header: Mapping[str, Any], *, window: int = 1, total: int
     Raises:
         UserError: the file was written with other settings, or cannot be written.
     """
-    with explained(path.parent):
+    with explained(path.parent, remedy=OUT):
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(_whole_lines(path)) if path.exists() else []
         if lines:

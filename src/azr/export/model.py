@@ -62,7 +62,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: something is there already, or the disk is full or not writable.
     """
-    with explained(folder):
+    with explained(folder, remedy="name another folder, or make it writable"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: is there already; name another folder, or move that one away")
         folder.parent.mkdir(parents=True, exist_ok=True)

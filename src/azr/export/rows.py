@@ -12,6 +12,7 @@ from typing import Any
 
 from azr.buffer import task_from_json
 from azr.domains.base import Domain
+from azr.errors import UserError
 from azr.streams import stream
 from azr.types import Role, Task
 
@@ -51,6 +52,9 @@ class Rows:
         """Rows of each step, held in memory one step at a time; first the tasks that no event tells of.
 
         Held-out answers are left out: whoever trains on the dataset would train on the test.
+
+        Raises:
+            UserError: an event is not what a run writes.
         """
         number, rows, proposed = 0, StepRows(), set[str]()
         for event in events:
@@ -59,7 +63,13 @@ class Rows:
             if event["step"] != number:
                 yield self._finished(number, rows, proposed)
                 number, rows = event["step"], StepRows()
-            _HANDLERS[event["event"]](self, rows, event)
+            try:
+                _HANDLERS[event["event"]](self, rows, event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                told = (
+                    f"{event['event']} {event.get('id', '')} of step {event['step']}: {type(error).__name__}: {error}"
+                )
+                raise UserError(f"the run's events were changed, or lack something: {told}") from error
             if event["event"] == "task":
                 proposed.add(event["task"]["id"])
         yield self._finished(number, rows, proposed)

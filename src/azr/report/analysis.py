@@ -16,7 +16,8 @@ from the events; only how the time of a step was spent, and what a random guess 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from azr.report.alarms import Alarm, alarms
@@ -55,21 +56,27 @@ class Analysis:
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take in one event; whatever it is, it does no harm."""
-        handler = _HANDLERS.get(event.get("event", ""))
+        name = str(event.get("event", "without a type"))
+        handler = _HANDLERS.get(name)
         if handler is None:
-            self.unknown[str(event.get("event", "without a type"))] += 1
+            self.unknown[name] += 1
             return
-        try:
+        with self._harmless():
             handler(self, event)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self.unknown["malformed"] += 1
 
     def feed_metrics(self, record: Mapping[str, Any]) -> None:
-        """Take in one line of metrics.jsonl."""
-        if isinstance(record.get("seconds"), dict):
-            self.seconds[record["step"]] = record["seconds"]
-        if isinstance(record.get("held_out"), dict) and "guess" in record["held_out"]:
-            self.guess = record["held_out"]["guess"]
+        """Take in one line of metrics.jsonl; whatever it is, it does no harm."""
+        with self._harmless():
+            if "seconds" in record:
+                spent = {stage: float(seconds) for stage, seconds in record["seconds"].items()}
+                self.seconds[int(record["step"])] = spent
+            if "guess" in record.get("held_out", {}):
+                self.guess = float(record["held_out"]["guess"])
+
+    def give(self, task: Mapping[str, Any]) -> None:
+        """Take in one line of seed.jsonl; whatever it is, it does no harm."""
+        with self._harmless():
+            self.family.give(task)
 
     def close(self) -> None:
         """Nothing more will come: take in the tasks of a step that was cut off. It has no place in the curves."""
@@ -160,15 +167,24 @@ class Analysis:
 
     def _settle(self, step: OpenStep) -> None:
         """Count a step whose last event is here, keep what is shown, and let go of the rest."""
-        if step.step == 0:
-            self.seeding = figures(step, self._shapes)
-        elif step.update is not None:
-            self.steps.append(figures(step, self._shapes))
-        self._shapes.update(step.shapes())
-        self.family.add(step)
-        if self.archive is not None:
-            self.archive.add(step)
         self._last, self._open = step.step, None
+        with self._harmless():
+            if step.step == 0:
+                self.seeding = figures(step, self._shapes)
+            elif step.update is not None:
+                self.steps.append(figures(step, self._shapes))
+            self._shapes.update(step.shapes())
+            self.family.add(step)
+            if self.archive is not None:
+                self.archive.add(step)
+
+    @contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Count what lacks something that its type has, and go on."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self.unknown["malformed"] += 1
 
 
 _HANDLERS = {

@@ -46,7 +46,7 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Path:
     page = render(page_data(followers, evaluations))
     target = out or paths[0] / "report.html"
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    with explained(target):
+    with explained(target, remedy="name another file with --out, or make it writable"):
         partial.write_text(page, encoding="utf-8")
         partial.replace(target)
     return target

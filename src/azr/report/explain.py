@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from azr.errors import UserError
 from azr.report.ledger import Account, Ledger
 from azr.report.surrogate import Pass, cut
 from azr.rewards import mean
@@ -89,14 +90,21 @@ def token_rows(seen: Pass, count: int, decode: Callable[[int], str]) -> Iterator
 
 
 def token_decoder(run: Path) -> Callable[[int], str]:
-    """Text of a token, by the tokenizer of the run's model or newest checkpoint; its number where there is none."""
+    """Text of a token, by the tokenizer of the run's model or newest checkpoint; its number where there is none.
+
+    Raises:
+        UserError: the tokenizer cannot be read.
+    """
     from tokenizers import Tokenizer
 
     files = [run / "model" / "tokenizer.json", *sorted(run.glob("checkpoints/*/model/tokenizer.json"), reverse=True)]
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         return "#{}".format
-    tokenizer = Tokenizer.from_file(str(found))
+    try:
+        tokenizer = Tokenizer.from_file(str(found))
+    except Exception as error:  # the library's only one
+        raise UserError(f"{found}: no tokenizer: {error}; it was changed, restore it") from None
     return lambda token: repr(tokenizer.decode([token], skip_special_tokens=False))
 
 

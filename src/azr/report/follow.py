@@ -13,7 +13,7 @@ from pathlib import Path
 
 from azr.report.analysis import Analysis
 from azr.report.reading import TOKENS, Log
-from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory, read_jsonl
+from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
 
 
 class Follower:
@@ -70,5 +70,5 @@ class Follower:
     def _read_seeds(self) -> None:
         """Tasks that the run began with: the domain's own and a seed file's have no events."""
         self._seeded = True
-        for task in read_jsonl(self.run / SEED):
-            self.analysis.family.give(task)
+        for _, task in Log(self.run / SEED).new():
+            self.analysis.give(task)

@@ -7,7 +7,6 @@ Three accounts of the same rollouts stand side by side: `run` is what the config
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from azr.advantages import advantages, prompt_groups
 from azr.config import AlgorithmConfig, Config, RewardConfig
 from azr.domains import registry
 from azr.errors import UserError
+from azr.report.reading import parsed
 from azr.report.surrogate import Pass, passes
 from azr.rewards import intrinsic_reward, learnability, mean, propose_reward, solve_reward
-from azr.run.directory import EVENTS, RunDirectory
+from azr.run.directory import EVENTS, RunDirectory, explained
 from azr.types import Cell, Role, Rollout, Sample, Verdict
 
 Event = Mapping[str, Any]
@@ -116,12 +116,18 @@ def ledger(run: Path, rollout: str) -> Ledger:
     """
     config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run / "config.toml"))
     step = rollout.partition("/")[0]
-    events = list(_events(run / EVENTS, int(step))) if step.isdecimal() else []
-    facts = Facts(events)
-    if rollout not in facts.advantages:
-        near = difflib.get_close_matches(rollout, facts.advantages, n=1, cutoff=0.0) or [_any(run / EVENTS)]
-        raise UserError(f"{run}: no rollout {rollout} was learnt from; there is, for example, {near[0]}")
-    return _ledger(facts, rollout, config, _books(facts, config))
+    try:
+        facts = Facts(list(_events(run / EVENTS, int(step))) if step.isdecimal() else [])
+        if rollout not in facts.advantages:
+            near = difflib.get_close_matches(rollout, facts.advantages, n=1, cutoff=0.0) or _any(run / EVENTS)
+            known = f"there is, for example, {near[0]}" if near else "nor was any other yet"
+            raise UserError(f"{run}: no rollout {rollout} was learnt from; {known}")
+        return _ledger(facts, rollout, config, _books(facts, config))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{run / EVENTS}: the events of step {step} are not all there, or were changed ({told})"
+        ) from error
 
 
 def ledgers(facts: Facts, config: Config) -> dict[str, Ledger]:
@@ -321,19 +327,22 @@ def _baseline(book: Book, index: int) -> Baseline:
 
 def _events(path: Path, step: int) -> Iterator[Event]:
     """Events of one step; lines of other steps are passed over unread."""
-    needle = f'"step": {step},'
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if needle in line and line.endswith("\n"):
-                event = json.loads(line)
-                if event["step"] == step:
-                    yield event
+    needle = f'"step": {step},'.encode()
+    for line in _lines(path):
+        if needle in line and (event := parsed(line)) is not None and event.get("step") == step:
+            yield event
 
 
-def _any(path: Path) -> str:
-    """Some rollout's id, to show what one looks like."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if '"event": "advantage"' in line and line.endswith("\n"):
-                return str(json.loads(line)["id"])
-    return "none yet"
+def _any(path: Path) -> list[str]:
+    """Some rollout's id, to show what one looks like; none before the first step's end."""
+    for line in _lines(path):
+        if b'"event": "advantage"' in line and (event := parsed(line)) is not None:
+            return [str(event.get("id"))]
+    return []
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Whole lines of a log, none of one that is not there yet."""
+    if path.exists():
+        with explained(path, remedy="make it readable"), path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))

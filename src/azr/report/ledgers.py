@@ -38,9 +38,10 @@ def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[d
     steps = sorted(step for step in offsets if step > 0)
     try:
         config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run))
+        decode = token_decoder(run)
     except UserError as error:
         return {}, [f"no ledgers: {error}"]
-    decode, blocks = token_decoder(run), dict[int, str]()
+    blocks = dict[int, str]()
     for step in spread(steps, STEPS):
         if found := _of_step(list(_events(run / EVENTS, offsets, step)), config, decode):
             blocks[step] = base64.b64encode(pack(found)).decode("ascii")

@@ -58,7 +58,7 @@ class Log:
         """
         if not self.path.exists():
             return
-        with explained(self.path), self.path.open("rb") as file:
+        with explained(self.path, remedy="make it readable"), self.path.open("rb") as file:
             file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -67,19 +67,20 @@ class Log:
                 self.lines += 1
                 if self.skip and line.startswith(self.skip):
                     continue
-                record = _parsed(line)
+                record = parsed(line)
                 if record is None:
                     self.unreadable += 1
                 else:
                     yield at, record
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None where it is no JSON object."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:  # the standard library reads NaN and half a surrogate pair, and writes them too
-            record = json.loads(line)
+        try:  # the standard library reads half a surrogate pair, and NaN, which is no number and counts as none
+            record = json.loads(line, parse_constant=lambda _: None)
         except ValueError:
             return None
     return record if isinstance(record, dict) else None

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from azr.errors import UserError
 from azr.run.directory import explained
 
 STATE, BUFFER = "state.json", "buffer.jsonl"
@@ -86,13 +88,38 @@ class Checkpoints:
 
 
 def read_state(checkpoint: Path) -> State:
-    """The state that a checkpoint holds."""
-    return State(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+    """The state that a checkpoint holds.
+
+    Raises:
+        UserError: it cannot be read: somebody changed it.
+    """
+    with _whole_or_told(checkpoint, STATE):
+        return State(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
 
 def read_buffer(checkpoint: Path) -> list[str]:
-    """Lines for `TaskBuffer.load`."""
-    return (checkpoint / BUFFER).read_text(encoding="utf-8").splitlines()
+    """Lines for `TaskBuffer.load`.
+
+    Raises:
+        UserError: they cannot be read: somebody changed them.
+    """
+    with _whole_or_told(checkpoint, BUFFER):
+        lines = (checkpoint / BUFFER).read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            json.loads(line)
+        return lines
+
+
+@contextmanager
+def _whole_or_told(checkpoint: Path, file: str) -> Iterator[None]:
+    """Turn what is wrong with a checkpoint's file into one line that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{checkpoint / file}: cannot be read ({error}); it was changed: restore it, or remove {checkpoint} to go"
+            " on from the checkpoint before"
+        ) from None
 
 
 def _sync(folder: Path) -> None:

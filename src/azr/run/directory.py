@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +19,7 @@ from tempfile import mkdtemp
 from typing import Any, TextIO
 
 from azr.errors import UserError
+from azr.settings import read_toml
 
 CONFIG, SEED, EVENTS, METRICS, MODEL = "config.toml", "seed.jsonl", "events.jsonl", "metrics.jsonl", "model"
 LOGS = (EVENTS, METRICS)
@@ -91,8 +91,12 @@ class RunDirectory:
             self._lock.close()
 
     def tree(self) -> dict[str, Any]:
-        """The resolved configuration as it was written."""
-        return tomllib.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        """The resolved configuration as it was written.
+
+        Raises:
+            UserError: it cannot be read: somebody changed it.
+        """
+        return read_toml(self.path / CONFIG)
 
     def amend(self, config: str) -> None:
         """Keep the resolved configuration that the run goes on with, which the next resume starts from.
@@ -144,24 +148,38 @@ class RunDirectory:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a log, oldest first; a last line that is cut off (the run goes on, or was killed) is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
+    """Records of a log, oldest first; a last line that is cut off (the run goes on, or was killed) is left out.
+
+    Raises:
+        UserError: the file cannot be read, or one of its lines is no record: somebody changed it.
+    """
+    with explained(path, remedy="make it readable"), path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}: line {number} cannot be read ({error}); it was changed, restore it") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{path}: line {number} is no JSON object; it was changed, restore it")
+            yield record
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that says what to do."""
+def explained(path: Path, *, remedy: str | None = None) -> Iterator[None]:
+    """Turn an error of the file system into one line that says what to do.
+
+    Args:
+        path: what is read or written.
+        remedy: what to do where it cannot be; None for a run that trains.
+    """
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        hint = (
-            "free some space, then azr train --resume it"
-            if "space" in reason or "quota" in reason
-            else ("choose another output_dir, or make it writable")
-        )
+        if "space" in reason or "quota" in reason:
+            hint = "free some space" + ("" if remedy else ", then azr train --resume it")
+        else:
+            hint = remedy or "choose another output_dir, or make it writable"
         raise UserError(f"{re.sub(r'/+$', '', str(path))}: {reason}; {hint}") from error

@@ -104,7 +104,8 @@ def _state(done: int, steps: int, analysis: Analysis, written: datetime | None) 
     ago = duration((datetime.now() - written).total_seconds())
     if not analysis.steps:
         return f"seeding, last event {ago} ago"
-    recent = [analysis.seconds[step.step]["step"] for step in analysis.steps[-LAST:] if step.step in analysis.seconds]
+    spent = [analysis.seconds.get(step.step, {}).get("step") for step in analysis.steps[-LAST:]]
+    recent = [seconds for seconds in spent if seconds is not None]
     left = f"{duration(sum(recent) / len(recent) * (steps - done))} left, " if recent else ""
     return f"{left}last event {ago} ago"
 
