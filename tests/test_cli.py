@@ -40,6 +40,12 @@ def test_importing_the_core_leaves_torch_out():
     assert done.stdout == "[]\n"
 
 
+def test_no_words_at_all_print_the_help(tmp_path):
+    done = azr(cwd=tmp_path, fresh=True)
+    assert "Usage: azr " in done.stdout
+    assert (done.returncode, done.stderr) == (2, "")
+
+
 def test_the_version_is_printed(tmp_path):
     assert azr("--version", cwd=tmp_path, fresh=True).stdout == "azr 0.1.0\n"
 
@@ -82,6 +88,12 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
         (["train", "demo", "--model", "no/such/folder"], "model no/such/folder: cannot be loaded"),
         (["train", "demo", "sandbox.backend=unsafe"], "allow_unsafe"),
         (["train", "demo", "--model", "m@http://localhost:1/v1"], "cannot be trained; set selfplay.learn=false"),
+        (
+            ["train", "demo", "--stepz", "3"],
+            "azr: error: No such option: --stepz (Possible options: --help, --seed, --steps);",
+        ),
+        (["train", "demo", "--steps", "many"], "Invalid value for '--steps'"),
+        (["explain"], "azr: error: Missing argument 'RUN'; see azr explain --help"),
         (["sandbox", "doctor", "bakend=local"], "sandbox: unknown key bakend; did you mean backend?"),
     ],
 )

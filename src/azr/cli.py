@@ -25,12 +25,22 @@ app.add_typer(nursery_app, name="nursery")
 
 
 def main() -> None:
-    """Run the command line. A `UserError` becomes one line on standard error and exit code 2."""
+    """Run the command line. Bad input becomes one line on standard error and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="azr")
     except UserError as error:
-        print(f"azr: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        code = _refuse(str(error))
+    except typer.TyperException as error:  # an option that is none, a value that is missing
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else app.info.name
+        said = error.format_message().rstrip(".")  # nothing where a group without a command has printed its help
+        code = _refuse(f"{said}; see {command} --help") if said else 2
+    sys.exit(code)
+
+
+def _refuse(message: str) -> int:
+    print(f"azr: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _version(asked: bool) -> None:
