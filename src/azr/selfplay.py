@@ -232,7 +232,7 @@ class SelfPlay:
     def _solver_batch(
         self, stories: Sequence[Story], step: int, watch: Stopwatch
     ) -> list[Coroutine[Any, Any, Attempts]]:
-        """The attempts that the stories have not made themselves: B tasks a kind in all."""
+        """The attempts that the stories have not made themselves: B tasks a kind in all, refused twins not counted."""
         play = self._config.selfplay
         n = play.samples if play.learn_from_samples else 1
         batch = []
