@@ -153,6 +153,12 @@ def test_impossible_combinations_are_refused(assignments, expected):
     assert expected in message(*assignments)
 
 
+def test_weights_that_nobody_wants_to_train_may_be_frozen():
+    with pytest.raises(UserError, match=r"needs model\.lora\.rank above 0"):
+        build("model.quantization=4bit")
+    assert build("model.quantization=4bit", "selfplay.learn=false").model.quantization == "4bit"
+
+
 def test_an_assignment_below_a_value_is_refused():
     with pytest.raises(UserError, match="steps is a value, not a section"):
         settings.override({"steps": 3}, ["steps.more=1"])

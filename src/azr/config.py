@@ -97,7 +97,7 @@ class ModelConfig(Section):
     attention: str | None = Field(None, description="transformers' attn_implementation; null: its own choice")
     gradient_checkpointing: bool = Field(False, description="less memory for more time when learning")
     quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="frozen weights in LLM.int8 or NF4, which needs model.lora.rank > 0 and the extra `quant`"
+        "none", description="frozen weights in LLM.int8 or NF4; needs the extra `quant`, and to learn model.lora.rank > 0"
     )
     lora: LoRAConfig = Field(LoRAConfig(), description="with rank > 0 only adapters learn; needs the extra `lora`")
     trust_remote_code: bool = Field(False, description="run code that comes with the model; only if you trust it")
@@ -387,13 +387,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _something_can_learn(self) -> Self:
+        if not self.selfplay.learn:
+            return self
         if self.model.quantization != "none" and not self.model.lora.rank:
             raise ValueError("model.quantization freezes the weights, so it needs model.lora.rank above 0")
         if self.model.lora.rank and self.algorithm.name == "ppo":
             raise ValueError("algorithm.name = ppo learns all weights, so it needs model.lora.rank = 0")
         if self.algorithm.name == "ppo" and (self.learner.optimizer != "adamw" or self.learner.offload):
             raise ValueError("algorithm.name = ppo has its own AdamW: leave learner.optimizer and learner.offload out")
-        if self.model.served and self.selfplay.learn:
+        if self.model.served:
             raise ValueError(
                 "model.name is a server's, whose weights and log-probabilities stay there, so it cannot be trained;"
                 " set selfplay.learn=false to propose tasks only"
