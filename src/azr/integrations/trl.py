@@ -72,7 +72,7 @@ class AbsoluteZero:
         on_step: Callable[[StepRecord], None] | None = None,
     ) -> None:
         _check(config)
-        domain = registry.plugin(config.domain.name).build(config.domain, config.sandbox)
+        domain = registry.make_domain(config.domain, config.sandbox)
         policy = wrap(model, tokenizer)
         self._config, self._kinds, self._model, self._on_step = config, domain.kinds, model, on_step
         self._selfplay = SelfPlay(
