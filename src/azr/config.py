@@ -97,7 +97,8 @@ class ModelConfig(Section):
     attention: str | None = Field(None, description="transformers' attn_implementation; null: its own choice")
     gradient_checkpointing: bool = Field(False, description="less memory for more time when learning")
     quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="frozen weights in LLM.int8 or NF4; needs the extra `quant`, and to learn model.lora.rank > 0"
+        "none",
+        description="frozen weights in LLM.int8 or NF4; needs the extra `quant`, and to learn model.lora.rank > 0",
     )
     lora: LoRAConfig = Field(LoRAConfig(), description="with rank > 0 only adapters learn; needs the extra `lora`")
     trust_remote_code: bool = Field(False, description="run code that comes with the model; only if you trust it")
