@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from azr.config import AlgorithmConfig
 
 EPSILON = 1e-8
-"""Added to every deviation; the reference implementation's value. The paper's Eq. 8 has none."""
+"""Added to every deviation. The paper's Eq. 8 has none; the reference implementation adds it to the variance."""
 
 Float = npt.NDArray[np.float64]
 Advantages: TypeAlias = list[tuple[float, ...]]
