@@ -16,8 +16,9 @@ HEAD = """\
 # Configuration
 
 `azr train PRESET_OR_FILE key.sub=value ...`: a preset (`azr presets` lists them) or a TOML file of your own, then
-overrides. A value is read as TOML, else as a string; `null` goes back to the default. Unknown keys are errors that name
-the nearest one. `azr config PRESET_OR_FILE ...` prints what comes of it; every run keeps it as `config.toml`.
+overrides. A value is read as TOML, else as a string; a list wants quotes for the shell
+(`'domain.kinds=["deduction", "abduction"]'`); `null` goes back to the default. Unknown keys are errors that name the
+nearest one. `azr config PRESET_OR_FILE ...` prints what comes of it; every run keeps it as `config.toml`.
 
 This page is made from the code by `python docs/make_configuration.py`; a test holds it to that.
 """

@@ -124,7 +124,10 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder with the publishers' files; else the hub.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for results and completions; an earlier call goes on.", show_default="evals"),
+        typer.Option(
+            help="Folder for results and completions; an earlier call goes on.",
+            show_default="evals, in the last run's folder",
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions a problem.")] = 1,
     k: Annotated[str, typer.Option(help="k of pass@k, separated by commas; else 1 and --samples.")] = "",

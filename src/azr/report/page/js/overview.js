@@ -30,7 +30,7 @@ function keyNumbers(run) {
   const items = [];
   if (first) {
     const now = run.held_out.length > 1 ? [percent(first.mean.accuracy), el("span", { class: "arrow" }, " → "), percent(last.mean.accuracy)] : [percent(first.mean.accuracy)];
-    items.push(["Held-out accuracy", now, [gainWords(run), isNumber(run.guess) ? `, random guess ${percent(run.guess)}` : ""].join("")]);
+    items.push(["Held-out accuracy", now, [gainWords(run), isNumber(run.guess) ? `, random guess ${percent(run.guess, 1)}` : ""].join("")]);
   }
   items.push(["New tasks", [count(total.accepted)], `of ${count(total.proposals)} proposals, ${percent(total.proposals ? total.accepted / total.proposals : null)} valid`]);
   items.push(["Solve rate", [percent(total.solving)], "of attempts in the last five steps"]);
