@@ -10,7 +10,8 @@ what became of every run there is, by spans of steps, from its own logs.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+import ast
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -23,20 +24,21 @@ from azr.report.analysis import Analysis
 from azr.run.directory import read_jsonl
 
 ARMS = {"unguarded": PAPER, "guarded": [], "frozen-proposer": [*PAPER, "selfplay.train_proposer=false"]}
-HEADINGS = ("steps", "known (%)", "novelty", "sums (%)", "solved (%)", "held-out (%): mean; by kind")
+HEADINGS = ("steps", "known (%)", "novelty", "most risen (%)", "solved (%)", "held-out (%): mean; by kind")
 
 
 def table(run: Path, span: int) -> Iterator[str]:
     """A row for each span of steps.
 
-    Known is the share of new tasks whose shape a task of an earlier step had; sums is the share of deductions and
-    abductions whose program adds a list up and takes a remainder, the family that Eq. 4 drives this model to; solved is
-    the solve rate of its own deductions; held-out is the last evaluation in the span.
+    Known is the share of new tasks whose shape a task of an earlier step had; most risen is the construct whose share
+    of the programs rose most since the first span, with both shares; solved is the solve rate of the model's own
+    deductions; held-out is the last evaluation in the span.
     """
     metrics = list(read_jsonl(run / "metrics.jsonl"))
     steps = {record["step"]: record for record in metrics if "kinds" in record}
     held_out = {record["step"]: record["held_out"] for record in metrics if "held_out" in record}
-    known, sums = tasks(run)
+    known, programs = tasks(run)
+    at_first = shares([program for step in range(1, 1 + span) for program in programs[step]])
     yield row(HEADINGS)
     yield row(["---"] * len(HEADINGS))
     for first in range(1, max(steps) + 1, span):
@@ -46,23 +48,44 @@ def table(run: Path, span: int) -> Iterator[str]:
                 f"{some[0]}-{some[-1]}",
                 percent([share for step in some for share in known[step]]),
                 f"{fmean(steps[step]['signal']['novelty'] for step in some):.2f}",
-                percent([is_sum for step in some for is_sum in sums[step]]),
+                most_risen(at_first, shares([program for step in some for program in programs[step]])),
                 percent([steps[step]["kinds"]["deduction"]["solve_rate"] or 0.0 for step in some]),
                 accuracy([held_out[step] for step in some if step in held_out]),
             ]
         )
 
 
-def tasks(run: Path) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
-    """By step: the share of known shapes, and for each deduction and abduction 1 if it is a sum's remainder."""
-    analysis, sums = Analysis(texts=False), defaultdict[int, list[float]](list)
+def tasks(run: Path) -> tuple[dict[int, list[float]], dict[int, list[str]]]:
+    """By step: the share of known shapes, and the programs of deductions and abductions."""
+    analysis, programs = Analysis(texts=False), defaultdict[int, list[str]](list)
     for event in read_jsonl(run / "events.jsonl"):
         analysis.feed(event)
         if event["event"] == "task" and event["task"]["kind"] != "induction":
-            program = event["task"]["data"]["program"]
-            sums[event["step"]].append(float("sum(" in program and "%" in program))
+            programs[event["step"]].append(event["task"]["data"]["program"])
     known = {step.step: [step.known / step.accepted] if step.accepted else [] for step in analysis.steps}
-    return known, sums
+    return known, programs
+
+
+def shares(programs: Sequence[str]) -> dict[str, float]:
+    """Share of the programs that hold each construct: operators, statements, expressions, functions and methods."""
+    counts = Counter(construct for program in programs for construct in constructs(program))
+    return {construct: count / len(programs) for construct, count in counts.items()}
+
+
+def constructs(program: str) -> set[str]:
+    nodes = list(ast.walk(ast.parse(program)))
+    named = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return (
+        named
+        | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        | {type(node).__name__ for node in nodes}
+    )
+
+
+def most_risen(before: dict[str, float], after: dict[str, float]) -> str:
+    rises = {construct: share - before.get(construct, 0.0) for construct, share in after.items()}
+    most = max(sorted(rises), key=rises.__getitem__)
+    return f"{most} {100 * before.get(most, 0.0):.0f} -> {100 * after[most]:.0f}" if rises[most] > 0 else "-"
 
 
 def percent(shares: Sequence[float]) -> str:
