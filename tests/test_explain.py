@@ -313,3 +313,11 @@ def test_a_tokenizer_that_somebody_spoilt_is_told(tmp_path):
     (tmp_path / "model" / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"model/tokenizer\.json: no tokenizer"):
         token_decoder(tmp_path)
+
+
+def test_a_text_that_the_terminal_cannot_show_comes_as_its_escape(tmp_path):
+    log = write_run(tmp_path) / "events.jsonl"
+    log.write_text(log.read_text().replace("[b]text[/b]", r"\ud800\u2026"))
+    done = azr("explain", tmp_path, NAMES[1], cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"}, fresh=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\ud800\u2026" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ app.add_typer(nursery_app, name="nursery")
 
 def main() -> None:
     """Run the command line. Bad input becomes one line on standard error and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # what the terminal's encoding lacks comes as its escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False, prog_name="azr")
     except UserError as error:

@@ -62,6 +62,12 @@ def test_a_run_is_drawn_with_its_rates_tasks_and_step(played, drawn):
     assert "2 of 4 right, +0.50" in page
 
 
+def test_a_narrow_terminal_keeps_kinds_and_rates(played, drawn):
+    page = drawn(played[0].path, width=44)
+    row = next(line for line in page.splitlines() if line.startswith("deduction"))
+    assert row.split()[1] == "100%"
+
+
 def test_the_newest_tasks_are_the_last_that_were_admitted(played):
     run, records = played
     follower = Follower(run.path, texts=False)

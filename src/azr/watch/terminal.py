@@ -112,9 +112,9 @@ def _state(done: int, steps: int, analysis: Analysis, written: datetime | None) 
 
 def _kinds(done: Sequence[StepFigures]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("kind", *(title for title, _, _ in RATES)):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("most rejected for", no_wrap=True, overflow="ellipsis")
+    table.add_column("kind", no_wrap=True)  # a narrow terminal takes from what can be wrapped
+    for heading in (*(title for title, _, _ in RATES), "most rejected for"):
+        table.add_column(heading)
     for kind, now in done[-1].kinds.items():
         figures = [step.kinds.get(kind) for step in done]
         rejected = [(reason, count) for reason, count in now.reasons.items() if reason != "accepted"]
