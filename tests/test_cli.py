@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,8 +12,6 @@ import time
 import pytest
 
 from tests.runs import azr, events, metrics, only_run, tiny_config
-
-OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
 
 
 def error_line(done) -> str:
@@ -98,7 +95,7 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two_and_leaves_no_run_behind(tmp_path, words, expected):
-    assert expected in error_line(azr(*words, cwd=tmp_path, env=OFFLINE, fresh=True))
+    assert expected in error_line(azr(*words, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

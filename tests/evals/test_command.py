@@ -190,7 +190,8 @@ def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, 
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path, data, words, expected):
-    done = azr("eval", *[data if word == "DATA" else word for word in words], cwd=tmp_path, env=OFFLINE, fresh=True)
+    given = [data if word == "DATA" else word for word in words]
+    done = azr("eval", *given, cwd=tmp_path, env=OFFLINE, fresh="no/such" in words)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert expected in line

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from azr.config import ModelConfig
+from azr.nursery import corpus as corpora
 from azr.nursery import train as training
 from azr.nursery.build import FOLDER, Recipe, build
 from azr.nursery.corpus import build_corpus, encode
@@ -64,10 +65,13 @@ def test_a_budget_in_tokens_makes_the_same_model_again(built, tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == (built[0] / "model.safetensors").read_bytes()
 
 
-def test_a_corpus_is_the_same_whatever_the_number_of_processes():
+@pytest.mark.slow  # its processes import all over again
+def test_a_corpus_is_the_same_whatever_the_number_of_processes(monkeypatch):
+    monkeypatch.setattr(corpora, "_SHARD", 2)
     one, two = build_corpus(4, seed=3, mix=Mix()), build_corpus(4, seed=3, mix=Mix(), processes=2)
     assert np.array_equal(one.tokens, two.tokens)
     assert one.counts == two.counts
+    assert one.counts["programs"] == 4  # of two shards
 
 
 def test_tokens_and_weights_are_those_of_the_documents(made):
