@@ -9,6 +9,7 @@ from transformers import Qwen2Config
 from azr.command import plan, resolve
 from azr.errors import UserError
 from azr.plan.memory import count, shape_of
+from azr.plan.report import many
 from tests.runs import azr, tiny_config
 
 QWEN_7B = Qwen2Config(
@@ -172,3 +173,10 @@ def test_a_model_of_which_not_even_two_layers_fit_is_not_timed(tmp_path):
     words = [f"model.name={tmp_path}", "model.device=cpu", "threads=1"]
     (line,) = [line for line in plan("demo", words, None) if line.startswith("time")]
     assert line.startswith("time: not measured; the model is not here or does not fit")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(PARAMETERS, "7.62 billion"), (494_032_768, "0.49 billion"), (903_808, "0.90 million")]
+)
+def test_the_size_of_a_small_model_is_not_nothing(count, words):
+    assert many(count) == words

@@ -57,7 +57,7 @@ def lines(
     shape = shape_of(settings)
     width = _width(config, device)
     memory, room = count(shape, config, width=width), int(total * _SPARE)
-    yield f"model: {config.model.name}, {shape.parameters / 1e9:.2f} billion parameters, {width} bytes each on {device}"
+    yield f"model: {config.model.name}, {many(shape.parameters)} parameters, {width} bytes each on {device}"
     yield from _table(memory)
     fits = "fits" if memory.peak <= room else "does not fit"
     yield f"peak {_size(memory.peak)} of {_size(room)} ({_SPARE:.0%} of {_size(total)} on {gpu or device}): {fits}"
@@ -136,6 +136,11 @@ def _disk(shape: Shape, config: Config, memory: Memory) -> int:
     state = memory.optimizer or memory.host
     learnt = shape.adapter * config.model.lora.rank * 4 or memory.weights
     return (config.checkpoint.keep + 1) * (state + learnt) + memory.weights
+
+
+def many(count: int) -> str:
+    """A number of parameters in words."""
+    return f"{count / 1e9:.2f} billion" if count >= 1e8 else f"{count / 1e6:.2f} million"
 
 
 def _size(count: int) -> str:
