@@ -11,7 +11,6 @@ import pytest
 
 from tests.runs import forkserver, metrics, only_run, tiny_config
 
-KILLS = 20
 STEPS = 4
 
 
@@ -68,14 +67,15 @@ def uninterrupted(apprentice, tmp_path_factory):
     return config, only_run(folder / "runs"), seconds
 
 
-def test_twenty_kills_at_random_moments_change_nothing(uninterrupted, tmp_path):
+@pytest.mark.parametrize("most", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_nothing(uninterrupted, tmp_path, most):
     config, whole, seconds = uninterrupted
     rng, kills, runs = random.Random(0), 0, 0
-    while kills < KILLS:
+    while kills < most:
         runs += 1
         out = tmp_path / str(runs)
         kills += kill(rng.uniform(0.05, 0.5) * seconds, _start, config, out)
-        while kills < KILLS and kill(rng.uniform(0.05, 0.5) * seconds, _resume, only_or_new(out, config)):
+        while kills < most and kill(rng.uniform(0.05, 0.5) * seconds, _resume, only_or_new(out, config)):
             kills += 1
         run = only_or_new(out, config)
         finish(_resume, run)
