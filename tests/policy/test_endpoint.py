@@ -216,7 +216,7 @@ def test_an_address_takes_no_secret(secret):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"), [("http://", "is named NAME@http"), ("http://host:x/v1", "Port could not")]
+    ("wrong", "expected"), [("http://", "is named NAME@http"), ("http://host:x/v1", "port could not")]
 )
 def test_an_address_must_be_one(wrong, expected):
     with pytest.raises(UserError, match=expected):
