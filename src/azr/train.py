@@ -137,20 +137,20 @@ class Training:
 
     async def _begin(self) -> State:
         self._run.cut(dict.fromkeys(run_directory.LOGS, 0))
+        seed_file = self._config.selfplay.seed_file
+        if seed_file is not None:  # before the evaluation takes its time: the file may not be there
+            self._load_seed(Path(seed_file))
         before = await self._evaluate(0, "the untrained model")
-        if self._config.selfplay.seed_file is not None:
-            self._load_seed(Path(self._config.selfplay.seed_file))
-            whose = "from a file"
-        else:
+        if seed_file is None:
             self._screen.doing("seeding the buffers")
             for record in await self._selfplay.seed():
                 self._write_events(record)
             for shortfall in self._selfplay.shortfalls:
                 self._screen.say(f"{shortfall}; playing on")
-            whose = "by the untrained model"
         path = self._run.path / run_directory.SEED
         with run_directory.explained(path):
             path.write_text("".join(f"{line}\n" for line in self._selfplay.buffer.dump()), encoding="utf-8")
+        whose = "by the untrained model" if seed_file is None else "from a file"
         self._screen.say(f"seeded: {len(self._selfplay.buffer)} tasks {whose}")
         return self._save(State(step=0, lengths={}, before=before))
 
