@@ -32,9 +32,9 @@ METRICS = {
 }
 
 
-def written(make, terminal: bool) -> str:
+def written(make, terminal: bool, width: int = 200) -> str:
     file = io.StringIO()
-    console = Console(file=file, force_terminal=terminal, width=200, color_system=None)
+    console = Console(file=file, force_terminal=terminal, width=width, color_system=None)
     with make(console, 10) as shown:
         shown.say("a line that [stays]")
         shown.doing("step 2: learning")
@@ -62,6 +62,10 @@ def test_the_live_table_shows_progress_and_why_proposals_fail():
     text = written(LiveScreen, True)
     assert "2/10 steps" in text
     assert "syntax 1" in text
+
+
+def test_a_narrow_terminal_keeps_the_kinds():
+    assert "\ninduction " in written(LiveScreen, True, width=44)
 
 
 def test_what_was_not_measured_is_a_dash():

@@ -84,8 +84,10 @@ class LiveScreen:
         if metrics is None:
             return Group(self._progress)
         table = Table(box=None, pad_edge=False)
-        for heading in ("kind", "valid", "solve rate", "learnability", "tasks", "most rejected for"):
-            table.add_column(heading, justify="left" if heading in ("kind", "most rejected for") else "right")
+        table.add_column("kind", no_wrap=True)  # a narrow terminal takes from what can be wrapped
+        for heading in ("valid", "solve rate", "learnability", "tasks"):
+            table.add_column(heading, justify="right")
+        table.add_column("most rejected for")
         for kind, values in metrics["kinds"].items():
             rejected = {reason: count for reason, count in values["proposals"].items() if reason != "accepted"}
             table.add_row(
