@@ -8,7 +8,7 @@ which they ended, so that the same seed gives the same step.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -170,27 +170,34 @@ class SelfPlay:
             return Attempts(name, task, samples, tuple(verdicts), learnt)
 
     def _brief(self, step: int, kind: Kind, index: int) -> Brief:
-        """The prompt for a new task; to fit, it sheds references, or takes others where it needs so many."""
-        config, sources = self._config, self._domain.sources(kind)
-        play, longest = config.selfplay, config.generation.max_prompt_tokens
-        count = play.references if sources.count is None else sources.count
-        half_life = play.reference_half_life if play.reference_sampling == "recent" else None
-        rng = stream(config.seed, step, "references", kind, index)
-        for _ in range(1 if sources.count is None else REDRAWS):
-            references = self.buffer.draw(sources.kinds, count, rng, half_life=half_life)
-            while True:
-                brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
-                length = self._count_tokens(self._render(brief.prompt))
-                if length <= longest:
-                    return brief
-                if sources.count is not None or not references:
-                    break
-                references = references[:-1]
-        shown = "no reference" if sources.count is None else f"any of {REDRAWS} references"
+        """The prompt for a new task, with the first choice of references that it fits with.
+
+        Raises:
+            UserError: it fits with none.
+        """
+        config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
+        for references in self._references(step, kind, index):
+            brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
+            length = self._count_tokens(self._render(brief.prompt))
+            if length <= longest:
+                return brief
+        shown = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
         raise UserError(
             f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {shown};"
             " raise it"
         )
+
+    def _references(self, step: int, kind: Kind, index: int) -> Iterator[Sequence[Task]]:
+        """Choices of references, the best first: one less each time, or others for a kind that needs so many."""
+        play, sources = self._config.selfplay, self._domain.sources(kind)
+        half_life = play.reference_half_life if play.reference_sampling == "recent" else None
+        rng = stream(self._config.seed, step, "references", kind, index)
+        if sources.count is None:
+            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life)
+            yield from (drawn[:count] for count in range(len(drawn), -1, -1))
+        else:
+            for _ in range(REDRAWS):
+                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life)
 
     def _checked(self, proposal: Proposal) -> Proposal:
         """Refuse what the buffer knows already, and what could not be asked."""
