@@ -13,10 +13,10 @@ Z = 1.959963984540054
 Interval = tuple[float, float]
 
 
-def in_points(rise: float, interval: Interval) -> str:
-    """A difference of two shares with its interval, in percentage points."""
+def in_points(rise: float, interval: Interval, *, named: str = "") -> str:
+    """A difference of two shares with its interval, which may be named, in percentage points."""
     low, high = interval
-    return f"{100 * rise:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * rise:+.1f} points ({named}{100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def wilson(successes: int, trials: int) -> Interval:

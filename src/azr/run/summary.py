@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.buffer import task_from_json
-from azr.evals.statistics import bootstrap_gain
+from azr.evals.statistics import bootstrap_gain, in_points
 from azr.run.checkpoint import BUFFER, Checkpoints, State
 from azr.run.directory import EVENTS, METRICS, MODEL, read_jsonl
 from azr.screen import duration
@@ -41,8 +41,7 @@ def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         new = after["kinds"][kind]
         yield f"  {kind:<10} {old['accuracy']:6.1%} -> {new['accuracy']:6.1%}   ({old['tasks']} tasks)"
     old, new = before["mean"]["accuracy"], after["mean"]["accuracy"]
-    low, high = (f"{100 * bound:+.1f}" for bound in bootstrap_gain(before["marks"], after["marks"]))
-    gain = f"{100 * (new - old):+.1f} points (95 % interval {low} to {high})"
+    gain = in_points(new - old, bootstrap_gain(before["marks"], after["marks"]), named="95 % interval ")
     yield f"  {'mean':<10} {old:6.1%} -> {new:6.1%}   gain {gain}"
     yield f"  random guess {before['guess']:.1%}"
 
