@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from arms import train
-from learning import PAPER, row
+from learning import PAPER, known_by_step, row
 
 from azr.report.analysis import Analysis
 from azr.run.directory import read_jsonl
@@ -46,7 +46,7 @@ def table(run: Path, span: int) -> Iterator[str]:
         yield row(
             [
                 f"{some[0]}-{some[-1]}",
-                percent([share for step in some for share in known[step]]),
+                percent([known[step] for step in some if step in known]),
                 f"{fmean(steps[step]['signal']['novelty'] for step in some):.2f}",
                 most_risen(at_first, shares([program for step in some for program in programs[step]])),
                 percent([steps[step]["kinds"]["deduction"]["solve_rate"] or 0.0 for step in some]),
@@ -55,15 +55,14 @@ def table(run: Path, span: int) -> Iterator[str]:
         )
 
 
-def tasks(run: Path) -> tuple[dict[int, list[float]], dict[int, list[str]]]:
+def tasks(run: Path) -> tuple[dict[int, float], dict[int, list[str]]]:
     """By step: the share of known shapes, and the programs of deductions and abductions."""
     analysis, programs = Analysis(texts=False), defaultdict[int, list[str]](list)
     for event in read_jsonl(run / "events.jsonl"):
         analysis.feed(event)
         if event["event"] == "task" and event["task"]["kind"] != "induction":
             programs[event["step"]].append(event["task"]["data"]["program"])
-    known = {step.step: [step.known / step.accepted] if step.accepted else [] for step in analysis.steps}
-    return known, programs
+    return known_by_step(analysis), programs
 
 
 def shares(programs: Sequence[str]) -> dict[str, float]:
@@ -75,11 +74,8 @@ def shares(programs: Sequence[str]) -> dict[str, float]:
 def constructs(program: str) -> set[str]:
     nodes = list(ast.walk(ast.parse(program)))
     named = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    return (
-        named
-        | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-        | {type(node).__name__ for node in nodes}
-    )
+    methods = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return named | methods | {type(node).__name__ for node in nodes}
 
 
 def most_risen(before: dict[str, float], after: dict[str, float]) -> str:

@@ -108,8 +108,13 @@ def known_shapes(path: Path) -> dict[str, float | None]:
     found = Analysis(texts=False)
     for event in read_jsonl(path / "events.jsonl"):
         found.feed(event)
-    shares = [step.known / step.accepted for step in found.steps if step.accepted]
+    shares = list(known_by_step(found).values())
     return {"start": mean_of(shares[:EDGE]), "end": mean_of(shares[-EDGE:])}
+
+
+def known_by_step(found: Analysis) -> dict[int, float]:
+    """Share of each step's new tasks whose shape a task of an earlier step had; none for a step without new tasks."""
+    return {step.step: step.known / step.accepted for step in found.steps if step.accepted}
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
