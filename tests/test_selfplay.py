@@ -180,6 +180,20 @@ async def test_of_twins_in_one_step_the_later_is_a_duplicate(sandbox):
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5, -1.0, -1.0]
 
 
+async def test_within_one_step_no_more_tasks_of_a_shape_are_accepted_than_the_limit_allows(sandbox):
+    play = make(sandbox, kinds=("deduction",), batch_size=6, buffer=BufferConfig(shape_limit=2))
+    record = await play.step(1)
+    assert [story.proposal.verdict.reason for story in record.stories] == ["accepted"] * 2 + ["shape_limit"] * 4
+    assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5] * 2 + [-1.0] * 4
+    assert len(record.admitted) == 2
+
+
+async def test_the_shape_limit_counts_what_the_buffer_holds_and_what_the_step_accepts_before(sandbox):
+    play = make(sandbox, kinds=("deduction",), batch_size=3, buffer=BufferConfig(shape_limit=4))
+    reasons = [[story.proposal.verdict.reason for story in (await play.step(step)).stories] for step in (1, 2)]
+    assert reasons == [["accepted"] * 3, ["accepted", "shape_limit", "shape_limit"]]
+
+
 async def test_what_the_buffer_knows_is_a_duplicate(sandbox):
     def same(key: str, prompt: str, row: int) -> str:
         return proposal("def f(y):\n    return y", "'Hello World'") if "propose" in key else script(key, prompt, row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 
@@ -57,12 +57,19 @@ class TaskBuffer:
         entry = self._entries[task.kind].get(task.id)
         return list(entry.history) if entry else []
 
-    def refusal(self, task: Task) -> str | None:
-        """Why a task may not enter: "duplicate", "shape_limit", or None where it may."""
-        if self._config.reject_duplicates and self._fingerprints[task.fingerprint]:
+    def refusal(self, task: Task, *, beside: Collection[Task] = ()) -> str | None:
+        """Why a task may not enter: "duplicate", "shape_limit", or None if it may.
+
+        Args:
+            task: the task.
+            beside: tasks that are about to enter before it, and count as if they had.
+        """
+        if self._config.reject_duplicates and (
+            self._fingerprints[task.fingerprint] or any(other.fingerprint == task.fingerprint for other in beside)
+        ):
             return "duplicate"
         limit = self._config.shape_limit
-        if limit is not None and self._shapes[task.shape] >= limit:
+        if limit is not None and self._shapes[task.shape] + sum(other.shape == task.shape for other in beside) >= limit:
             return "shape_limit"
         return None
 

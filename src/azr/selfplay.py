@@ -70,7 +70,7 @@ class SelfPlay:
             for kind in self._domain.kinds
             for index in range(play.batch_size)
         )
-        self._refuse_twins(stories)
+        self._settle(stories)
         admitted = self._admit(stories, step)
         # Without a learner, attempts only measure learnability, which the stories' own have done.
         solved = await together(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
@@ -99,7 +99,7 @@ class SelfPlay:
                 stories = await together(
                     self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
                 )
-                self._refuse_twins(stories)
+                self._settle(stories)
                 records.append(StepRecord(0, stories, [], self._admit(stories, 0, most=missing), [], watch))
             if self.buffer.size(kind) < wanted:
                 short = _shortfall(kind, self.buffer, wanted, records)
@@ -213,17 +213,19 @@ class SelfPlay:
 
     # Settling a step
 
-    def _refuse_twins(self, stories: Sequence[Story]) -> None:
-        """Of two equal tasks in one step the later story's is a duplicate, whichever ended first."""
-        if not self._config.buffer.reject_duplicates:
-            return
-        seen: set[str] = set()
+    def _settle(self, stories: Sequence[Story]) -> None:
+        """Refuse what the step's earlier stories make a duplicate, or one task too many of its shape.
+
+        The order of the stories decides, whichever ended first.
+        """
+        accepted: list[Task] = []
         for story in stories:
-            if story.task is not None:
-                if story.task.fingerprint in seen:
-                    story.proposal = Proposal(Verdict(True, 0.0, "duplicate"))
-                else:
-                    seen.add(story.task.fingerprint)
+            if story.task is None:
+                continue
+            if (reason := self.buffer.refusal(story.task, beside=accepted)) is not None:
+                story.proposal = Proposal(Verdict(True, 0.0, reason))
+            else:
+                accepted.append(story.task)
 
     def _admit(self, stories: Sequence[Story], step: int, most: int | None = None) -> list[Task]:
         """Put accepted tasks into the buffer, in the order of the stories, `most` of them at most."""
@@ -239,7 +241,7 @@ class SelfPlay:
     def _solver_batch(
         self, stories: Sequence[Story], step: int, watch: Stopwatch
     ) -> list[Coroutine[Any, Any, Attempts]]:
-        """The attempts that the stories have not made themselves: B tasks a kind in all, refused twins not counted."""
+        """The attempts that the stories have not made: B tasks per kind in all, those that the step refused aside."""
         play = self._config.selfplay
         n = play.samples if play.learn_from_samples else 1
         batch = []
