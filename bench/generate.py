@@ -3,9 +3,8 @@
 Qwen2 architecture, hidden size 128, 4 layers, random weights; 64 prompts, at most 128 new tokens, of which each
 is the end with probability 1/32. Both sides sample at temperature 1 with the same prompts,
 turn by turn in one process and one thread; useful tokens (up to and with the end token) a second are compared.
-`--compile` adds a third side, `generation.compile`, which first takes its time to compile.
 
-    python bench/generate.py [--rounds 7] [--prompts 64] [--rows 64] [--compile]
+    python bench/generate.py [--rounds 7] [--prompts 64] [--rows 64]
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -71,8 +69,8 @@ def prompts(count: int) -> list[str]:
     return [" ".join(f"w{i}" for i in torch.randint(2, VOCABULARY, (n,), generator=random).tolist()) for n in lengths]
 
 
-def ours(policy: LanguageModel, texts: list[str], rows: int, seed: int, *, compile: bool = False) -> int:
-    generator = LocalGenerator(policy, GenerationConfig(max_rows=rows, overlap=False, compile=compile), seed=seed)
+def ours(policy: LanguageModel, texts: list[str], rows: int, seed: int) -> int:
+    generator = LocalGenerator(policy, GenerationConfig(max_rows=rows, overlap=False), seed=seed)
 
     async def story(number: int) -> int:
         with generator.story():
@@ -102,13 +100,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     policy, texts = build(), prompts(arguments.prompts)
     sides: dict[str, Callable[[LanguageModel, list[str], int, int], int]] = {"azr": ours, "generate": theirs}
-    if arguments.compile:
-        sides["compiled"] = partial(ours, compile=True)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(arguments.rounds + 1):
         for name, run in sides.items():
@@ -118,10 +113,8 @@ def main() -> None:
                 rates[name].append(tokens / (time.perf_counter() - start))
     for name, values in rates.items():
         print(f"{name:9} tokens/s: min {min(values):7.0f}  median {statistics.median(values):7.0f}  runs {len(values)}")
-    for one, other in (("azr", "generate"), ("compiled", "azr")):
-        ratios = [a / b for a, b in zip(rates.get(one, []), rates[other], strict=False)]
-        if ratios:
-            print(f"{one} / {other}: min {min(ratios):.2f}  median {statistics.median(ratios):.2f}  runs {len(ratios)}")
+    ratios = [a / b for a, b in zip(rates["azr"], rates["generate"], strict=True)]
+    print(f"azr / generate: min {min(ratios):.2f}  median {statistics.median(ratios):.2f}  runs {len(ratios)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """How fast does a GPU sample and learn, against `generate`, memory bandwidth and the peak of its matrix units?
 
 Random weights in the shapes of Qwen2.5 0.5B, 1.5B and 3B, in bfloat16. Sampling: sequences that end at random, useful
-tokens a second, turn by turn: azr as it is; azr with `generation.compile` (a compiled step, replayed as CUDA graphs);
-transformers' `generate`; its continuous batching over paged keys and values. All of them against the floor that memory
-bandwidth sets: the weights, and the keys and values of the rows that are left, read once a token, at the bandwidth of a
-copy in this run.
+tokens a second, turn by turn: azr; transformers' `generate`; its continuous batching over paged keys and values. All of
+them against the floor that memory bandwidth sets: the weights, and the keys and values of the rows that are left, read
+once per token, at the bandwidth of a copy in this run.
 Learning: the share of the matrix units' peak (MFU) that 6 x parameters x tokens operations reach; that peak is measured
 in this run by a large product. Says so and ends where there is no GPU; `--device cpu --shapes tiny` tries the script.
 
@@ -191,20 +190,14 @@ def sample(
     """Time all ways to sample, turn by turn; azr's last rollouts are returned."""
     texts, new, rollouts = prompts(arguments.rows), arguments.new, []
 
-    def azr(compile: bool) -> Callable[[int], list[int]]:
-        generator = LocalGenerator(
-            policy, GenerationConfig(max_rows=len(texts), overlap=False, compile=compile), seed=0
-        )
+    generator = LocalGenerator(policy, GenerationConfig(max_rows=len(texts), overlap=False), seed=0)
 
-        def way(round_: int) -> list[int]:
-            rollouts[:] = ours(generator, texts, new, round_)
-            return [len(rollout.completion_ids) for rollout in rollouts]
-
-        return way
+    def azr(round_: int) -> list[int]:
+        rollouts[:] = ours(generator, texts, new, round_)
+        return [len(rollout.completion_ids) for rollout in rollouts]
 
     ways: dict[str, Callable[[int], list[int]]] = {
-        "azr": azr(compile=False),
-        "azr compiled": azr(compile=True),
+        "azr": azr,
         "generate": lambda round_: theirs(policy, texts, new, round_),
         "paged": lambda round_: paged(policy, texts, new, round_),
     }
@@ -218,9 +211,9 @@ def sample(
                 rates.setdefault(f"{name}: tokens/s", []).append(sum(lengths) / time_)
                 rates.setdefault(f"{name}: of the floor", []).append(floor(policy, lengths, bandwidth) / time_)
             else:
-                print(f"{policy.name} sampling, {name}: first round {time_:.1f} s, with what is compiled{memory}")
+                print(f"{policy.name} sampling, {name}: first round {time_:.1f} s{memory}")
     policy.model.destroy_cached_continuous_batching_manager()
-    for name in ("azr compiled", "generate", "paged"):
+    for name in ("generate", "paged"):
         pairs = zip(rates["azr: tokens/s"], rates[f"{name}: tokens/s"], strict=True)
         rates[f"azr: x {name}"] = [one / other for one, other in pairs]
     for name, values in rates.items():
@@ -233,7 +226,6 @@ def bench(shape: str, device: torch.device, arguments: argparse.Namespace, produ
     policy = build(shape, device, arguments.new)
     peak(device)
     rollouts = sample(policy, device, arguments, bandwidth)
-    torch.compiler.reset()  # drops the graphs, so that learning is measured as it is without them
     peak(device)
     policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     settings = LearnerConfig(optimizer="adamw-fused", token_budget=arguments.budget)

@@ -131,9 +131,6 @@ class GenerationConfig(Section):
     overlap: bool | None = Field(
         None, description="admit new rows while others decode; null: only off the CPU, where false is reproducible"
     )
-    compile: bool = Field(
-        False, description="compile the decoding step, and on a GPU replay it as CUDA graphs of a few padded shapes"
-    )
 
 
 class SelfPlayConfig(Section):

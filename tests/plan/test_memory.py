@@ -56,12 +56,7 @@ def test_the_count_is_within_a_fifth_of_what_a_run_takes(name, tmp_path):
     assert memory.peak == pytest.approx(grown, rel=0.2)
 
 
-def test_padded_shapes_and_what_graphs_keep_are_counted():
-    shape = shape_of(settings_of("wide"))  # 3 layers, 1,024 wide, 8 query heads that share 4 of 128; 8,000 tokens
-    exact = config_of("wide")
-    config = exact.model_copy(update={"generation": exact.generation.model_copy(update={"compile": True})})
-    padded, plain = count(shape, config, width=4), count(shape, exact, width=4)
-    # 8 rows are a bucket. 256 columns, one more and an eighth are 289, which go into a bucket of 352, and a spare one.
-    assert padded.cache == 8 * 353 * 2 * 3 * 512 * 4
-    assert plain.cache == 8 * 256 * 1.25 * 2 * 3 * 512 * 4
-    assert padded.runtime - plain.runtime == 8 * (8000 + 2 * 352 * 1024) * 4
+def test_the_cache_is_counted_at_full_length_with_slack():
+    shape = shape_of(settings_of("wide"))  # 3 layers, 4 key heads of 128
+    plain = count(shape, config_of("wide"), width=4)
+    assert plain.cache == 8 * 256 * 1.25 * 2 * 3 * 512 * 4  # 8 rows of 256 tokens

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM
 
 from azr.config import Config
 from azr.policy.logprobs import MOST_LOGITS
-from azr.policy.static import ROWS, bucket, roomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
         optimizer=0 if learner.offload else state,
         **_sampling(shape, config, width),
         **_learning(shape, config, width),
-        runtime=_RUNTIME + (_recorded(shape, config, width) if config.generation.compile else 0),
+        runtime=_RUNTIME,
         host=state + learnt * 4 if learner.offload else 0,
     )
 
@@ -139,23 +138,8 @@ def _sampling(shape: Shape, config: Config, width: int) -> dict[str, int]:
     rows = config.generation.max_rows
     token = 2 * shape.layers * shape.kv * width
     cells = rows * longest(config) * 1.25
-    if config.generation.compile:
-        slots, columns = _buckets(config)
-        cells = slots * (columns + 1)
     # Logits, log-probabilities and mass in float32; mass, its sum and a temporary of it in float64.
     return {"cache": int(cells * token), "sampling": rows * shape.vocabulary * 28}
-
-
-def _buckets(config: Config) -> tuple[int, int]:
-    """Rows and columns of the largest shape that `azr.policy.static` comes to."""
-    return bucket(config.generation.max_rows, ROWS), roomy(longest(config))
-
-
-def _recorded(shape: Shape, config: Config, width: int) -> int:
-    """What CUDA graphs keep to themselves: logits, and one layer's keys and values, repeated for every query head."""
-    slots, columns = _buckets(config)
-    repeated = 2 * columns * shape.attention if shape.attention > shape.kv else 0
-    return slots * (shape.vocabulary + repeated) * width
 
 
 def _learning(shape: Shape, config: Config, width: int) -> dict[str, int]:

@@ -90,7 +90,7 @@ def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -
     new, prompt = min(_NEW, generation.max_solve_tokens), min(_PROMPT, generation.max_prompt_tokens)
     rows = min(generation.max_rows, _CPU_ROWS if policy.device.type == "cpu" else generation.max_rows)
     endless = replace(policy, eos_ids=(-1,))  # nothing ends before its limit
-    decoder = Decoder(endless, max_rows=rows, seed=0, compile=generation.compile)
+    decoder = Decoder(endless, max_rows=rows, seed=0)
     ids = torch.randint(policy.model.config.get_text_config().vocab_size, (rows, prompt)).tolist()
     tickets = [Ticket(tuple(row), str(at), range(1), Sampling(new + 1)) for at, row in enumerate(ids)]
     read, sampled = 0.0, 0.0

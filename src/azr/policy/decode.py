@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,13 +16,11 @@ from transformers.cache_utils import DynamicCache
 
 from azr.errors import UserError
 from azr.policy.base import Sampling
-from azr.policy.forward import ExactStep, Forward
+from azr.policy.cache import RowCache
+from azr.policy.forward import Forward
 from azr.policy.load import LanguageModel
 from azr.policy.sampling import draw
 from azr.streams import stream
-
-if TYPE_CHECKING:
-    from azr.policy.compiled import CompiledStep
 
 _PREFILL_TOKENS = 8192
 """Prompt tokens, padding included, in one forward pass: enough to keep a device busy, few enough for its memory."""
@@ -130,23 +127,21 @@ class Decoder:
         policy: the model.
         max_rows: most rows at a time.
         seed: first part of the name of every random stream.
-        compile: take steps of few shapes that are compiled (`azr.policy.compiled`), instead of exact ones that are not.
 
     Raises:
-        UserError: the architecture keeps a recurrent state, which cannot be batched this way, or cannot be compiled.
+        UserError: the architecture keeps a recurrent state, which cannot be batched this way.
     """
 
-    def __init__(self, policy: LanguageModel, *, max_rows: int, seed: int, compile: bool = False) -> None:
+    def __init__(self, policy: LanguageModel, *, max_rows: int, seed: int) -> None:
         kinds = set(getattr(policy.model.config.get_text_config(), "layer_types", None) or ())
         if kinds - _ATTENTION:
             odd = ", ".join(sorted(kinds - _ATTENTION))
             raise UserError(
                 f"model {policy.name}: layers of type {odd} are not supported; choose a pure attention model"
             )
-        self._policy, self._max_rows, self._seed = policy, max_rows, seed
+        self._max_rows, self._seed = max_rows, seed
         self._eos = np.array(policy.eos_ids)
         self._forward = Forward(policy)
-        self._step = _compiled_step(policy, self._forward) if compile else ExactStep(policy, self._forward)
         self.reset()
 
     @property
@@ -162,7 +157,7 @@ class Decoder:
     def reset(self) -> None:
         """Forget every row."""
         self._slots = _Slots(self._max_rows)
-        self._step.reset()
+        self._cache = RowCache()
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
@@ -186,8 +181,11 @@ class Decoder:
     def step(self) -> list[Finished]:
         """Draw one more token for every row."""
         slots, rows = self._slots, self.rows
-        newest = slots.ids[np.arange(rows), slots.drawn[:rows] - 1]
-        logits_RV = self._step(newest, slots.cached[:rows])
+        newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached[:rows]
+        width = self._cache.width + 1
+        mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
+        logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
+        self._cache.advance()
         slots.cached[:rows] += 1
         self._draw(np.arange(rows), logits_RV)
         return self._harvest(0)
@@ -200,10 +198,9 @@ class Decoder:
         ids = np.full(mask.shape, self._eos[0])
         ids[mask] = np.concatenate([ticket.prompt_ids for ticket in group])
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
-        prefilled, device = DynamicCache(), self._policy.device
-        ids_PW, mask_PW, positions_PW = (torch.from_numpy(array).to(device) for array in (ids, mask, positions))
-        logits_PV = self._forward(ids_PW, mask_PW, positions_PW, prefilled)
-        self._step.cache.append(prefilled, [len(ticket.rows) for ticket in group])
+        prefilled = DynamicCache()
+        logits_PV = self._forward(ids, mask, positions, prefilled)
+        self._cache.append(prefilled, [len(ticket.rows) for ticket in group])
         return logits_PV
 
     def _draw(self, rows: NDArray[np.intp], logits_RV: Tensor) -> None:
@@ -239,13 +236,7 @@ class Decoder:
         target = np.flatnonzero(done[:rows])
         source = rows + np.flatnonzero(~done[rows:])
         self._slots.move(source, target, rows)
-        self._step.cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
-
-
-def _compiled_step(policy: LanguageModel, forward: Forward) -> CompiledStep:
-    from azr.policy.compiled import CompiledStep  # imports the compiler, which takes seconds
-
-    return CompiledStep(policy, forward)
+        self._cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
 
 
 def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:

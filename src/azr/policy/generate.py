@@ -75,7 +75,7 @@ class LocalGenerator:
     def __init__(self, policy: LanguageModel, config: GenerationConfig, *, seed: int) -> None:
         self._policy, self._config = policy, config
         self.overlap = policy.device.type != "cpu" if config.overlap is None else config.overlap
-        self._decoder = Decoder(policy, max_rows=config.max_rows, seed=seed, compile=config.compile)
+        self._decoder = Decoder(policy, max_rows=config.max_rows, seed=seed)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="azr-generate")
         self._stories: set[_Story] = set()
         self._arrived: list[_Request] = []  # not yet seen by the driver
