@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from azr.config import ModelConfig
 from azr.errors import UserError
@@ -26,12 +27,21 @@ def unreachable(monkeypatch, tmp_path):
     def wait(_):
         raise AssertionError("somebody waits for a hub that is not there")
 
+    def refuse(request):
+        if not request.url.path.endswith("/agent-harnesses"):  # the client's own, once for each process
+            asked.append(str(request.url))
+        raise httpx.ConnectError("no route", request=request)
+
+    asked = []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", NOBODY)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hub, "_PAUSES", ())
     monkeypatch.setattr(time, "sleep", wait)
-    return tmp_path / "cache"
+    set_client_factory(lambda: httpx.Client(transport=httpx.MockTransport(refuse)))
+    yield tmp_path / "cache"
+    set_client_factory(default_client_factory)
+    assert asked == [NOBODY]  # by our one look, and by nobody else
 
 
 def test_no_network_says_so(unreachable):
@@ -54,16 +64,21 @@ def test_a_benchmark_says_that_the_hub_cannot_be_reached(unreachable, name):
         benchmarks.load(name, None)
 
 
-def test_the_hub_counts_as_there_again_once_it_is(unreachable):
-    with hub.or_cache():
-        assert constants.HF_HUB_OFFLINE
-    assert not constants.HF_HUB_OFFLINE
+def test_looking_leaves_the_hubs_client_as_it_is(unreachable):
+    before = dict(vars(constants))
+    assert hub.only_local("owner/model")
+    assert vars(constants) == before
 
 
-def test_a_folder_needs_no_hub(unreachable, folders, monkeypatch):
+def test_nobody_asks_where_the_client_is_told_to_stay_offline(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub, "answers", lambda *_, **__: pytest.fail("somebody asks"))
-    with hub.or_cache(str(folders["llama"])):
-        assert not constants.HF_HUB_OFFLINE
+    assert hub.unreachable() is None
+
+
+def test_a_folder_needs_no_hub(folders, monkeypatch):
+    monkeypatch.setattr(hub, "answers", lambda *_, **__: pytest.fail("somebody asks"))
+    assert hub.only_local(str(folders["llama"]))
 
 
 def test_a_hub_that_takes_its_time_is_there():

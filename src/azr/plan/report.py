@@ -108,8 +108,9 @@ def _width(config: Config, device: str) -> int:
 def _settings(config: Config) -> Any:
     name = shipped.resolve(config.model.name)
     try:
-        with hub.or_cache(name):
-            return AutoConfig.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
+        return AutoConfig.from_pretrained(
+            name, trust_remote_code=config.model.trust_remote_code, local_files_only=hub.only_local(name)
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(no_model(name, error)) from error
 

@@ -1,10 +1,9 @@
-"""The Hugging Face hub where it cannot be reached: found out at once, and what was downloaded before still serves."""
+"""Whether the Hugging Face hub can be reached: found out at once, so that nobody waits for its client's retries."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -12,40 +11,36 @@ from typing import Any
 
 import httpx
 from huggingface_hub import constants, get_session
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 _PAUSES = (1.0, 2.0)
 """Seconds between tries, for a network that comes up only now."""
 
 
-@contextmanager
-def or_cache(name: str | None = None) -> Iterator[None]:
-    """Go on as under `HF_HUB_OFFLINE=1` if nobody answers at the hub's address.
-
-    The hub's client would try six times for every file, with 23 s of pauses in all, and up to a minute for each address
-    that the hub's name stands for. One look first costs a fraction of a second where all is well.
+def only_local(name: str) -> bool:
+    """What transformers is to be told as `local_files_only`: whether a model can only come from this machine.
 
     Args:
-        name: of a model, which may be a folder and then needs no hub; None for whatever does.
+        name: a folder, which needs no hub, or a name on the hub.
 
     Raises:
         HFValidationError: no folder has that name, and nothing on the hub could.
-        LocalEntryNotFoundError: the hub cannot be reached, and what is wanted was not downloaded before.
     """
-    folder = name is not None and Path(name).is_dir()
-    if name is not None and not folder:
-        validate_repo_id(name)
-    if folder or constants.HF_HUB_OFFLINE or answers(constants.ENDPOINT, within=constants.HF_HUB_ETAG_TIMEOUT):
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True  # looked at anew for every request, by transformers and datasets too
-    try:
-        yield
-    except OfflineModeIsEnabled as error:  # which would tell of a setting that nobody made
-        raise LocalEntryNotFoundError(f"{constants.ENDPOINT} cannot be reached, and there is no copy here") from error
-    finally:
-        constants.HF_HUB_OFFLINE = False
+    if Path(name).is_dir():
+        return True
+    validate_repo_id(name)
+    return unreachable() is not None
+
+
+def unreachable() -> str | None:
+    """The hub's address if nobody answers there, else None; also None where `HF_HUB_OFFLINE=1` says not to ask.
+
+    The hub's client would try six times for every file, with 23 s of pauses in all, and up to a minute for each address
+    that the hub's name stands for. One look first costs a fraction of a second where all is well.
+    """
+    if constants.HF_HUB_OFFLINE or answers(constants.ENDPOINT, within=constants.HF_HUB_ETAG_TIMEOUT):
+        return None
+    return str(constants.ENDPOINT)
 
 
 def answers(address: str, *, within: float) -> bool:

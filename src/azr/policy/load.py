@@ -139,14 +139,20 @@ def load_model(config: ModelConfig) -> LanguageModel:
     """
     device = pick_device(config.device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     weights = {"dtype": dtype, **quantize.options(config.quantization, device, dtype)}
     try:
-        with quiet(), hub.or_cache(config.name):
+        local = {"local_files_only": hub.only_local(config.name)}
+        options = {"trust_remote_code": config.trust_remote_code, **local}
+        with quiet():
             tokenizer = _load_tokenizer(config.name, **options)
             settings = without_dropout(AutoConfig.from_pretrained(config.name, **options))
             model = AutoModelForCausalLM.from_pretrained(
-                config.name, config=settings, attn_implementation=config.attention, **weights, **options
+                config.name,
+                config=settings,
+                attn_implementation=config.attention,
+                adapter_kwargs=dict(local),  # transformers looks for an adapter too, and does not pass it on itself
+                **weights,
+                **options,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, MemoryError) as error:
         raise UserError(no_model(config.name, error)) from error

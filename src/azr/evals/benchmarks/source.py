@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.errors import UserError
-from azr.policy.hub import or_cache
+from azr.policy.hub import unreachable
 
 Record = dict[str, Any]
 
@@ -76,14 +76,18 @@ def _from_hub(name: str, hub: Hub) -> list[Record]:
         import datasets
     except ImportError:
         raise UserError(f"{name}: the hub needs the extra: pip install 'azr[data]'; or give --data FOLDER") from None
+    if (address := unreachable()) is not None:
+        raise UserError(
+            f"{name}: {address} cannot be reached; give --data FOLDER with its files, or set HF_HUB_OFFLINE=1 to take a"
+            " copy that was downloaded before"
+        )
     try:
         datasets.disable_progress_bars()
-        with or_cache():
-            if hub.files:
-                urls = [f"hf://datasets/{hub.path}/{file}" for file in hub.files]
-                return [dict(record) for record in datasets.load_dataset("json", data_files=urls, split="train")]
-            parts = [datasets.load_dataset(hub.path, hub.config, split=split) for split in hub.splits]
-            return [dict(record) for part in parts for record in part]
+        if hub.files:
+            urls = [f"hf://datasets/{hub.path}/{file}" for file in hub.files]
+            return [dict(record) for record in datasets.load_dataset("json", data_files=urls, split="train")]
+        parts = [datasets.load_dataset(hub.path, hub.config, split=split) for split in hub.splits]
+        return [dict(record) for part in parts for record in part]
     except Exception as error:  # the library raises whatever its network stack does
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name}: the hub has no answer ({reason}); give --data FOLDER with its files") from error

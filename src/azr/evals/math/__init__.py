@@ -12,7 +12,7 @@ from typing import Any
 
 from azr.errors import UserError
 from azr.evals.harness import Settings
-from azr.policy.hub import or_cache
+from azr.policy.hub import unreachable
 
 TASKS = {
     "aime24": "aime24",
@@ -62,24 +62,28 @@ def _evaluate(
     arguments = {"pretrained": source, "dtype": "auto"}
     sampled = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p}
     drawing = sampled if settings.temperature > 0 else {"do_sample": False}
+    if include is None and (address := unreachable()) is not None:  # tasks of a folder may have their data there
+        raise UserError(
+            f"{task}: {address} cannot be reached, where lm-eval reads its data; set HF_HUB_OFFLINE=1 to take a copy"
+            " that was downloaded before"
+        )
     try:
-        with or_cache():
-            found = evaluator.simple_evaluate(
-                model="hf",
-                model_args=arguments,
-                tasks=[task],
-                limit=settings.limit,
-                device=device,
-                batch_size=16,
-                gen_kwargs={**drawing, "max_gen_toks": settings.max_tokens},
-                apply_chat_template=settings.template == "chat",
-                task_manager=manager,
-                bootstrap_iters=0,
-                random_seed=seed,
-                numpy_random_seed=seed,
-                torch_random_seed=seed,
-                fewshot_random_seed=seed,
-            )
+        found = evaluator.simple_evaluate(
+            model="hf",
+            model_args=arguments,
+            tasks=[task],
+            limit=settings.limit,
+            device=device,
+            batch_size=16,
+            gen_kwargs={**drawing, "max_gen_toks": settings.max_tokens},
+            apply_chat_template=settings.template == "chat",
+            task_manager=manager,
+            bootstrap_iters=0,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
     except Exception as error:  # lm-eval and datasets raise whatever their network stacks do
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{task} on {source}: {reason} (lm-eval reads its data from the hub)") from error
