@@ -75,7 +75,7 @@ class LoRAConfig(Section):
 
 
 class EndpointConfig(Section):
-    """How a server with OpenAI's API is asked, where model.name is NAME@http://host:port/v1 (extra `remote`)."""
+    """How a server with OpenAI's API is asked, where model.name is NAME@http://host:port/v1."""
 
     key_env: str = Field("AZR_API_KEY", description="environment variable that holds the API key, if there is one")
     connections: PositiveInt = Field(16, description="requests under way at once")
@@ -105,7 +105,7 @@ class ModelConfig(Section):
     endpoint: EndpointConfig = Field(
         EndpointConfig(),
         description="how a server is asked; `key_env` names the environment variable that holds its API key, if it"
-        " wants one; needs the extra `remote`",
+        " wants one",
     )
 
     @property

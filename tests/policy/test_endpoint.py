@@ -141,7 +141,7 @@ async def test_a_server_that_asks_to_be_left_alone_is(monkeypatch):
         waits.append(seconds)
         await real(0)
 
-    monkeypatch.setattr(openai_client.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     with server("--faults", "429") as url:
         await sampled(url, "once")
     assert waits == [1.0]  # its Retry-After, where our own first wait is a hundredth

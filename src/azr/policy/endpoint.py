@@ -38,8 +38,8 @@ class EndpointGenerator:
         seed: first part of the name of every request's seed.
 
     Raises:
-        UserError: `config` names no served model, or the extra is missing; on entering, whatever keeps the server from
-            answering. Never with the key in it.
+        UserError: `config` names no served model; on entering, whatever keeps the server from answering.
+            Never with the key in it.
     """
 
     def __init__(self, config: ModelConfig, *, chat: bool, seed: int) -> None:

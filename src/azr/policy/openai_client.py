@@ -6,25 +6,24 @@ comes from the environment, goes into the header of requests, and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from azr.errors import UserError
+from azr.http_client import NoServerError, PatientClient, UnavailableError, one_line
 
 if TYPE_CHECKING:
-    import httpx
-
     from azr.config import ModelConfig
 
 _BUSY = {408, 429}
 """Statuses below 500 that are worth another attempt."""
 
-_BACKOFF_SECONDS, _LONGEST_WAIT = 0.5, 60.0
+_BACKOFF_SECONDS = 0.5
 _TOO_LONG = re.compile(r"context.{0,20}(length|size|window)|exceed_context|maximum context", re.IGNORECASE)
 
 
@@ -58,26 +57,22 @@ class OpenAIClient:
         config: the model's name is that of a served one; `endpoint` says how it is asked.
 
     Raises:
-        UserError: it is no served model's name, or httpx is not installed.
+        UserError: it is no served model's name.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         if config.served is None:
             raise UserError(f"model {config.name}: not a served model, which is named NAME@http://host:port/v1")
-        try:
-            import httpx
-        except ImportError:
-            raise UserError(f"model {config.name}: a served model needs the extra: pip install 'azr[remote]'") from None
-        self._httpx, self._settings = httpx, config.endpoint
+        self._settings = config.endpoint
         self.model, self.url = config.served
         self._key = os.environ.get(self._settings.key_env, "")
-        self._met = False
-        # Not the pool's own limit: the pool goes through all requests that wait whenever one ends.
-        self._free = asyncio.Semaphore(self._settings.connections)
-        self._http = httpx.AsyncClient(
+        self._http = PatientClient(
+            self.url,
+            connections=self._settings.connections,
+            attempts=self._settings.attempts,
+            backoff_seconds=_BACKOFF_SECONDS,
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._settings.connections),
-            timeout=httpx.Timeout(10.0, read=self._settings.timeout_seconds, pool=None),
+            awaits_server=False,
         )
 
     async def complete(self, route: str, request: Mapping[str, Any]) -> list[Choice]:
@@ -95,8 +90,17 @@ class OpenAIClient:
             RefusedError: the server does not do this; `PromptTooLongError` where that is why.
         """
         body = {"model": self.model, **request}
-        async with self._free:
-            answer = await self._patiently(route, body)
+        try:
+            seconds = self._settings.timeout_seconds
+            answer = await self._http.post(route, body, read=self._settled, read_seconds=seconds)
+        except NoServerError as error:
+            reason = self._said(str(error))
+            raise UserError(f"no server at {self.url} ({reason}); start it, or check the address") from None
+        except UnavailableError as error:
+            raise UserError(
+                f"the server at {self.url} failed {self._settings.attempts} times ({self._said(str(error))}); is it"
+                " running and reachable?"
+            ) from None
         if answer.status_code != 200:
             raise await self._refusal(route, answer)
         try:
@@ -109,28 +113,13 @@ class OpenAIClient:
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._http.aclose()
+        await self._http.close()
 
-    async def _patiently(self, route: str, body: Mapping[str, Any]) -> httpx.Response:
+    def _settled(self, answer: httpx.Response) -> httpx.Response:
         """An answer that another attempt would not change."""
-        failure, attempts = "", self._settings.attempts
-        for attempt in range(attempts):
-            try:
-                answer = await self._http.post(f"{self.url}{route}", json=body)
-            except self._httpx.TransportError as error:
-                failure, wait = self._said(str(error)) or type(error).__name__, 0.0
-                if not self._met and isinstance(error, self._httpx.ConnectError):
-                    raise UserError(f"no server at {self.url} ({failure}); start it, or check the address") from None
-            else:
-                self._met = True
-                if answer.status_code < 500 and answer.status_code not in _BUSY:
-                    return answer
-                failure, wait = f"status {answer.status_code}{self._words(answer)}", _asked_to_wait(answer)
-            if attempt + 1 < attempts:
-                # Jittered, so that many requests that failed together do not come back together.
-                pause = _BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5)
-                await asyncio.sleep(min(max(wait, pause), _LONGEST_WAIT))
-        raise UserError(f"the server at {self.url} failed {attempts} times ({failure}); is it running and reachable?")
+        if answer.status_code >= 500 or answer.status_code in _BUSY:
+            raise UnavailableError(f"status {answer.status_code}{self._words(answer)}", wait=_asked_to_wait(answer))
+        return answer
 
     async def _refusal(self, route: str, answer: httpx.Response) -> RefusedError:
         """Why the server will not do it, and what to do."""
@@ -152,9 +141,9 @@ class OpenAIClient:
     async def _models(self) -> list[str]:
         """Names of the models that the server has; none where it does not tell."""
         try:
-            answer = await self._http.get(f"{self.url}/models")
+            answer = await self._http.get("/models")
             return [str(model["id"]) for model in answer.json()["data"]]
-        except (self._httpx.TransportError, ValueError, KeyError, TypeError):
+        except (httpx.TransportError, ValueError, KeyError, TypeError):
             return []
 
     def _words(self, answer: httpx.Response) -> str:
@@ -169,8 +158,7 @@ class OpenAIClient:
 
     def _said(self, text: str) -> str:
         """One line of somebody else's words, without the key."""
-        line = " ".join(text.split())
-        return (line.replace(self._key, "***") if self._key else line)[:200]
+        return one_line(text.replace(self._key, "***") if self._key else text)
 
 
 def _asked_to_wait(answer: httpx.Response) -> float:

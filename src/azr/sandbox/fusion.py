@@ -6,14 +6,13 @@ Request and answer are SandboxFusion's `RunCodeRequest` and `RunCodeResponse`
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from azr.http_client import PatientClient, UnavailableError, one_line
 from azr.sandbox.base import SandboxError
 
 
@@ -56,14 +55,16 @@ class FusionClient:
         backoff_seconds: float = 0.25,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
-        self._attempts = attempts
-        self._backoff_seconds = backoff_seconds
-        # Not the pool's own limit: the pool goes through all requests that wait whenever one ends.
-        self._free = asyncio.Semaphore(connections)
-        pool = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+        self.url, self._attempts = url.rstrip("/"), attempts
         try:
-            self._http = httpx.AsyncClient(base_url=self.url, limits=pool, headers=headers)
+            self._http = PatientClient(
+                self.url,
+                connections=connections,
+                attempts=attempts,
+                backoff_seconds=backoff_seconds,
+                headers=headers,
+                awaits_server=True,
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise SandboxError(f"sandbox.url = {url!r} is not an address: {error}") from None
 
@@ -78,45 +79,29 @@ class FusionClient:
             SandboxError: no answer, or none that can be used, after all attempts.
         """
         request = {"code": code, "language": "python", "run_timeout": run_timeout, "compile_timeout": run_timeout}
-        failure = ""
-        async with self._free:
-            for attempt in range(self._attempts):
-                if attempt:
-                    # Jittered, so that many jobs that failed together do not come back together.
-                    await asyncio.sleep(self._backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-                ran = await self._attempt(request, run_timeout)
-                if isinstance(ran, Ran):
-                    return ran
-                failure = ran
-        raise SandboxError(
-            f"the sandbox server at {self.url} failed {self._attempts} times ({failure}); is it running and reachable?"
-        )
-
-    async def _attempt(self, request: dict[str, Any], run_timeout: float) -> Ran | str:
-        """Send a request once; a string says why it is worth another attempt."""
-        # A server may queue a request for long before it runs it; a connection, it takes at once or not at all.
-        timeout = httpx.Timeout(10.0, read=run_timeout + 60.0, pool=None)
         try:
-            answer = await self._http.post("/run_code", json=request, timeout=timeout)
+            return await self._http.post("/run_code", request, read=self._read, read_seconds=run_timeout + 60.0)
         except httpx.UnsupportedProtocol as error:
             raise SandboxError(f"sandbox.url = {self.url!r} is not an address: {error}") from None
-        except httpx.TransportError as error:
-            return _one_line(str(error)) or type(error).__name__
+        except UnavailableError as error:
+            raise SandboxError(
+                f"the sandbox server at {self.url} failed {self._attempts} times ({one_line(str(error))}); is it"
+                " running and reachable?"
+            ) from None
+
+    def _read(self, answer: httpx.Response) -> Ran:
+        """Read a run from an answer."""
         if answer.status_code >= 500 or answer.status_code == 429:
-            return f"status {answer.status_code}"
+            raise UnavailableError(f"status {answer.status_code}")
         if answer.status_code != 200:
             raise SandboxError(
                 f"the sandbox server at {self.url} refused /run_code with status {answer.status_code}; "
                 "is sandbox.url the address of a SandboxFusion server?"
             )
-        return self._read(answer)
-
-    def _read(self, answer: httpx.Response) -> Ran | str:
-        """Read a run from an answer; a string says why the server could not run it."""
         try:
             content: dict[str, Any] = answer.json()
             if content["status"] == "SandboxError":
-                return f"the server says: {_one_line(content.get('message') or 'SandboxError')}"
+                raise UnavailableError(f"the server says: {one_line(content.get('message') or 'SandboxError')}")
             run = content["run_result"]
             return Ran(
                 timed_out=run["status"] == "TimeLimitExceeded",
@@ -132,8 +117,4 @@ class FusionClient:
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._http.aclose()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+        await self._http.close()
