@@ -36,6 +36,14 @@ def test_the_newest_is_found(tmp_path):
     assert checkpoints.newest().name == "000012"
 
 
+def test_steps_of_seven_digits_count_as_newer_than_those_of_six(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (999989, 999999, 1000000):
+        checkpoints.save(State(step, {}), [], save_weights)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1000000", "999999"]
+    assert checkpoints.newest().name == "1000000"
+
+
 def test_a_new_run_has_none(tmp_path):
     assert Checkpoints(tmp_path, keep=1).newest() is None
 

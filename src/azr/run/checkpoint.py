@@ -47,7 +47,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """Folder of the newest whole checkpoint, or None where there is none yet."""
-        return max(self._whole(), default=None)
+        return next(reversed(self._whole()), None)
 
     def save(self, state: State, buffer: Iterable[str], save_learner: Callable[[Path], None]) -> Path:
         """Write a checkpoint, then drop those beyond the newest `keep`.
@@ -69,12 +69,14 @@ class Checkpoints:
                 self._remove(final)
             partial.rename(final)
             _sync_one(self._folder)
-            for old in sorted(self._whole())[: -self._keep]:
+            for old in self._whole()[: -self._keep]:
                 self._remove(old)
         return final
 
     def _whole(self) -> list[Path]:
-        return [path for path in self._folder.glob("[0-9]*") if (path / STATE).is_file()]
+        """All that are whole, by their steps as numbers: as text, 1000000 would come before 999999."""
+        found = (path for path in self._folder.glob("[0-9]*") if path.name.isdecimal() and (path / STATE).is_file())
+        return sorted(found, key=lambda path: int(path.name))
 
     def _remove(self, checkpoint: Path) -> None:
         """Rename first: a checkpoint that is half deleted must not look whole."""
