@@ -1,6 +1,7 @@
 """From the model's text to the parts of an answer."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
@@ -62,3 +63,48 @@ def test_a_short_answer_may_stand_bare_or_fenced(text):
 def test_no_text_whatever_breaks_the_parser(text, notation):
     with contextlib.suppress(MalformedError):
         fields_of(answer_of(f"<answer>{text}</answer>"), notation)
+
+
+def slow_fields_of(text, notation):
+    """What the notations mean, as one regular expression each, which take quadratic time."""
+    fence = r"^[ \t]*```[ \t]*(\w+)[ \t]*\n(.*?)^[ \t]*```[ \t]*$"
+    tag = r"<(program|input|output|message)>(.*?)</\1>"
+    found = re.findall(tag if notation == "tagged" else fence, text, re.DOTALL | re.MULTILINE)
+    parts = {label: [] for label in ("program", "input", "output", "message")}
+    for label, body in found:
+        if notation == "fenced" and label == "python":
+            label = "program"
+        if label in parts:
+            parts[label].append(body.strip("\n") if label == "program" else body.strip())
+    return Fields(**{label: tuple(bodies) for label, bodies in parts.items()})
+
+
+LINES = ["```", " ```\t", "```input", "``` python ", "\t```output", "``` x!", "```\r", "x", " y ", "", "\x85```"]
+TAGS = [f"<{slash}{label}>" for slash in ("", "/") for label in ("program", "input")]
+
+
+@given(st.lists(st.sampled_from(LINES)).map("\n".join))
+def test_fenced_parts_are_those_of_the_slow_parser(text):
+    assert fields_of(text, "fenced") == slow_fields_of(text, "fenced")
+
+
+@given(st.lists(st.sampled_from([*TAGS, "<", "a"])).map("".join))
+def test_tagged_parts_are_those_of_the_slow_parser(text):
+    assert fields_of(text, "tagged") == slow_fields_of(text, "tagged")
+
+
+# Two megabytes each. At quadratic time one of them would take more than an hour.
+@pytest.mark.parametrize(
+    ("text", "notation", "expected"),
+    [
+        ("```python\n" * 200_000, "fenced", Fields()),
+        ("```input\n" + "``` !\n" * 300_000, "fenced", Fields()),
+        ("```" + " " * 2_000_000 + "!", "fenced", Fields()),
+        ("```input\n1\n```\n" * 130_000, "fenced", Fields(input=("1",) * 130_000)),
+        ("<program><input>" * 120_000 + "<output>1</output>", "tagged", Fields(output=("1",))),
+        ("<input>1</input>" * 120_000, "tagged", Fields(input=("1",) * 120_000)),
+    ],
+    ids=["fences", "broken fences", "spaces", "many blocks", "tags", "many tags"],
+)
+def test_a_hostile_text_of_two_megabytes_is_read(text, notation, expected):
+    assert fields_of(text, notation) == expected

@@ -2,11 +2,15 @@
 
 `fenced` (styles r1 and chat): code blocks labelled python, input, output, message. `tagged` (style compact):
 <program>, <input>, <output>, <message>. In both, what counts stands in the last <answer>...</answer>.
+
+Each text is read once, in time linear in its length: it is a model's, and it is read on the event loop.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +18,8 @@ from azr.domains.answers import MalformedError
 
 Notation = Literal["fenced", "tagged"]
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w+)[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_TAG = re.compile(r"<(program|input|output|message)>(.*?)</\1>", re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*+```[ \t]*+(\w*+)[ \t]*+$", re.MULTILINE)  # possessive: nothing is tried twice
+_TAG = re.compile(r"<(program|input|output|message)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,37 @@ class Fields:
 
 def fields_of(answer: str, notation: Notation) -> Fields:
     """The labelled parts of an answer; parts with other labels are passed over."""
-    if notation == "tagged":
-        found = [(label, body) for label, body in _TAG.findall(answer)]
-    else:
-        found = [("program" if label == "python" else label, body) for label, body in _FENCE.findall(answer)]
-    parts: dict[str, tuple[str, ...]] = {}
-    for label, body in found:
+    parts: defaultdict[str, list[str]] = defaultdict(list)
+    for label, body in _tagged(answer) if notation == "tagged" else _fenced(answer):
         if label in Fields.__dataclass_fields__:
-            stripped = body.strip("\n") if label == "program" else body.strip()
-            parts[label] = (*parts.get(label, ()), stripped)
-    return Fields(**parts)
+            parts[label].append(body.strip("\n") if label == "program" else body.strip())
+    return Fields(**{label: tuple(bodies) for label, bodies in parts.items()})
+
+
+def _fenced(answer: str) -> Iterator[tuple[str, str]]:
+    """Label and body of each block: from a fence with a label to the next fence without one."""
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(answer):
+        if opening is None and fence[1]:
+            opening = fence
+        elif opening is not None and not fence[1]:
+            label = "program" if opening[1] == "python" else opening[1]
+            yield label, answer[opening.end() + 1 : fence.start()]
+            opening = None
+
+
+def _tagged(answer: str) -> Iterator[tuple[str, str]]:
+    """Label and body of each part: from an opening tag to the next closing tag of its label."""
+    unclosed: set[str] = set()  # labels that are not closed any more in the rest of the text
+    at = 0
+    while (opening := _TAG.search(answer, at)) is not None:
+        label, at = opening[1], opening.end()
+        end = -1 if label in unclosed else answer.find(f"</{label}>", at)
+        if end < 0:
+            unclosed.add(label)
+            continue
+        yield label, answer[at:end]
+        at = end + len(f"</{label}>")
 
 
 def one(parts: tuple[str, ...], label: str) -> str:
