@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.advantages import advantages, prompt_groups, trr_plus_plus
+from azr.advantages import advantages, gae, ppo, prompt_groups, trr_plus_plus
 from azr.config import AlgorithmConfig
 from azr.types import Role
 from tests.rollouts import make_rollout
@@ -110,9 +110,23 @@ def test_dr_grpo_divides_by_no_deviation():
     assert of("dr-grpo", two_prompts()) == pytest.approx([1, 0, -1, 0.25, -0.25])
 
 
-def test_ppo_hands_the_reward_to_the_critic_at_the_last_token():
-    batch = [make_rollout(0.5, tokens=3), make_rollout(-1.0, tokens=1)]
-    assert advantages(batch, AlgorithmConfig(name="ppo")) == [(0.0, 0.0, 0.5), (-1.0,)]
+def test_generalised_advantages_equal_the_table():
+    # V = 0.5, 0.25 and r = 0, 1; gamma = 1, lambda = 0.5: delta_2 = 1 - 0.25, delta_1 = 0.25 - 0.5
+    assert gae([0, 1], [0.5, 0.25], discount=1.0, gae_lambda=0.5) == pytest.approx([-0.25 + 0.5 * 0.75, 0.75])
+
+
+def test_a_discount_makes_later_values_count_less():
+    # gamma = 0.5, lambda = 1: delta_2 = 1 - 0.25, delta_1 = 0.5 * 0.25 - 0.5, A_1 = delta_1 + 0.5 * delta_2
+    assert gae([0, 1], [0.5, 0.25], discount=0.5, gae_lambda=1.0) == pytest.approx([-0.375 + 0.375, 0.75])
+
+
+def test_ppo_has_the_reward_at_the_last_token_and_whitens_over_all_tokens():
+    # lambda = 1: A = 1 - 0.5, 1 - 0.25 and 0 - 0.5; their mean is 0.25, their squared deviations sum to 0.875
+    batch = [make_rollout(1.0, tokens=2), make_rollout(0.0, tokens=1)]
+    found, returns = ppo(batch, [(0.5, 0.25), (0.5,)], discount=1.0, gae_lambda=1.0)
+    assert np.concatenate(found) == pytest.approx(np.array([0.25, 0.5, -0.75]) / np.sqrt(0.875 / 3))
+    assert [len(advantages_T) for advantages_T in found] == [2, 1]
+    assert returns == [(1.0, 1.0), (0.0,)]
 
 
 @pytest.mark.parametrize("name", PROMPT_BASED)
@@ -145,6 +159,30 @@ def test_there_is_one_advantage_for_each_token():
 
 
 # Invariants
+
+numbers = st.floats(-2, 2)
+episodes = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(st.lists(numbers, min_size=n, max_size=n), st.lists(numbers, min_size=n, max_size=n))
+)
+shares = st.floats(0.1, 1)
+
+
+@given(episodes, shares, shares)
+def test_generalised_advantages_are_the_discounted_sum_of_errors(episode, discount, gae_lambda):
+    rewards, values = episode
+    after = [*values[1:], 0.0]
+    deltas = [r + discount * later - v for r, v, later in zip(rewards, values, after, strict=True)]
+    expected = [
+        sum((discount * gae_lambda) ** (k - t) * deltas[k] for k in range(t, len(deltas))) for t in range(len(deltas))
+    ]
+    assert gae(rewards, values, discount=discount, gae_lambda=gae_lambda) == pytest.approx(expected, abs=1e-9)
+
+
+@given(episodes)
+def test_with_lambda_one_advantages_are_returns_less_values(episode):
+    rewards, values = episode
+    returns = np.cumsum(rewards[::-1])[::-1]
+    assert gae(rewards, values, discount=1.0, gae_lambda=1.0) == pytest.approx(returns - values, abs=1e-9)
 
 
 def sets(algorithm, batch):

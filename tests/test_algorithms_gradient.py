@@ -11,20 +11,22 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from transformers import LlamaForCausalLM
 
-from azr.advantages import advantages
-from azr.config import AlgorithmConfig
+from azr.advantages import advantages, ppo
+from azr.config import AlgorithmConfig, PPOConfig
 from azr.policy.base import Trainee
 from azr.policy.load import LanguageModel
 from azr.types import Role, Rollout, Sample, Verdict
-from tests.policy.helpers import gradient
+from tests.policy.helpers import gradient, learner
 from tests.policy.test_gradient import (
     TEMPERATURE,
     central_differences,
     model,  # noqa: F401  # the fixture
     numpy_logprobs,
     numpy_loss,
+    numpy_states,
 )
 
 CELLS = [(Role.PROPOSE, "deduction"), (Role.SOLVE, "deduction")]
@@ -113,3 +115,87 @@ def test_the_algorithms_advantages_differ_here(case):
     found = {name: [expected_advantage(name, i) for i in range(len(REWARDS))] for name in CASES}
     others = [advantages for name, advantages in found.items() if name != case]
     assert all(not np.allclose(found[case], other, atol=1e-3) for other in others)
+
+
+PPO = AlgorithmConfig(name="ppo", ppo=PPOConfig(discount=0.9, gae_lambda=0.8, value_clip=0.1))
+
+
+def numpy_values(head, states):
+    """The value head's equation, on hidden states [..., width]."""
+    hidden = np.tanh(states @ head["hidden.weight"].T + head["hidden.bias"])
+    return (hidden @ head["out.weight"].T + head["out.bias"])[..., 0]
+
+
+def by_definition(values, reward):
+    """Advantages as the double sum over later errors, in float64."""
+    config, last = PPO.ppo, len(values) - 1
+    deltas = [
+        (reward if t == last else config.discount * values[t + 1]) - values[t] for t in range(len(values))
+    ]  # nothing follows the last token
+    share = config.discount * config.gae_lambda
+    return np.array([math.fsum(share ** (k - t) * deltas[k] for k in range(t, last + 1)) for t in range(last + 1)])
+
+
+@pytest.fixture
+def ppo_case(model, drawn):  # noqa: F811
+    """A learner with a critic that values states already, its rollouts, and states and values in float64."""
+    w, rollouts, rng = drawn
+    policy = LanguageModel("llama", copy.deepcopy(model).eval(), None, (1,), (), None)
+    taught = learner(policy, algorithm=PPO, temperature=TEMPERATURE, betas=(0.0, 0.999), lr=1e-12)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(taught._critic.values.out.weight)
+    head = {name: tensor.double().numpy().copy() for name, tensor in taught._critic.values.state_dict().items()}
+    states = [
+        numpy_states(w, np.array([prompt + completion]))[0, len(prompt) - 1 : len(prompt) + len(completion) - 1]
+        for prompt, completion, _ in rollouts
+    ]
+    return w, rollouts, rng, policy, taught, head, states
+
+
+def test_the_critic_values_the_states_in_which_tokens_were_drawn(ppo_case):
+    _, rollouts, _, _, taught, head, states = ppo_case
+    samples = [Sample(tuple(p), tuple(c), tuple(old.tolist()), "", True) for p, c, old in rollouts]
+    for found, states_TH in zip(taught.values(samples), states, strict=True):
+        np.testing.assert_allclose(found, numpy_values(head, states_TH), atol=1e-5)
+
+
+def test_an_update_by_ppo_is_the_gradient_of_its_equations(ppo_case):
+    w, rollouts, rng, policy, taught, head, states = ppo_case
+    values = [numpy_values(head, states_TH) for states_TH in states]
+    plain = [by_definition(values_T, reward) for values_T, reward in zip(values, REWARDS, strict=True)]
+    tokens = np.concatenate(plain)
+    white = [(A_T - tokens.mean()) / tokens.std() for A_T in plain]
+    returns = [A_T + values_T for A_T, values_T in zip(plain, values, strict=True)]
+    old = [values_T + rng.normal(0, 0.2, len(values_T)) for values_T in values]  # so that clipping cuts some
+
+    def value_loss():
+        now = np.concatenate([numpy_values(head, states_TH) for states_TH in states])
+        was, due = np.concatenate(old), np.concatenate(returns)
+        near = was + (now - was).clip(-PPO.ppo.value_clip, PPO.ppo.value_clip)
+        return np.maximum((now - due) ** 2, (near - due) ** 2).mean() / 2
+
+    expected = central_differences(
+        lambda: numpy_loss(w, rollouts, lambda ids: numpy_logprobs(w, ids), PPO, white), w, rng
+    )
+    expected_head = central_differences(value_loss, head, rng)
+    judged = [
+        Rollout(str(i), CELLS[i % 2], "g", Sample(tuple(p), tuple(c), (), "", True), Verdict(True, 1, ""), REWARDS[i])
+        for i, (p, c, _) in enumerate(rollouts)
+    ]
+    advantages_, returns_ = ppo(judged, values, discount=PPO.ppo.discount, gae_lambda=PPO.ppo.gae_lambda)
+    trainees = [
+        Trainee(tuple(p), tuple(c), tuple(logprobs.tolist()), advantages_[i], tuple(old[i].tolist()), returns_[i])
+        for i, (p, c, logprobs) in enumerate(rollouts)
+    ]
+    metrics = taught.update(trainees)
+    assert metrics["value_loss"] == pytest.approx(value_loss(), rel=1e-5)
+    for optimizer, module, due in (
+        (taught._optimizer, policy.model, expected),
+        (taught._critic.optimizer, taught._critic.values, expected_head),
+    ):
+        moments = optimizer.state()["adam"]["state"]
+        for i, (name, _) in enumerate(module.named_parameters()):
+            at = ~np.isnan(due[name])
+            assert np.abs(due[name][at]).max() > 1e-5, name
+            found = moments[i]["exp_avg"].numpy()[at]
+            np.testing.assert_allclose(found, due[name][at], atol=1e-6, rtol=1e-5, err_msg=name)

@@ -1,13 +1,15 @@
 """Advantages on one screen: TRR++ (Eq. 8) and its siblings, each beside its equation; `algorithm.name` picks one.
 
-With rewards r of a step's rollouts, every algorithm but PPO says how good a rollout was against a baseline:
+With rewards r of a step's rollouts:
 
     trr++        A = (r - mu_cell) / sigma_cell        cell: the rollouts of one role and one kind
     reinforce++  A = (r - mu) / sigma                  over all rollouts of the step
     grpo         A = (r - mu_group) / sigma_group      group: the rollouts of one prompt
     rloo         A = r - mean of the group's others
     dr-grpo      A = r - mu_group
+    ppo          A = sum of (gamma lambda)^l delta_{t+l}, whitened
 
+PPO alone needs more than rewards, the values of a critic, and gives every token an advantage of its own.
 The learner knows no algorithm: it gets one advantage per sampled token.
 """
 
@@ -91,12 +93,40 @@ def dr_grpo(rollouts: Sequence[Rollout]) -> Advantages:
     return _spread(rollouts, result)
 
 
-def ppo(rollouts: Sequence[Rollout]) -> Advantages:
-    """The reward at the last token, 0 before: what PPO's critic makes advantages of (`azr.integrations.trl`)."""
-    return [(*(0.0,) * (len(rollout.sample.completion_ids) - 1), float(rollout.reward)) for rollout in rollouts]
+def ppo(
+    rollouts: Sequence[Rollout], values: Sequence[Sequence[float]], *, discount: float, gae_lambda: float
+) -> tuple[Advantages, Advantages]:
+    """A_t = sum over l of (gamma lambda)^l delta_{t+l}, whitened over the step's tokens (PPO, arXiv 1707.06347).
+
+    The reward stands at a rollout's last token; there is none before.
+
+    Args:
+        rollouts: of one step.
+        values: the critic's, of the state in which each token was drawn.
+        discount: gamma.
+        gae_lambda: see `gae`.
+
+    Returns:
+        the advantages, and the returns that the critic learns, which are not whitened.
+    """
+    plain = [
+        gae(_at_the_end(rollout), values_T, discount=discount, gae_lambda=gae_lambda)
+        for rollout, values_T in zip(rollouts, values, strict=True)
+    ]
+    returns = [tuple((A_T + values_T).tolist()) for A_T, values_T in zip(plain, values, strict=True)]
+    tokens_N = np.concatenate(plain)
+    white_N = standardise(tokens_N, np.ones(len(tokens_N)), ddof=0)
+    parts = np.split(white_N, np.cumsum([len(A_T) for A_T in plain])[:-1])
+    return [tuple(A_T.tolist()) for A_T in parts], returns
 
 
-def gae(rewards_T: Sequence[float], values_T: Sequence[float], *, discount: float, gae_lambda: float) -> Float:
+def _at_the_end(rollout: Rollout) -> Float:
+    rewards_T = np.zeros(len(rollout.sample.completion_ids))
+    rewards_T[-1] = rollout.reward
+    return rewards_T
+
+
+def gae(rewards_T: Sequence[float] | Float, values_T: Sequence[float], *, discount: float, gae_lambda: float) -> Float:
     """A_t = delta_t + discount gae_lambda A_{t+1}, delta_t = r_t + discount V_{t+1} - V_t, and nothing after the end.
 
     Generalised advantage estimation (arXiv 1506.02438), for PPO. Returns, which the critic learns, are A + V.
@@ -121,7 +151,6 @@ ALGORITHMS: dict[str, Callable[[Sequence[Rollout], AlgorithmConfig], Advantages]
     "grpo": lambda rollouts, config: grpo(rollouts),
     "rloo": lambda rollouts, config: rloo(rollouts),
     "dr-grpo": lambda rollouts, config: dr_grpo(rollouts),
-    "ppo": lambda rollouts, config: ppo(rollouts),
 }
 
 

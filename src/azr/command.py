@@ -197,7 +197,7 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     return Parts(
         domain=domain,
         generator=LocalGenerator(policy, config.generation, seed=config.seed),
-        learner=make_learner(config, policy, kinds=len(domain.kinds)) if config.selfplay.learn else None,
+        learner=make_learner(config, policy) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=render,
         count_tokens=policy.count_tokens,
@@ -205,16 +205,8 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     )
 
 
-def make_learner(config: Config, policy: LanguageModel, *, kinds: int) -> Learner:
-    """The learner that the algorithm needs: our own, or TRL's trainer for PPO.
-
-    Raises:
-        UserError: PPO is asked for and TRL is not installed, or lacks a setting.
-    """
-    if config.algorithm.name == "ppo":
-        from azr.integrations.ppo_learner import TrlLearner
-
-        return TrlLearner(policy, config, kinds=kinds)
+def make_learner(config: Config, policy: LanguageModel) -> Learner:
+    """The learner of a run."""
     from azr.policy.learner import PolicyLearner
 
     return PolicyLearner(
@@ -252,6 +244,6 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
     workshop = Workshop(
         parts=open_parts,
         sandbox=lambda config: make_sandbox(config.sandbox),
-        learner=lambda config: lambda policy: make_learner(config, policy, kinds=len(config.domain.kinds)),
+        learner=lambda config: lambda policy: make_learner(config, policy),
     )
     return lines(lambda more: resolve(source, [*assignments, *more]), gpu, workshop if timed else None)

@@ -209,7 +209,10 @@ class PPOConfig(Section):
 
     discount: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="gamma of the returns, per token")
     gae_lambda: Share = Field(0.95, description="lambda of generalised advantage estimation (arXiv 1506.02438)")
-    critic_lr: Rate = Field(1e-5, description="the critic's own learning rate")
+    critic_lr: Rate = Field(1e-4, description="the critic's own learning rate")
+    value_clip: PositiveFloat | None = Field(
+        0.2, description="how far the value loss lets a value move within an update; null: no limit"
+    )
 
 
 class AlgorithmConfig(Section):
@@ -218,7 +221,7 @@ class AlgorithmConfig(Section):
     name: Literal["trr++", "reinforce++", "grpo", "rloo", "dr-grpo", "ppo"] = Field(
         "trr++",
         description="baseline of each role x kind (trr++), of the step (reinforce++), of the prompt (grpo, rloo,"
-        " dr-grpo), or a critic (ppo; needs the extra `trl`)",
+        " dr-grpo), or a critic (ppo)",
     )
     whiten: Literal["rollout", "token"] = Field(
         "rollout",
@@ -389,10 +392,6 @@ class Config(Section):
             return self
         if self.model.quantization != "none" and not self.model.lora.rank:
             raise ValueError("model.quantization freezes the weights, so it needs model.lora.rank above 0")
-        if self.model.lora.rank and self.algorithm.name == "ppo":
-            raise ValueError("algorithm.name = ppo learns all weights, so it needs model.lora.rank = 0")
-        if self.algorithm.name == "ppo" and (self.learner.optimizer != "adamw" or self.learner.offload):
-            raise ValueError("algorithm.name = ppo has its own AdamW: leave learner.optimizer and learner.offload out")
         if self.model.served:
             raise ValueError(
                 "model.name is a server's, whose weights and log-probabilities stay there, so it cannot be trained;"

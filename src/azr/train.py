@@ -18,8 +18,9 @@ from statistics import fmean
 from typing import Any
 
 from azr.advantages import advantages as advantages_of
+from azr.advantages import ppo
 from azr.buffer import TaskBuffer
-from azr.config import Config
+from azr.config import AlgorithmConfig, Config
 from azr.domains.base import Domain
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
@@ -225,7 +226,7 @@ class Training:
         traces: dict[int, list[Trace]] = defaultdict(list)
         try:
             told = learner.update(
-                trainees(rollouts, advantages_of(compared, self._config.algorithm)),
+                trainees(compared, learner, self._config.algorithm),
                 observe=lambda index, trace: traces[index].append(trace),
             )
         except FloatingPointError as error:
@@ -300,11 +301,20 @@ class Training:
         self._screen.say("stopping after this step; press Ctrl-C again to stop at once")
 
 
-def trainees(rollouts: Sequence[Rollout], advantages: Sequence[tuple[float, ...]]) -> list[Trainee]:
-    """What the learner gets of each rollout: tokens, the sampler's log-probabilities, advantages."""
+def trainees(rollouts: Sequence[Rollout], learner: Learner, algorithm: AlgorithmConfig) -> list[Trainee]:
+    """What the learner gets of each rollout: tokens, log-probabilities, advantages, and what its critic is to learn."""
+    samples = [rollout.sample for rollout in rollouts]
+    if (values := learner.values(samples)) is None:
+        advantages, values = advantages_of(rollouts, algorithm), [()] * len(rollouts)
+        returns: Sequence[Sequence[float]] = values
+    else:
+        discount, gae_lambda = algorithm.ppo.discount, algorithm.ppo.gae_lambda
+        advantages, returns = ppo(rollouts, values, discount=discount, gae_lambda=gae_lambda)
     return [
-        Trainee(rollout.sample.prompt_ids, rollout.sample.completion_ids, rollout.sample.logprobs, advantages_T)
-        for rollout, advantages_T in zip(rollouts, advantages, strict=True)
+        Trainee(
+            sample.prompt_ids, sample.completion_ids, sample.logprobs, advantages_T, tuple(values_T), tuple(returns_T)
+        )
+        for sample, advantages_T, values_T, returns_T in zip(samples, advantages, values, returns, strict=True)
     ]
 
 

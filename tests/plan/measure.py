@@ -37,7 +37,7 @@ def main() -> None:
         Trainee((i + 3, *s.prompt_ids[1:]), s.completion_ids, s.logprobs, (1.0,) * len(s.logprobs))
         for i, s in enumerate(samples[:rows])
     ]
-    learner = make_learner(config, policy, kinds=3)
+    learner = make_learner(config, policy)
     for _ in range(2):  # the optimizer's state is there from the first step on
         learner.update(rollouts)
     print(resident("VmHWM") - before, min(len(r.completion_ids) for r in rollouts))

@@ -46,8 +46,8 @@ def rotate(x):
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
-def numpy_logprobs(w, ids):
-    """Log-probabilities [batch, length, vocabulary] at the temperature."""
+def numpy_states(w, ids):
+    """Last hidden states [batch, length, width]."""
     batch, length = ids.shape
     x = w["model.embed_tokens.weight"][ids]
     layer = {name.removeprefix("model.layers.0."): array for name, array in w.items()}
@@ -64,7 +64,12 @@ def numpy_logprobs(w, ids):
     h = norm(x, layer["post_attention_layernorm.weight"])
     gate = h @ layer["mlp.gate_proj.weight"].T
     x = x + (gate / (1 + np.exp(-gate)) * (h @ layer["mlp.up_proj.weight"].T)) @ layer["mlp.down_proj.weight"].T
-    logits = norm(x, w["model.norm.weight"]) @ w["lm_head.weight"].T / TEMPERATURE
+    return norm(x, w["model.norm.weight"])
+
+
+def numpy_logprobs(w, ids):
+    """Log-probabilities [batch, length, vocabulary] at the temperature."""
+    logits = numpy_states(w, ids) @ w["lm_head.weight"].T / TEMPERATURE
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 

@@ -40,7 +40,7 @@ def test_sharing_a_prompt_changes_neither_values_nor_gradients(load, architectur
     results = []
     for rows in (alone(rollouts), [rollouts[:4], rollouts[4:]]):
         model.zero_grad()
-        logprobs, _ = scorer.score(rows)
+        logprobs, *_ = scorer.score(rows)
         logprobs.square().sum().backward()
         results.append((logprobs.detach(), *(parameter.grad for parameter in model.parameters())))
     assert scorer.shares_prompts
@@ -89,7 +89,7 @@ def test_pieces_of_logits_change_neither_values_nor_gradients(policy, monkeypatc
 
     def results():
         model.zero_grad()
-        scores, entropy = Scorer(model, temperature=1.0).score(alone(rollouts), entropy_gradient=True)
+        scores, entropy, _ = Scorer(model, temperature=1.0).score(alone(rollouts), entropy_gradient=True)
         (scores.sum() + entropy.sum()).backward()
         return scores.detach(), *(parameter.grad.clone() for parameter in model.parameters())
 

@@ -101,8 +101,10 @@ def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -
     if not config.selfplay.learn:
         return Pace(read, sampled, 0.0, 0.0, rows)
     learner = make_learner(policy)
+    zeros = (0.0,) * new
     lessons = [
-        Trainee(tuple(row), tuple(row[:new]), (-1.0,) * new, ((-1.0) ** at,) * new) for at, row in enumerate(ids)
+        Trainee(tuple(row), tuple(row[:new]), (-1.0,) * new, ((-1.0) ** at,) * new, values=zeros, returns=zeros)
+        for at, row in enumerate(ids)
     ]
     learner.update(lessons[:1])
     few, many = _timed(lambda: learner.update(lessons[:1])), _timed(lambda: learner.update(lessons))

@@ -80,7 +80,7 @@ def nearest(resolve: Callable[[Sequence[str]], Config], shape: Shape, *, width: 
         before = count(shape, resolve(given), width=width).peak
         try:
             after = count(shape, resolve([*given, assignment]), width=width).peak
-        except UserError:  # settings that exclude each other, such as PPO and LoRA
+        except UserError:  # settings that exclude each other
             continue
         if after >= before:
             continue

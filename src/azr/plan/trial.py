@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azr.advantages import advantages as advantages_of
 from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.evals.held_out import evaluate
@@ -195,7 +194,7 @@ def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
         return 0
     traces: dict[int, list[Trace]] = defaultdict(list)
     penalties = parts.learner.penalties([rollout.sample for rollout in rollouts])
-    lessons = trainees(rollouts, advantages_of(rollouts, config.algorithm))
+    lessons = trainees(rollouts, parts.learner, config.algorithm)
     metrics = parts.learner.update(lessons, observe=lambda index, trace: traces[index].append(trace))
     advantages = [lesson.advantages for lesson in lessons]
     told = _bytes(learning_events(1, rollouts, penalties, advantages, metrics))

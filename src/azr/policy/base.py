@@ -37,13 +37,17 @@ class Trainee:
         prompt_ids: prompt token ids.
         completion_ids: sampled token ids (length T).
         logprobs: the sampler's log-probabilities (length T).
-        advantages: one per completion token (length T); equal numbers unless whitened per token.
+        advantages: one per completion token (length T); equal numbers unless a critic made them.
+        values: the critic's before the update, one per completion token; empty without a critic.
+        returns: what the critic learns, one per completion token; empty without a critic.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     advantages: tuple[float, ...]
+    values: tuple[float, ...] = ()
+    returns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +100,10 @@ class Learner(Protocol):
 
     def penalties(self, samples: Sequence[Sample]) -> Sequence[float]:
         """What the divergence from the reference model takes off each sample's reward; zeros if it is in the loss."""
+        ...
+
+    def values(self, samples: Sequence[Sample]) -> Sequence[Sequence[float]] | None:
+        """The critic's value of the state in which each token of each sample was drawn; None without a critic."""
         ...
 
     def update(self, trainees: Sequence[Trainee], observe: Observer | None = None) -> Mapping[str, float]:

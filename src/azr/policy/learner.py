@@ -6,8 +6,6 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +15,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from azr.errors import UserError
-from azr.policy.adapters import without_adapter
 from azr.policy.base import Observer, Trace, Trainee
 from azr.policy.budget import TokenBudget
+from azr.policy.critic import Critic
 from azr.policy.load import LanguageModel
 from azr.policy.logprobs import Scorer
-from azr.policy.loss import clipped_surrogate, divergence, importance_weight, sequence_weights
+from azr.policy.loss import divergence, sequence_weights
+from azr.policy.objective import Lesson, Objective, flat
 from azr.policy.optimizer import Optimizer, learning_rate
 from azr.policy.tally import Tally
 from azr.policy.trouble import out_of_memory
@@ -30,23 +29,6 @@ from azr.types import Sample
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
-
-
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """A trainee with what one optimizer step needs besides.
-
-    Attributes:
-        index: its place among the trainees of the update.
-        trainee: the rollout.
-        old: log-probabilities that ratios refer to; None: the learner's own, as they are at this step.
-        weight: what each of its tokens counts in the minibatch (`sequence_weights`).
-    """
-
-    index: int
-    trainee: Trainee
-    old: Sequence[float] | None
-    weight: float
 
 
 class PolicyLearner:
@@ -84,7 +66,8 @@ class PolicyLearner:
             raise UserError("model.dtype = float16 cannot be trained here; use bfloat16 or float32")
         self._policy, self._config, self._algorithm = policy, config, algorithm
         self._total_steps, self._seed = total_steps, seed
-        self._scorer = Scorer(policy.model, temperature=temperature)
+        self._critic = Critic(policy.model, config, algorithm.ppo) if algorithm.name == "ppo" else None
+        self._scorer = Scorer(policy.model, temperature=temperature, keeps_states=self._critic is not None)
         self._budget = TokenBudget(config.token_budget, shares_prompts=self._scorer.shares_prompts)
         self._reference: Scorer | None = None
         if algorithm.kl_coefficient and policy.adapted and reference is None:
@@ -92,6 +75,7 @@ class PolicyLearner:
         elif algorithm.kl_coefficient:
             frozen = copy.deepcopy(policy.model) if reference is None else reference
             self._reference = Scorer(frozen.eval().requires_grad_(False), temperature=temperature)
+        self._objective = Objective(self._scorer, algorithm, reference=self._reference, critic=self._critic)
         self._optimizer = Optimizer([p for p in policy.model.parameters() if p.requires_grad], config)
         self.updates = 0
 
@@ -99,14 +83,21 @@ class PolicyLearner:
         """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities."""
         if self._reference is None or self._algorithm.kl_in == "loss":
             return [0.0] * len(samples)
-        reference = self._reference
         trainees = [Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, ()) for sample in samples]
         result = [0.0] * len(samples)
-        for i, reference_T in self._by_trainee(trainees, lambda rows: self._refer(reference, rows)).items():
-            sampler_T = _flat([trainees[i].logprobs], reference_T)
+        for i, reference_T in self._by_trainee(trainees, self._objective.refer).items():
+            sampler_T = flat([trainees[i].logprobs], reference_T)
             kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, reference_T, self._algorithm.kl_estimator)
             result[i] = float(kl_T.cpu().double().sum())
         return result
+
+    def values(self, samples: Sequence[Sample]) -> list[tuple[float, ...]] | None:
+        """The critic's values of the states in which tokens were drawn; None unless the algorithm is PPO."""
+        if (critic := self._critic) is None:
+            return None
+        trainees = [Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, ()) for sample in samples]
+        found = self._by_trainee(trainees, lambda rows: critic.values(self._scorer.states(rows)))
+        return [tuple(found[i].tolist()) for i in range(len(samples))]
 
     def update(self, trainees: Sequence[Trainee], observe: Observer | None = None) -> Mapping[str, float]:
         """Take one step, or `epochs` times `minibatches` of them (see the protocol).
@@ -115,7 +106,8 @@ class PolicyLearner:
             means over tokens: `clip_share`, `entropy` (nats), `kl` (to the reference; only where there is one) and
             `mismatch_kl` (sampler to learner, k3, before the weights move); means over optimizer steps: `loss` and
             `grad_norm` (before clipping); `ratio_min`, `ratio_max`, `lr`, `tokens` (completion tokens, once each), and
-            `token_budget`, which is less than configured once memory has run out.
+            `token_budget`, which is less than configured once memory has run out. With a critic, `value_loss` is a
+            mean over tokens too.
 
         Raises:
             ValueError: no rollouts, or one that is empty or whose parts differ in length.
@@ -123,14 +115,14 @@ class PolicyLearner:
                 the step drove them beyond bounds, and only a checkpoint has what they were.
             UserError: memory does not hold a single row, or the optimizer's state.
         """
-        _check(trainees)
+        _check(trainees, critic=self._critic is not None)
         rate = learning_rate(self._config, self.updates, self._total_steps)
         olds = self._old_logprobs(trainees)
         tally, steps = Tally(), []
         for number, chosen in enumerate(self._minibatches(len(trainees))):
             lengths = [len(trainees[i].completion_ids) for i in chosen]
             weights = sequence_weights(lengths, self._algorithm.aggregation, self._algorithm.constant_length)
-            lessons = [_Lesson(i, trainees[i], olds[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+            lessons = [Lesson(i, trainees[i], olds[i], weight) for i, weight in zip(chosen, weights, strict=True)]
             steps.append(self._step(lessons, rate, tally, observe, first=number == 0))
         self.updates += 1
         losses, norms = zip(*steps, strict=True)
@@ -153,6 +145,8 @@ class PolicyLearner:
             "token_budget": self._budget.tokens,
             "rng": torch.get_rng_state(),
         }
+        if self._critic is not None:
+            state["critic"] = self._critic.state()
         with (folder / "optimizer.pt").open("wb") as file:  # given a path, torch would not say that the disk is full
             torch.save(state, file)
 
@@ -166,6 +160,8 @@ class PolicyLearner:
             self._policy.restore(folder / "model")
             state = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
             self._optimizer.restore(state["optimizer"])
+            if self._critic is not None:
+                self._critic.restore(state["critic"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{folder}: not a checkpoint of this model: {str(error).splitlines()[0]}") from error
         self.updates = state["updates"]
@@ -206,10 +202,10 @@ class PolicyLearner:
             return self._budget.within(attempt)
 
     def _own(self, rows: Sequence[Sequence[Trainee]]) -> Tensor:
-        return self._scorer.score(rows)[0]
+        return self._scorer.score(rows).logprobs_N
 
     def _step(
-        self, lessons: Sequence[_Lesson], rate: float, tally: Tally, observe: Observer | None, *, first: bool
+        self, lessons: Sequence[Lesson], rate: float, tally: Tally, observe: Observer | None, *, first: bool
     ) -> tuple[float, float]:
         """One optimizer step; the loss and the gradient's norm are returned."""
         loss, seen, shown = self._budget.within(lambda: self._gradient(lessons, first=first, show=observe is not None))
@@ -217,12 +213,15 @@ class PolicyLearner:
         for index, trace in shown:
             if observe is not None:
                 observe(index, trace)
-        norm = self._optimizer.clip()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._optimizer.clear()
+        norm, critic = self._optimizer.clip(), self._critic
+        value_norm = 0.0 if critic is None else critic.optimizer.clip()
+        if not (math.isfinite(loss) and math.isfinite(norm) and math.isfinite(value_norm)):
+            self._clear()
             raise FloatingPointError(f"update {self.updates}: loss {loss}, gradient norm {norm}; the weights are kept")
         try:
             self._optimizer.step(rate)
+            if critic is not None:
+                critic.step(self.updates, self._total_steps)
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise UserError(
@@ -230,98 +229,42 @@ class PolicyLearner:
                     " learner.optimizer=adamw-8bit, or learn with model.lora.rank=16"
                 ) from error
             raise
-        if self._optimizer.lost():
+        if self._optimizer.lost() or (critic is not None and critic.optimizer.lost()):
             raise FloatingPointError(f"update {self.updates}: the step drove the weights beyond all bounds")
         return loss, norm
 
     def _gradient(
-        self, lessons: Sequence[_Lesson], *, first: bool, show: bool
+        self, lessons: Sequence[Lesson], *, first: bool, show: bool
     ) -> tuple[float, Tally, list[tuple[int, Trace]]]:
         """Loss and gradient over all micro-batches, and what was seen on the way; from the start at every call."""
         model, loss, tally = self._policy.model, 0.0, Tally()
         shown: list[tuple[int, Trace]] = []
-        self._optimizer.clear()
+        self._clear()
         model.train(model.is_gradient_checkpointing)  # transformers checkpoints in training mode only; dropout is 0
         try:
             for part in self._budget.cut([lesson.trainee for lesson in lessons]):
                 rows = [[lessons[i] for i in row] for row in part]
-                share = self._loss(rows, tally, (lambda *seen: shown.append(seen)) if show else None, first=first)
-                share.backward()  # type: ignore[no-untyped-call]
+                show_one = (lambda *seen: shown.append(seen)) if show else None
+                share, value_share = self._objective.loss(rows, tally, show_one, first=first)
+                (share + value_share).backward()  # type: ignore[no-untyped-call]
                 self._optimizer.collect()
                 loss += float(share.detach())
         finally:
             model.eval()
         return loss, tally, shown
 
-    def _refer(self, reference: Scorer, rows: Sequence[Sequence[Trainee]]) -> Tensor:
-        """Log-probabilities under the model that the divergence is measured from."""
-        bare = without_adapter(self._policy.model) if reference is self._scorer else nullcontext()
-        with torch.no_grad(), bare:
-            return reference.score(rows)[0]
-
-    def _loss(
-        self, rows: Sequence[Sequence[_Lesson]], tally: Tally, observe: Observer | None, *, first: bool
-    ) -> Tensor:
-        """A micro-batch's share of the minibatch's loss (the equation at the top of `loss.py`)."""
-        algorithm, lessons = self._algorithm, list(itertools.chain.from_iterable(rows))
-        trainees = [lesson.trainee for lesson in lessons]
-        texts = [[lesson.trainee for lesson in row] for row in rows]
-        logprobs_N, entropy_N = self._scorer.score(texts, entropy_gradient=algorithm.entropy_coefficient > 0)
-        sampler_N = _flat([trainee.logprobs for trainee in trainees], logprobs_N)
-        olds = [lesson.old for lesson in lessons if lesson.old is not None]
-        old_N = _flat(olds, logprobs_N) if olds else logprobs_N.detach()
-        loss_N, cut_N = clipped_surrogate(
-            logprobs_N,
-            old_N,
-            _flat([trainee.advantages for trainee in trainees], logprobs_N),
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            dual_clip=algorithm.dual_clip,
-        )
-        if algorithm.importance_cap is not None:
-            loss_N = loss_N * importance_weight(old_N, sampler_N, algorithm.importance_cap)
-        reference_N = None
-        if self._reference is not None and algorithm.kl_in == "loss":
-            reference_N = self._refer(self._reference, texts)
-            kl_N = divergence(logprobs_N, reference_N, algorithm.kl_estimator)
-            loss_N = loss_N + algorithm.kl_coefficient * kl_N
-            tally.add("kl", kl_N)
-        if algorithm.entropy_coefficient:
-            loss_N = loss_N - algorithm.entropy_coefficient * entropy_N
-        if first:
-            tally.add("mismatch_kl", divergence(sampler_N, logprobs_N.detach(), "k3"))
-        tally.add("clip_share", cut_N)
-        tally.add("entropy", entropy_N)
-        tally.ratios(torch.exp(logprobs_N.detach() - old_N))
-        if observe is not None:
-            _show(lessons, logprobs_N.detach(), old_N, reference_N, observe)
-        weights = [[lesson.weight] * len(lesson.trainee.logprobs) for lesson in lessons]
-        return (loss_N * _flat(weights, logprobs_N)).sum()
+    def _clear(self) -> None:
+        """Forget the gradient, the critic's too."""
+        self._optimizer.clear()
+        if self._critic is not None:
+            self._critic.optimizer.clear()
 
 
-def _show(
-    lessons: Sequence[_Lesson], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None, observe: Observer
-) -> None:
-    """Tell the observer what this pass saw of each rollout."""
-    first = 0
-    logprobs, old = logprobs_N.cpu().numpy(), old_N.cpu().numpy()
-    reference = None if reference_N is None else reference_N.cpu().numpy()
-    for lesson in lessons:
-        at = slice(first, first + len(lesson.trainee.logprobs))
-        advantages = np.array(lesson.trainee.advantages, np.float64)
-        part = None if reference is None else reference[at]
-        observe(lesson.index, Trace(logprobs[at], old[at], advantages, lesson.weight, part))
-        first = at.stop
-
-
-def _flat(parts: Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    return torch.tensor(list(itertools.chain.from_iterable(parts)), dtype=like.dtype, device=like.device)
-
-
-def _check(trainees: Sequence[Trainee]) -> None:
+def _check(trainees: Sequence[Trainee], *, critic: bool) -> None:
     if not trainees:
         raise ValueError("no rollouts to learn from")
     for i, trainee in enumerate(trainees):
-        lengths = {len(trainee.completion_ids), len(trainee.logprobs), len(trainee.advantages)}
+        parts = [trainee.completion_ids, trainee.logprobs, trainee.advantages]
+        lengths = set(map(len, [*parts, trainee.values, trainee.returns] if critic else parts))
         if len(lengths) != 1 or 0 in lengths or not trainee.prompt_ids:
             raise ValueError(f"rollout {i}: prompt of {len(trainee.prompt_ids)}, parts of {sorted(lengths)} tokens")

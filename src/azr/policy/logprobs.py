@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from azr.policy.base import Trainee
-from azr.policy.packing import lay_out
+from azr.policy.packing import Layout, lay_out
 
 MOST_LOGITS = 2**25
 """Most logits held at once (128 MiB in float32). What goes beyond is computed again in the backward pass instead."""
+
+
+class Scores(NamedTuple):
+    """What a model makes of the completion tokens of a micro-batch, rollout after rollout.
+
+    Attributes:
+        logprobs_N: log-probability of each token (nats, float32).
+        entropy_N: entropy of the distribution that it was drawn from (nats, float32).
+        states_NH: last hidden state from which it was predicted; None unless the scorer keeps them.
+    """
+
+    logprobs_N: Tensor
+    entropy_N: Tensor
+    states_NH: Tensor | None
 
 
 class Scorer:
@@ -28,27 +42,45 @@ class Scorer:
     Args:
         model: a Hugging Face causal language model.
         temperature: log-probabilities are those of logits / temperature, as the sampler's are.
+        keeps_states: whether scores come with the hidden states, for a critic.
     """
 
-    def __init__(self, model: Any, *, temperature: float) -> None:
-        self._model, self._temperature = model, temperature
+    def __init__(self, model: Any, *, temperature: float, keeps_states: bool = False) -> None:
+        self._model, self._temperature, self._keeps_states = model, temperature, keeps_states
         self._body, self._head = _split(model)
         self.shares_prompts = _takes_masks(model)
+
+    @property
+    def model(self) -> Any:
+        """What it scores with."""
+        return self._model
 
     @property
     def split(self) -> bool:
         """Whether the output layer is applied apart from the body."""
         return self._body is not None
 
-    def score(self, rows: Sequence[Sequence[Trainee]], *, entropy_gradient: bool = False) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy (nats, float32) of every completion token, rollout after rollout.
+    def score(self, rows: Sequence[Sequence[Trainee]], *, entropy_gradient: bool = False) -> Scores:
+        """Scores of every completion token, rollout after rollout.
 
         Args:
             rows: rollouts of one micro-batch; those in one row have one prompt, which is read once where the
                 architecture allows it.
             entropy_gradient: whether the entropy is part of the loss.
         """
-        device = self._model.device
+        layout, outputs_NX, states_NH = self._read(rows)
+        targets_N = layout.targets_N.to(self._model.device)
+        return Scores(*self._in_pieces(outputs_NX, targets_N, entropy_gradient), states_NH)
+
+    def states(self, rows: Sequence[Sequence[Trainee]]) -> Tensor:
+        """Hidden states [N, H] alone, without the cost of the output layer; for a scorer that keeps them."""
+        states_NH = self._read(rows)[2]
+        assert states_NH is not None
+        return states_NH
+
+    def _read(self, rows: Sequence[Sequence[Trainee]]) -> tuple[Layout, Tensor, Tensor | None]:
+        """Run rows through the model: their layout, what the head is applied to [N, X], and the hidden states."""
+        device, hidden = self._model.device, self._keeps_states
         layout = lay_out(rows if self.shares_prompts else [[trainee] for row in rows for trainee in row])
         inputs: dict[str, Any] = {"input_ids": layout.ids_BL.to(device), "use_cache": False}
         if layout.mask_B1LL is not None:
@@ -56,10 +88,10 @@ class Scorer:
             inputs["position_ids"] = layout.positions_BL.to(device)
         at = layout.rows_N.to(device), layout.columns_N.to(device)
         if self._body is None:
-            states_NX = self._model(**inputs).logits[at]
-        else:
-            states_NX = self._body(**inputs).last_hidden_state[at]
-        return self._in_pieces(states_NX, layout.targets_N.to(device), entropy_gradient)
+            result = self._model(**inputs, output_hidden_states=hidden)
+            return layout, result.logits[at], result.hidden_states[-1][at] if hidden else None
+        states_NH = self._body(**inputs).last_hidden_state[at]
+        return layout, states_NH, states_NH if hidden else None
 
     def _in_pieces(self, states_NX: Tensor, targets_N: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
         size = max(1, MOST_LOGITS // int(self._model.config.get_text_config().vocab_size))
