@@ -117,11 +117,6 @@ def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
-def show_own_memory() -> None:
-    """Let this process read about itself in /proc until the jail is shut; a change of user has hidden that."""
-    _prctl(_PR_SET_DUMPABLE, 1)
-
-
 def drop_capabilities() -> None:
     """Give up every capability, those over the zygote's own namespaces included."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process

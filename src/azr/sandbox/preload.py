@@ -113,13 +113,13 @@ def warm_up(kind: str, seed: int) -> None:
 def rehearse() -> None:
     """Run jobs of our own, so that what is made at first use is made once, and not in every child."""
     whole = [{**_RUN, "program": program, "inputs": (text, "g(1)")} for program, text in _PROGRAMS]
-    for job in (*map(pack_job, whole), *(ready_jobs() * _REHEARSALS)):
+    for job in (*map(pack_job, whole), *(_ready_jobs() * _REHEARSALS)):
         for record in outcomes(unpack_job(job[LENGTH.size :])):
             pack_outcome(record)
     sys.modules.pop("program", None)
 
 
-def ready_jobs() -> list[bytes]:
+def _ready_jobs() -> list[bytes]:
     """Give jobs of our own as children get theirs, a checker's work done."""
     jobs = []
     for program, text in _PROGRAMS:

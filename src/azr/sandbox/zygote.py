@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import gc
 import json
 import os
@@ -23,8 +22,8 @@ import sys
 import termios
 from typing import Any
 
-from azr.sandbox import checker, jail, pages
-from azr.sandbox.preload import PRELOADED, Absent, ready_jobs, rehearse, warm_up
+from azr.sandbox import checker, jail
+from azr.sandbox.preload import PRELOADED, Absent, rehearse, warm_up
 from azr.sandbox.wire import HEADER, LENGTH, TAKEN, pack_outcome, unpack_job
 from azr.sandbox.worker import outcomes
 
@@ -59,16 +58,14 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         warm_up(kind, seed)
         address_space = _address_space()
         os.chdir(_STDLIB)  # the one way into a folder whose path an ordinary user may not be able to walk
-        ring = None if kind == "checker" else pages.ring()
         jail.drop_root()
         if tier == "full":
             jail.unshare()
         _leave_guard()
         rehearse()
-        pinned = 0 if ring is None else _pin_pages(ring, address_space, orphans=tier != "full")
         if tier == "full":
             jail.change_root(_HIDDEN)
-        hello = _shut_in(tier) | {"pinned": pinned}
+        hello = _shut_in(tier)
     except (OSError, ValueError) as error:
         hello = {"refused": str(error)}
     os.write(RESULTS, json.dumps(hello).encode() + b"\n")
@@ -87,23 +84,6 @@ def _address_space() -> int:
     """Give the bytes of address space that this interpreter takes before any program runs."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
-
-
-def _pin_pages(ring: int, address_space: int, *, orphans: bool) -> int:
-    """Have the fork copy the pages that most children write to, as trials with jobs of our own show; give how many."""
-
-    def trial(job: bytes) -> None:
-        reader, writer = os.pipe()
-        os.write(writer, job)
-        os.dup2(reader, JOBS)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), PAYLOAD_WRITE)
-        _do_job(address_space, orphans=orphans)
-
-    jobs = ready_jobs()
-    jail.show_own_memory()
-    gc.collect()
-    gc.freeze()  # as it will be when children are forked
-    return pages.pin(ring, pages.written_by_most([functools.partial(trial, job) for job in jobs]))
 
 
 def _leave_guard() -> None:
