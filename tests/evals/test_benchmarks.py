@@ -26,15 +26,18 @@ def data(tmp_path_factory):
 
 
 async def reasons(answerer, benchmark, template, sandbox):
-    """What became of one answer to each problem, by the very path that a model's completion takes."""
+    """What became of the answers to each problem, by the very path that a model's completion takes."""
     runner = Runner(sandbox, seconds=answerer.seconds or 10.0)
 
-    async def one(problem):
-        (reply,) = await answerer.replies(problem, "", "", 1)
-        answer = template.answer(problem, reply.text)
+    async def one(problem, text):
+        answer = template.answer(problem, text)
         return "no_answer" if answer is None else (await problem.judge.judge(answer, runner)).reason
 
-    return dict(zip([p.id for p in benchmark.problems], await together(map(one, benchmark.problems)), strict=True))
+    asked = [
+        (problem, reply.text) for problem in benchmark.problems for reply in await answerer.replies(problem, "", "", 1)
+    ]
+    found = await together(one(problem, text) for problem, text in asked)
+    return {(problem.id, text): reason for (problem, text), reason in zip(asked, found, strict=True)}
 
 
 @pytest.mark.parametrize("template", NAMES)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from azr.evals import forgeries
 from azr.evals.inside import replay, values
 from azr.evals.judges import InputGives, OutputIs, Prints, PublishedTests, same_print
 from azr.evals.runner import Runner
@@ -163,9 +164,81 @@ async def test_outputs_are_compared_as_python_compares_them(answer, passed, runn
     assert (await OutputIs("[1, 2]").judge(answer, runner)).passed is passed
 
 
-@pytest.mark.parametrize("answer", ["2, k=1", "*[2, 1]", "k=1, a=2", "len([0, 0]), 1", "1 + 1, 1"])
+@pytest.mark.parametrize("answer", ["2, k=1", "*[2, 1]", "k=1, a=2", "len([0, 0]), 1", "1 + 1, 1", "1, # two\n2"])
 async def test_any_input_that_works_is_right(answer, runner):
     assert (await InputGives("def f(a, k):\n    return a + k", "3").judge(answer, runner)).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        ("'a' * 3", "'aaa'"),
+        ("''.join(['A'] * 2 + ['b'.upper()])", "'AAB'"),
+        ("dict(a=1, b=set())", "{'a': 1, 'b': set()}"),
+        ("list(range(2, 5))[::-1]", "[4, 3, 2]"),
+        ("max([[1, 2], [0]], key=lambda x: x[0] if x and x[0] > 0 else 0)", "[1, 2]"),
+        ("(lambda f: lambda x: (f, x))(1)(2)", "(1, 2)"),
+        ("WORDS[:]", "['b', 'a']"),
+        ("sorted(WORDS)", "['a', 'b']"),
+    ],
+)
+async def test_an_input_may_be_a_simple_expression(answer, output, runner):
+    program = "WORDS = ['b', 'a']\ndef f(x):\n    return x"
+    assert (await InputGives(program, output).judge(answer, runner)).passed
+
+
+async def test_a_function_may_be_an_input(runner):
+    judge = InputGives("def f(a, k):\n    return [k(x) for x in a]", "[True, False]")
+    assert (await judge.judge("[1, 2], lambda x: x < 2", runner)).passed
+    assert not (await judge.judge("[1, 2], lambda x: x < 1", runner)).passed
+
+
+async def test_an_input_gets_copies_of_what_the_program_keeps(runner):
+    judge = InputGives("SEEN = []\ndef f(x):\n    return len(SEEN)", "1")
+    assert (await judge.judge("SEEN.append(0)", runner)).reason == "wrong"
+
+
+@pytest.mark.parametrize("answer", forgeries.inputs("3"))
+async def test_no_forged_input_reaches_the_code_of_the_function(answer, runner):
+    verdict = await InputGives("def f(*a, **k):\n    return None", "3").judge(answer, runner)
+    assert (verdict.reason, verdict.detail) == ("error", "SyntaxError")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[re.enum.bltns.exec('f.__code__ = (lambda *_: 3).__code__')]",
+        "re.sub('a', lambda _: '3', 'a')",
+        "helper(1)",
+        "Box().items",
+        "f(1)",
+        "'{0.__globals__}'.format(lambda x: x)",
+        "'{0}'.format_map({})",
+        "str.format",
+        "[].append",
+        "'a'.encode('idna')",
+        "(lambda k: k)(k)",
+        "(lambda k=1: k)()",
+        "lambda x: lambda: print(x)",
+        "[lambda: len, lambda print: print(1), print][0]",
+        "f'{3}'",
+        "azr_hold",
+        "azr_json",
+        "__builtins__",
+        "__name__",
+        "type(3)",
+        "[x for x in [3]]",
+        "3 if (x := 3) else x",
+        "await 3",
+        "*exec('3')",
+        "**{'a': exec}",
+        "\uff45xec('3')",
+    ],
+)
+async def test_an_input_has_no_names_but_those_in_scope_and_a_few_builtins(answer, runner):
+    program = "import re\nclass Box:\n    items = 3\ndef helper(x):\n    return 3\ndef f(*a, **k):\n    return 3"
+    verdict = await InputGives(program, "3").judge(answer, runner)
+    assert (verdict.reason, verdict.detail) == ("error", "SyntaxError")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Protocol
 
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
-from azr.evals.variants import Variant
+from azr.evals.variants import Forged, Variant
 from azr.policy.base import Generator, Sampling
 
 
@@ -120,7 +121,7 @@ class BrokenAnswerer:
     """One kind of broken answer."""
 
     template: Template
-    variant: Variant
+    variant: Variant | Forged
     window: int = 512
 
     @property
@@ -129,6 +130,7 @@ class BrokenAnswerer:
         return self.variant.seconds
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """The broken answer, so many times."""
-        answer = self.variant.answer(problem)
-        return [Reply(self.template.completion(problem, answer) if answer else "")] * samples
+        """The broken answer, so many times; where there are several, each of them once or more."""
+        answers = self.variant.answers(problem)
+        texts = [self.template.completion(problem, answer) if answer else "" for answer in answers]
+        return [Reply(text) for _, text in zip(range(max(samples, len(texts))), cycle(texts), strict=False)]

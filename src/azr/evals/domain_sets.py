@@ -35,8 +35,8 @@ class DomainVerdict:
     task: Task
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
-        """Judge a completion as self-play does."""
-        return await self.domain.verify(self.task, answer, runner.sandbox)
+        """Judge a completion as self-play does, within the time of the evaluation."""
+        return await self.domain.verify(self.task, answer, runner.limited())
 
 
 def names() -> list[str]:

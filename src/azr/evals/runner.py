@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Literal
 
@@ -90,6 +90,10 @@ class Runner:
         report: dict[str, Any] = json.loads(outcome.value)
         return report
 
+    def limited(self) -> Sandbox:
+        """The sandbox for a judge with limits of its own: it keeps to them, and to this runner's time."""
+        return _Limited(self.sandbox, SLACK * self.seconds, ceil(self.seconds))
+
     def _limits(self, output_bytes: int) -> Limits:
         return Limits(
             wall_seconds=SLACK * self.seconds,
@@ -97,3 +101,22 @@ class Runner:
             memory_bytes=self.memory_mb * 2**20,
             output_bytes=output_bytes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """Hands jobs to another sandbox, with at most so much time."""
+
+    sandbox: Sandbox
+    wall_seconds: float
+    cpu_seconds: int
+
+    async def run(self, job: Job) -> tuple[Outcome, ...]:
+        """Run a job."""
+        wall = min(job.limits.wall_seconds, self.wall_seconds)
+        cpu = min(job.limits.cpu_seconds, self.cpu_seconds)
+        limits = replace(job.limits, wall_seconds=wall, cpu_seconds=cpu)
+        return await self.sandbox.run(replace(job, limits=limits))
+
+    async def close(self) -> None:
+        """Leave the sandbox open: it belongs to whoever made it."""

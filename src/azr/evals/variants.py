@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from azr.evals import forgeries
 from azr.evals.problems import Form, Problem
 
 CONSTANT = "'no problem has this answer'"
@@ -30,18 +32,77 @@ class Variant:
     expression: Callable[[Problem], str]
     seconds: float | None = None
 
-    def answer(self, problem: Problem) -> str:
-        """The broken answer to a problem, in the problem's form."""
+    def answers(self, problem: Problem) -> list[str]:
+        """The broken answer to a problem, in the problem's form; several, where there are several ways to be so."""
         if problem.form in (Form.OUTPUT, Form.INPUT):
-            return self.expression(problem)
-        if problem.form is Form.TEXT:
-            return f"<answer>{self.expression(problem)}</answer>"
+            return [self.expression(problem)]
         if problem.form is Form.SCRIPT:
-            return self.statements(problem, lambda value: f"print({value})")
-        body = textwrap.indent(self.statements(problem, lambda value: f"return {value}"), "    ")
-        if not body:
-            return ""
-        return body if problem.form is Form.BODY else f"def {problem.entry}(*args, **kwargs):\n{body}"
+            return [self.statements(problem, lambda value: f"print({value})")]
+        if problem.form is Form.TEXT:
+            return [_text(problem, self._body(problem), self.expression(problem))]
+        return [_function(problem, self._body(problem))]
+
+    def _body(self, problem: Problem) -> str:
+        return self.statements(problem, lambda value: f"return {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """All the forgeries that there are for a problem's form; see `azr.evals.forgeries`."""
+
+    name: str = "forged"
+    about: str = "reaches for the judge: forges outcomes, rebinds code, closes the call that it should fill"
+    seconds: float | None = None
+
+    def answers(self, problem: Problem) -> list[str]:
+        """The forgeries of a problem, in the problem's form."""
+        match problem.form:
+            case Form.INPUT:
+                return forgeries.inputs(problem.key)
+            case Form.OUTPUT:
+                return forgeries.outputs(problem.key, forgeries.call_of(problem.stem))
+            case Form.SCRIPT:
+                return list(forgeries.SCRIPTS.values())
+            case Form.TEXT if _PROGRAM.search(problem.gold):
+                return [_text(problem, body, "") for body in forgeries.FUNCTIONS.values()]
+            case Form.TEXT:
+                known = bare(problem.gold)
+                expressions = [*forgeries.inputs("True"), *forgeries.outputs(known, "f()")]
+                return [_text(problem, "", expression) for expression in expressions]
+        return [_function(problem, body) for body in forgeries.FUNCTIONS.values()]
+
+
+def _function(problem: Problem, body: str) -> str:
+    """A body as a whole function, where that is the problem's form; nothing stays nothing."""
+    body = textwrap.indent(body, "    ")
+    if not body or problem.form is Form.BODY:
+        return body
+    return f"def {problem.entry or _entry(problem)}(*args, **kwargs):\n{body}"
+
+
+_PROGRAM = re.compile(r"(?:<program>|```python)\n(.*?)\n(?:</program>|```)", re.DOTALL)
+"""The program in an answer of a self-play domain."""
+_ANSWER = re.compile(r"<answer>(.*)</answer>", re.DOTALL)
+
+
+def _entry(problem: Problem) -> str:
+    """The function that a program of a self-play domain defines last."""
+    found = re.findall(r"^def (\w+)", problem.gold, re.MULTILINE)
+    return found[-1] if found else "f"
+
+
+def _text(problem: Problem, body: str, expression: str) -> str:
+    """A completion like the gold one, with another program or another value in its place."""
+    program = _PROGRAM.search(problem.gold)
+    if program is None:
+        return f"<answer>{expression}</answer>"
+    return problem.gold[: program.start(1)] + _function(problem, body) + problem.gold[program.end(1) :]
+
+
+def bare(text: str) -> str:
+    """The answer in a completion, without its tags: with them, whatever stands around it would not count."""
+    found = _ANSWER.search(text)
+    return found[1] if found else text
 
 
 _FRAME = """\
@@ -67,7 +128,7 @@ def _constant_input(problem: Problem) -> str:
 
 _ANYTHING = "type('Anything', (), {'__eq__': lambda *_: True, '__ne__': lambda *_: False, '__hash__': lambda _: 0})()"
 
-VARIANTS = {
+VARIANTS: dict[str, Variant | Forged] = {
     variant.name: variant
     for variant in (
         Variant("empty", "no text at all", lambda p, give: "", lambda p: ""),
@@ -93,9 +154,10 @@ VARIANTS = {
         Variant(
             "loop",
             "prints the expected output and loops",
-            lambda p, give: f"print({p.key!r})\nwhile True:\n    pass",
-            lambda p: f"[print({p.key!r}) for _ in iter(int, 1)]",
+            lambda p, give: f"print({bare(p.key)!r})\nwhile True:\n    pass",
+            lambda p: f"[print({bare(p.key)!r}) for _ in iter(int, 1)]",
             seconds=0.02,
         ),
+        Forged(),
     )
 }

@@ -48,5 +48,5 @@ def _input_problem(record: Record) -> Problem:
         gold=record["input"],
         judge=InputGives(code, output),
         entry="f",
-        key=record["input"],
+        key=output,
     )

@@ -4,19 +4,32 @@ Whatever the program does to these functions, it can only claim a value that it 
 """
 
 import ast as azr_ast
+import builtins as azr_builtins
 import json as azr_json
+import marshal as azr_marshal
 from itertools import islice as azr_islice
 from typing import Any as azr_Any
 
-AZR_WORDS = (
-    "ast.Constant ast.List ast.Tuple ast.Dict ast.Set ast.UnaryOp ast.BinOp ast.Compare ast.Lambda ast.Call ast.Name"
-    " ast.Attribute ast.Subscript ast.Slice ast.keyword ast.Starred ast.arguments ast.arg ast.operator ast.unaryop"
-    " ast.cmpop ast.expr_context"
+AZR_NODES = (
+    "Constant List Tuple Dict Set UnaryOp BinOp BoolOp Compare IfExp Lambda Call Name Subscript Slice keyword Starred"
+    " operator unaryop boolop cmpop Load"
 )
-AZR_ALLOWED = tuple(getattr(azr_ast, word.partition(".")[2]) for word in AZR_WORDS.split())
+AZR_ALLOWED = tuple(getattr(azr_ast, word) for word in AZR_NODES.split())
 AZR_BUILTINS = frozenset(
     "bool bytes chr dict float frozenset int len list max min ord range set sorted str tuple".split()
 )
+AZR_METHODS = frozenset(
+    (
+        "capitalize casefold center count endswith expandtabs find index isalnum isalpha isascii isdecimal isdigit"
+        " isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip partition"
+        " removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith"
+        " strip swapcase title translate upper zfill"
+        " append clear copy extend insert pop remove reverse sort fromkeys get items keys popitem setdefault update"
+        " values add difference discard intersection isdisjoint issubset issuperset symmetric_difference union"
+    ).split()
+)
+"""Methods of text and containers. Not among them: `format` and `format_map`, whose text reads any attribute, and
+`encode` and `decode`, which import a module by the name that they are given."""
 
 AZR_MOST_ITEMS = 100_000
 
@@ -32,7 +45,10 @@ def azr_literal(text: str) -> str:
 
 
 def azr_call_with(text: str) -> str:
-    """Call `f` with arguments written by the model: literals and simple expressions, nothing that reaches around `f`.
+    """Call `f` with arguments written by the model, in the language that `azr_hold` allows.
+
+    The arguments are evaluated first, where there are no other names than those that they may use: builtins from the
+    list, and copies of the program's plain data. Only then is `f` looked up and called.
 
     Raises:
         SyntaxError: the text is something else.
@@ -41,16 +57,56 @@ def azr_call_with(text: str) -> str:
     call = tree.body
     if not (isinstance(call, azr_ast.Call) and isinstance(call.func, azr_ast.Name)):
         raise SyntaxError("the answer closes the call that it should fill")
-    bound = {node.arg for node in azr_ast.walk(call) if isinstance(node, azr_ast.arg)} | set(AZR_GLOBALS) | AZR_BUILTINS
+    names = {name: getattr(azr_builtins, name) for name in AZR_BUILTINS} | azr_data()
     for part in [*call.args, *call.keywords]:
-        for node in azr_ast.walk(part):
-            if not isinstance(node, AZR_ALLOWED):
-                raise SyntaxError(type(node).__name__ + " is not allowed in an input")
-            if isinstance(node, azr_ast.Name) and node.id not in bound:
-                raise SyntaxError("the name " + node.id + " is not allowed in an input")
-            if isinstance(node, azr_ast.Attribute) and node.attr.startswith("_"):
-                raise SyntaxError("the attribute " + node.attr + " is not allowed in an input")
-    return azr_json.dumps(azr_plain(eval(compile(tree, "<answer>", "eval"), globals())))
+        azr_hold(part, frozenset(names))
+    names |= {"__builtins__": {}, "f": lambda *arguments, **keywords: (arguments, keywords)}
+    arguments, keywords = eval(compile(tree, "<answer>", "eval"), names)
+    return azr_json.dumps(azr_plain(globals()["f"](*arguments, **keywords)))
+
+
+def azr_hold(node: azr_ast.AST, names: frozenset[str]) -> None:
+    """Refuse what does not belong to the language of answers.
+
+    It has literals, operators, lambdas without defaults, calls, methods of text and containers, and names in scope: a
+    lambda's parameters are names in its body and nowhere else.
+
+    Args:
+        node: a part of the answer.
+        names: what is in scope there.
+
+    Raises:
+        SyntaxError: something else.
+    """
+    if isinstance(node, azr_ast.Call) and isinstance(node.func, azr_ast.Attribute):
+        if node.func.attr not in AZR_METHODS:
+            raise SyntaxError("the method " + node.func.attr + " is not allowed in an input")
+        parts = [node.func.value, *node.args, *node.keywords]
+    elif not isinstance(node, AZR_ALLOWED):
+        raise SyntaxError(type(node).__name__ + " is not allowed in an input")
+    elif isinstance(node, azr_ast.Name) and node.id not in names:
+        raise SyntaxError("the name " + node.id + " is not allowed in an input")
+    elif isinstance(node, azr_ast.Lambda):
+        if node.args.defaults or any(node.args.kw_defaults):
+            raise SyntaxError("a default of a parameter is not allowed in an input")
+        names |= {each.arg for each in azr_ast.walk(node.args) if isinstance(each, azr_ast.arg)}
+        parts = [node.body]
+    else:
+        parts = [*azr_ast.iter_child_nodes(node)]
+    for part in parts:
+        azr_hold(part, names)
+
+
+def azr_data() -> dict[str, object]:
+    """Copies of the program's global variables that are plain data: no function, class, module or other object."""
+    found = {}
+    for name, value in list(globals().items()):
+        if not name.lower().startswith(("azr_", "_")):
+            try:
+                found[name] = azr_marshal.loads(azr_marshal.dumps(value))
+            except ValueError:  # marshal knows exact builtin types only
+                continue
+    return found
 
 
 def azr_plain(value: object) -> object:
@@ -82,6 +138,3 @@ def azr_plain(value: object) -> object:
 def azr_items(container: azr_Any, value: object) -> azr_Any:
     """What a container holds, whatever its subclass says."""
     return container.__iter__(value)
-
-
-AZR_GLOBALS = [name for name in globals() if not name.lower().startswith(("azr_", "_"))]
