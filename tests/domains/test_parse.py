@@ -1,6 +1,7 @@
 """From the model's text to the parts of an answer."""
 
 import contextlib
+import itertools
 import re
 
 import pytest
@@ -79,18 +80,21 @@ def slow_fields_of(text, notation):
     return Fields(**{label: tuple(bodies) for label, bodies in parts.items()})
 
 
-LINES = ["```", " ```\t", "```input", "``` python ", "\t```output", "``` x!", "```\r", "x", " y ", "", "\x85```"]
-TAGS = [f"<{slash}{label}>" for slash in ("", "/") for label in ("program", "input")]
+TAGS = ["<program>", "</program>", "<input>", "</input>", "a"]
+LINES = ["```", "```input", "``` python", "a", ""]
+ODD = [" ```\t", "```\r", "``` a!", "\t```output ", "\x85```", "````", "<<message>", "</message>", "\n"]
 
 
-@given(st.lists(st.sampled_from(LINES)).map("\n".join))
-def test_fenced_parts_are_those_of_the_slow_parser(text):
-    assert fields_of(text, "fenced") == slow_fields_of(text, "fenced")
+@pytest.mark.parametrize(("notation", "parts", "between"), [("tagged", TAGS, ""), ("fenced", LINES, "\n")])
+def test_every_short_text_reads_as_by_the_slow_parser(notation, parts, between):
+    for count in range(7):
+        for text in map(between.join, itertools.product(parts, repeat=count)):
+            assert fields_of(text, notation) == slow_fields_of(text, notation), text
 
 
-@given(st.lists(st.sampled_from([*TAGS, "<", "a"])).map("".join))
-def test_tagged_parts_are_those_of_the_slow_parser(text):
-    assert fields_of(text, "tagged") == slow_fields_of(text, "tagged")
+@given(st.lists(st.sampled_from([*TAGS, *LINES, *ODD])).map("\n".join), st.sampled_from(["fenced", "tagged"]))
+def test_random_texts_read_as_by_the_slow_parser(text, notation):
+    assert fields_of(text, notation) == slow_fields_of(text, notation)
 
 
 # Two megabytes each. At quadratic time one of them would take more than an hour.
