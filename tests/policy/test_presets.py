@@ -1,6 +1,7 @@
 """Presets for real models: the published values, and one that runs here from end to end."""
 
 import json
+from importlib import resources
 
 import pytest
 import torch
@@ -11,36 +12,94 @@ from azr.nursery.tokenizer import build_tokenizer
 from tests.policy.test_trouble import error_line
 from tests.runs import azr, events, metrics, only_run
 
-PAPER = {
+MODELS = {
     "paper": "Qwen/Qwen2.5-7B",
     "paper-coder-3b": "Qwen/Qwen2.5-Coder-3B",
     "paper-coder-7b": "Qwen/Qwen2.5-Coder-7B",
     "paper-coder-14b": "Qwen/Qwen2.5-Coder-14B",
 }
 
+PAPER = {
+    "steps": 500,
+    "domain.name": "python",
+    "domain.kinds": ["deduction", "abduction", "induction"],
+    "domain.style": "r1",
+    "domain.induction_inputs": 10,
+    "domain.induction_shown": 5,
+    "domain.composite_share": 0.0,
+    "selfplay.batch_size": 64,
+    "selfplay.references": 6,
+    "selfplay.reference_sampling": "uniform",
+    "selfplay.samples": 8,
+    "selfplay.learn_from_samples": False,
+    "selfplay.solver_mix": "new_first",
+    "selfplay.train_proposer": True,
+    "selfplay.seed_factor": 4,
+    "buffer.cap": 16384,
+    "buffer.reject_duplicates": False,
+    "generation.temperature": 1.0,
+    "generation.top_p": 1.0,
+    "generation.max_prompt_tokens": 6144,
+    "generation.max_propose_tokens": 8096,
+    "generation.max_solve_tokens": 8096,
+    "rewards.profile": "paper",
+    "rewards.wrong": -0.5,
+    "rewards.malformed": -1.0,
+    "rewards.partial_credit": False,
+    "algorithm.name": "trr++",
+    "algorithm.whiten": "rollout",
+    "algorithm.kl_coefficient": 0.0,
+    "algorithm.entropy_coefficient": 0.001,
+    "learner.lr": 1e-6,
+    "learner.schedule": "constant",
+    "learner.warmup_steps": 0,
+    "learner.grad_clip": 1.0,
+    "learner.epochs": 1,
+    "learner.minibatches": 1,
+}
+"""The paper's section 4.1 and its table of hyperparameters, Eq. 4 to 8, and Algorithm 1."""
 
-@pytest.mark.parametrize("name", PAPER)
-def test_the_papers_presets_hold_its_hyperparameters(name):
-    config = resolve(name, [])
-    play, generation, learner, algorithm = config.selfplay, config.generation, config.learner, config.algorithm
-    assert config.model.name == PAPER[name]
-    assert (config.steps, play.batch_size, play.references, play.samples, play.seed_factor) == (500, 64, 6, 8, 4)
-    assert (generation.temperature, generation.top_p) == (1.0, 1.0)
-    assert (generation.max_prompt_tokens, generation.max_propose_tokens, generation.max_solve_tokens) == (
-        6144,
-        8096,
-        8096,
-    )
-    assert (learner.lr, learner.schedule, learner.grad_clip, learner.epochs) == (1e-6, "constant", 1.0, 1)
-    assert (algorithm.name, algorithm.clip_low, algorithm.clip_high, algorithm.kl_coefficient) == (
-        "trr++",
-        0.2,
-        0.2,
-        0.0,
-    )
-    assert (algorithm.entropy_coefficient, config.buffer.cap) == (0.001, 16384)
-    assert (config.domain.induction_inputs, config.domain.induction_shown) == (10, 5)
-    assert not play.learn_from_samples
+NEUTRAL = {
+    "algorithm.dual_clip": None,
+    "algorithm.importance_cap": None,
+    "buffer.shape_limit": None,
+    "rewards.complexity.coefficient": 0.0,
+    "rewards.diversity.coefficient": 0.0,
+    "rewards.novelty.coefficient": 0.0,
+    "selfplay.learn": True,
+    "selfplay.seed_file": None,
+}
+"""What azr can add to the paper's algorithm, turned off."""
+
+
+def flat(tree, path=""):
+    """Dotted keys and their values."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{path}{key}.")
+        else:
+            yield path + key, value
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_papers_presets_hold_its_values_and_add_nothing(name):
+    config = dict(flat(resolve(name, []).model_dump(mode="json")))
+    expected = {"model.name": MODELS[name], **PAPER, **NEUTRAL}
+    assert {key: config[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_value_of_a_papers_preset_that_is_not_the_papers_is_marked_as_ours(name):
+    text = resources.files("azr.presets").joinpath(f"{name}.toml").read_text("utf-8")
+    section, written = "", set()
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif " = " in line and not line.startswith("#"):
+            key = section + line.split(" = ")[0]
+            written.add(key)
+            assert ("# ours" in line) == (key not in PAPER and key != "model.name"), line
+    assert written >= set(PAPER)
 
 
 @pytest.fixture(scope="module")
