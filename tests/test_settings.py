@@ -105,6 +105,17 @@ def test_a_missing_model_is_told():
         settings.build({"domain": {"name": "python"}}, config_class, source="x")
 
 
+def test_a_nucleus_is_refused_while_the_model_learns():
+    assert message("generation.top_p=0.9") == (
+        "file.toml: configuration: generation.top_p = 0.9 samples from another distribution than the one whose log-probabilities are"
+        " learnt from; set generation.top_p=1, or selfplay.learn=false"
+    )
+
+
+def test_a_nucleus_may_be_cut_out_where_nothing_is_learnt():
+    assert build("generation.top_p=0.9", "selfplay.learn=false").generation.top_p == 0.9
+
+
 def test_a_wrong_type_names_key_and_value():
     assert message("steps=many") == "file.toml: steps = 'many': input should be a valid integer"
 

@@ -123,7 +123,9 @@ class GenerationConfig(Section):
     """How the model is sampled."""
 
     temperature: PositiveFloat = Field(1.0, description="for both roles, and for learnability")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus mass; 1 keeps every token")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="nucleus mass; 1 keeps every token, which learning needs"
+    )
     max_prompt_tokens: PositiveInt = Field(6144, description="a longer prompt sheds references until it fits")
     max_propose_tokens: PositiveInt = Field(8096, description="longest proposal, in tokens")
     max_solve_tokens: PositiveInt = Field(8096, description="longest attempt, in tokens")
@@ -390,6 +392,11 @@ class Config(Section):
     def _something_can_learn(self) -> Self:
         if not self.selfplay.learn:
             return self
+        if self.generation.top_p < 1:
+            raise ValueError(
+                f"generation.top_p = {self.generation.top_p} samples from another distribution than the one whose"
+                " log-probabilities are learnt from; set generation.top_p=1, or selfplay.learn=false"
+            )
         if self.model.quantization != "none" and not self.model.lora.rank:
             raise ValueError("model.quantization freezes the weights, so it needs model.lora.rank above 0")
         if self.model.served:
