@@ -116,12 +116,6 @@ async def test_new_tasks_enter_the_buffer_with_their_step_and_parents(sandbox):
     assert len(record.admitted) == 9
 
 
-async def test_the_solve_rate_of_a_task_is_recorded_in_its_history(sandbox):
-    play = make(sandbox)
-    record = await play.step(1)
-    assert play.buffer.history(record.admitted[0]) == [(1, 0.5, 4)]
-
-
 async def test_references_come_from_before_the_step(sandbox):
     play = make(sandbox, batch_size=4)
     await play.step(1)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -18,44 +17,31 @@ from azr.config import BufferConfig
 from azr.types import JSON, Kind, Task
 
 
-@dataclass(slots=True)
-class Entry:
-    """A task and what became of it: (step, mean score, attempts) for every step in which it was attempted."""
-
-    task: Task
-    history: list[tuple[int, float, int]] = field(default_factory=list)
-
-
 class TaskBuffer:
     """The tasks of all kinds, oldest first within a kind."""
 
     def __init__(self, kinds: Iterable[Kind], config: BufferConfig) -> None:
         self._config = config
-        self._entries: dict[Kind, dict[str, Entry]] = {kind: {} for kind in kinds}
+        self._tasks: dict[Kind, dict[str, Task]] = {kind: {} for kind in kinds}
         self._fingerprints: Counter[str] = Counter()
         self._shapes: Counter[str] = Counter()
-        self._answers: dict[Kind, Counter[str]] = {kind: Counter() for kind in self._entries}
+        self._answers: dict[Kind, Counter[str]] = {kind: Counter() for kind in self._tasks}
         self._answer_of: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._entries.values()))
+        return sum(map(len, self._tasks.values()))
 
     def size(self, kind: Kind) -> int:
         """How many tasks of a kind there are."""
-        return len(self._entries[kind])
+        return len(self._tasks[kind])
 
     def tasks(self, *kinds: Kind) -> list[Task]:
         """All tasks of the given kinds, oldest first within each."""
-        return [entry.task for kind in kinds for entry in self._entries[kind].values()]
+        return [task for kind in kinds for task in self._tasks[kind].values()]
 
     def with_shape(self, shape: str) -> int:
         """How many tasks have this shape."""
         return self._shapes[shape]
-
-    def history(self, task: Task) -> list[tuple[int, float, int]]:
-        """(step, mean score, attempts) of a task, oldest first; empty for a task that is gone."""
-        entry = self._entries[task.kind].get(task.id)
-        return list(entry.history) if entry else []
 
     def refusal(self, task: Task, *, beside: Collection[Task] = ()) -> str | None:
         """Why a task may not enter: "duplicate", "shape_limit", or None if it may.
@@ -79,20 +65,14 @@ class TaskBuffer:
         Returns:
             the stamped task, or None where `refusal` forbids it (or the very same task is already there).
         """
-        entries = self._entries[task.kind]
-        if task.id in entries or self.refusal(task) is not None:
+        tasks = self._tasks[task.kind]
+        if task.id in tasks or self.refusal(task) is not None:
             return None
-        if len(entries) >= self._config.cap:
-            self._drop(next(iter(entries.values())).task)
+        if len(tasks) >= self._config.cap:
+            self._drop(next(iter(tasks.values())))
         stamped = replace(task, born=step)
-        self._insert(Entry(stamped), answer)
+        self._insert(stamped, answer)
         return stamped
-
-    def record(self, task: Task, *, step: int, scores: Sequence[float]) -> None:
-        """Note the outcome of a step's attempts at a task; a task that has been dropped is passed over."""
-        entry = self._entries[task.kind].get(task.id)
-        if entry is not None and scores:
-            entry.history.append((step, sum(scores) / len(scores), len(scores)))
 
     def draw(
         self, kinds: Sequence[Kind], count: int, rng: np.random.Generator, *, half_life: float | None = None
@@ -124,9 +104,8 @@ class TaskBuffer:
 
     def dump(self) -> Iterator[str]:
         """One JSON line a task, in an order that `load` restores."""
-        for entry in chain.from_iterable(entries.values() for entries in self._entries.values()):
-            record = asdict(entry.task) | {"history": entry.history, "answer": self._answer_of[entry.task.id]}
-            yield json.dumps(record, ensure_ascii=True)
+        for task in self.tasks(*self._tasks):
+            yield json.dumps(asdict(task) | {"answer": self._answer_of[task.id]}, ensure_ascii=True)
 
     @classmethod
     def load(cls, lines: Iterable[str], kinds: Iterable[Kind], config: BufferConfig) -> TaskBuffer:
@@ -134,23 +113,20 @@ class TaskBuffer:
         buffer = cls(kinds, config)
         for line in lines:
             record = json.loads(line)
-            history = [(step, score, attempts) for step, score, attempts in record.pop("history", [])]
-            answer = record.pop("answer", "")
             task = task_from_json(record)
-            if task.kind in buffer._entries:
-                buffer._insert(Entry(task, history), answer)
+            if task.kind in buffer._tasks:
+                buffer._insert(task, record.get("answer", ""))
         return buffer
 
-    def _insert(self, entry: Entry, answer: str) -> None:
-        task = entry.task
-        self._entries[task.kind][task.id] = entry
+    def _insert(self, task: Task, answer: str) -> None:
+        self._tasks[task.kind][task.id] = task
         self._fingerprints[task.fingerprint] += 1
         self._shapes[task.shape] += 1
         self._answers[task.kind][answer] += 1
         self._answer_of[task.id] = answer
 
     def _drop(self, task: Task) -> None:
-        del self._entries[task.kind][task.id]
+        del self._tasks[task.kind][task.id]
         for counter, key in (
             (self._fingerprints, task.fingerprint),
             (self._shapes, task.shape),
@@ -161,6 +137,7 @@ class TaskBuffer:
                 del counter[key]  # so that a long run's counters stay as small as its buffers
 
 
-def task_from_json(record: dict[str, JSON]) -> Task:
-    """A task from the JSON object that `dataclasses.asdict` makes of it."""
-    return Task(**(record | {"parents": tuple(record.get("parents", ()))}))
+def task_from_json(record: Mapping[str, JSON]) -> Task:
+    """A task from the JSON object that `dataclasses.asdict` makes of it; other keys are passed over."""
+    fields = {key: value for key, value in record.items() if key in Task.__dataclass_fields__}
+    return Task(**(fields | {"parents": tuple(record.get("parents", ()))}))

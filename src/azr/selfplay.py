@@ -74,8 +74,6 @@ class SelfPlay:
         admitted = self._admit(stories, step)
         # Without a learner, attempts only measure learnability, which the stories' own have done.
         solved = await together(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
-        for attempts in [story.attempts for story in stories if story.attempts] + solved:
-            self.buffer.record(attempts.task, step=step, scores=attempts.scores)
         record = StepRecord(step, stories, solved, admitted, [], watch)
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
@@ -287,7 +285,6 @@ class SelfPlay:
                     sample=story.sample,
                     verdict=story.proposal.verdict,
                     reward=reward,
-                    task_id=story.task.id if story.task else None,
                 )
         for attempts in record.attempts():
             for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
@@ -299,7 +296,6 @@ class SelfPlay:
                         sample=sample,
                         verdict=verdict,
                         reward=solve_reward(verdict, rewards),
-                        task_id=attempts.task.id,
                     )
 
 

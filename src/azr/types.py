@@ -116,7 +116,6 @@ class Rollout:
         sample: the tokens and their log-probabilities.
         verdict: what became of it.
         reward: the composite reward of Eq. 6, intrinsic rewards included.
-        task_id: the task that was attempted or that came of the proposal; None for a proposal that was rejected.
     """
 
     id: str
@@ -125,4 +124,3 @@ class Rollout:
     sample: Sample
     verdict: Verdict
     reward: float
-    task_id: str | None = None

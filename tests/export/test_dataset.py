@@ -34,11 +34,13 @@ def rows_of(run, more=()):
 def test_every_rollout_of_a_step_has_its_row(played):
     run, records = played
     for rows, record in zip(rows_of(run)[1:], records, strict=True):
+        tasks = {story.id: story.task.id if story.task else None for story in record.stories}
+        tasks |= {attempts.id: attempts.task.id for attempts in record.attempts()}
         assert rows.rollouts.keys() == {rollout.id for rollout in record.rollouts}
         for rollout in record.rollouts:
             row = rows.rollouts[rollout.id]
             assert (row["role"], row["kind"]) == rollout.cell
-            assert (row["completion"], row["task"]) == (rollout.sample.text, rollout.task_id)
+            assert (row["completion"], row["task"]) == (rollout.sample.text, tasks[rollout.group])
             assert (row["reward"], row["advantage"]) == (rollout.reward, 0.5)
             assert (row["score"], row["reason"]) == (rollout.verdict.score, rollout.verdict.reason)
             assert row["group"] == rollout.group

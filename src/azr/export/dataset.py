@@ -68,8 +68,7 @@ def _features(columns: Mapping[str, Column]) -> Features:
 def _seeds(run: Path) -> Iterator[Task]:
     """Tasks in the buffers when self-play began."""
     if (run / SEED).is_file():
-        for record in read_jsonl(run / SEED):
-            yield task_from_json({key: value for key, value in record.items() if key in Task.__dataclass_fields__})
+        yield from map(task_from_json, read_jsonl(run / SEED))
 
 
 class _Writer:

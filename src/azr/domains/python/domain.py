@@ -55,14 +55,12 @@ class PythonDomain:
 
     def brief(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> Brief:
         """Ask for a task; a share of them as composites that build on the program of a reference."""
-        helper, origin = None, None
+        helper = None
         if kind in (DEDUCTION, ABDUCTION) and rng.random() < self.config.composite_share:
-            for task in references:
-                if (helper := syntax.helper_of(task.data["program"])) is not None:
-                    origin = task
-                    break
+            helpers = (syntax.helper_of(task.data["program"]) for task in references)
+            helper = next((found for found in helpers if found is not None), None)
         prompt = prompts.propose_prompt(self.config, kind, references, helper)
-        context: dict[str, JSON] = {"helper": helper, "origin": origin.id} if helper and origin else {}
+        context: dict[str, JSON] = {"helper": helper} if helper else {}
         return Brief(kind, prompt, tuple(references), context)
 
     async def validate(self, brief: Brief, text: str, sandbox: Sandbox) -> Proposal:
