@@ -103,6 +103,32 @@ async def test_more_inputs_than_a_pipe_holds_are_run_in_several_children(jail):
     assert found == [repr(text * 4000) if len(text) * 4000 + 2 <= 16384 else "output_too_large" for text in inputs]
 
 
+async def test_processes_of_one_job_share_its_processor_time(jail):
+    program = "import time\ndef f(n):\n while time.process_time() < n % 2 * 0.7: pass\n return n"
+    limits = Limits(wall_seconds=60, cpu_seconds=2, output_bytes=900_000)  # each input has a process of its own
+    inputs = [str(n) for n in range(12)]
+    found = await outcomes(jail, program, *inputs, limits=limits)
+    assert found[:4] == inputs[:4]
+    assert found[8:] == ["timeout"] * 4
+    first = found.index("timeout")
+    assert found == inputs[:first] + ["timeout"] * (12 - first)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("while True: pass", "more than 3 s of processor time"),
+        ("os._exit(7)", "the process ended itself with status 7"),
+    ],
+)
+async def test_the_end_of_one_process_is_the_end_of_its_job(jail, body, detail):
+    program = f"import os, time\ndef f(n):\n if n == 2:\n  {body}\n while time.process_time() < 1.2: pass\n return n"
+    limits = Limits(wall_seconds=60, cpu_seconds=3, output_bytes=900_000)
+    one, *others = await jail.run(Job(program, ("1", "2", "3", "4"), limits=limits))
+    assert one.value == "1"
+    assert [other.detail for other in others] == [detail] * 3
+
+
 async def test_an_output_limit_beyond_a_pipe_is_refused_with_one_line(jail):
     with pytest.raises(SandboxError, match="output_bytes"):
         await jail.run(Job("def f(): pass", limits=Limits(output_bytes=2**21)))

@@ -45,9 +45,13 @@ class Reason(StrEnum):
 class Limits:
     """What one job may use.
 
+    A job whose outcomes do not fit one pipe runs in several processes, one after the other. They share the processor
+    time; memory and wall clock hold for each of them.
+
     Attributes:
         wall_seconds: from the job's start in the child to its end.
-        cpu_seconds: whole seconds of processor time (the kernel counts no finer).
+        cpu_seconds: whole seconds of processor time (the kernel counts no finer). Of several processes the last may
+            begin within the limit and end up to a second beyond it.
         memory_bytes: address space of the child, beyond what the bare interpreter takes.
         output_bytes: the canonical text of one value; larger is `OUTPUT_TOO_LARGE`, never cut.
         depth: containers nested in one another in a value or a literal.

@@ -100,13 +100,13 @@ def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outc
     return tuple(_agreed(one, other) for one, other in zip(first, second, strict=True))
 
 
-_DECISIVE = frozenset({Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED})
+DECISIVE = frozenset({Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED})
 """Reasons that end a whole process: it says nothing about the value that the input would have had."""
 
 
 def _agreed(one: Outcome, other: Outcome) -> Outcome:
     for outcome in (one, other):
-        if outcome.reason in _DECISIVE:
+        if outcome.reason in DECISIVE:
             return outcome
     # Not the detail: an exception's message may hold an object's address.
     if (one.value, one.reason, one.error) == (other.value, other.reason, other.error):
@@ -118,6 +118,11 @@ def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
     return (Outcome(reason=reason, detail=detail),) * len(job.inputs)
 
 
+def processor_time_up(limits: Limits) -> Outcome:
+    """Give the outcome of an input whose job had used up its processor time."""
+    return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.cpu_seconds} s of processor time")
+
+
 def _death(report: Report, limits: Limits) -> Outcome:
     """Say why a process ended before it was through."""
     code = report.exit_code
@@ -127,7 +132,7 @@ def _death(report: Report, limits: Limits) -> Outcome:
         return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
     # Who ignores SIGXCPU is killed, by the kernel.
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and report.cpu_seconds >= limits.cpu_seconds * _SPENT):
-        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.cpu_seconds} s of processor time")
+        return processor_time_up(limits)
     if code >= 0:
         return Outcome(reason=Reason.CRASHED, detail=f"the process ended itself with status {code}")
     known = {number.value: number.name for number in signal.Signals}

@@ -9,10 +9,11 @@ import asyncio
 import os
 import sys
 from dataclasses import replace
+from math import ceil
 from typing import Any, Literal
 
 from azr.sandbox.base import Job, Outcome, SandboxError
-from azr.sandbox.exchange import Report, agree, content, outcomes
+from azr.sandbox.exchange import DECISIVE, Report, agree, content, outcomes, processor_time_up
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
 from azr.sandbox.wire import FINAL, FULL, LEAN, NEEDS_FULL
@@ -81,7 +82,7 @@ class _Home:
         self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
-        """Run a program on its inputs, as many in a child as its pipe is sure to hold outcomes for."""
+        """Run a program on its inputs: in one child, or where its pipe may not hold all outcomes in several in turn."""
         checkers = await self._fleet("checker", _SEED)
         most = checkers.hello["room"] // room_for_outcome(job.limits.output_bytes)
         if most < 1:
@@ -89,10 +90,8 @@ class _Home:
                 f"limits: output_bytes is {job.limits.output_bytes}, a pipe holds {checkers.hello['room']}"
             )
         if len(job.inputs) <= most:
-            return await self._run_part(checkers, job) if job.inputs else ()
-        parts = [replace(job, inputs=job.inputs[at : at + most]) for at in range(0, len(job.inputs), most)]
-        found = await asyncio.gather(*(self._run_part(checkers, part) for part in parts))
-        return tuple(outcome for part in found for outcome in part)
+            return (await self._run_part(checkers, job))[0] if job.inputs else ()
+        return tuple(await self._run_in_parts(checkers, job, most))
 
     def close(self) -> None:
         """Kill every zygote."""
@@ -135,13 +134,34 @@ class _Home:
             "or a kernel with user namespaces or Landlock"
         )
 
-    async def _run_part(self, checkers: Fleet, job: Job) -> tuple[Outcome, ...]:
-        """Have a job checked, then run it once, or twice where it asks for determinism."""
+    async def _run_in_parts(self, checkers: Fleet, job: Job, most: int) -> list[Outcome]:
+        """Run a job in several children in turn: together they get its processor time, and a death ends the job."""
+        found: list[Outcome] = []
+        spent, time_up = 0.0, processor_time_up(job.limits)
+        while len(found) < len(job.inputs):
+            left = replace(job.limits, cpu_seconds=ceil(job.limits.cpu_seconds - spent))
+            last = time_up
+            if left.cpu_seconds > 0:
+                part = replace(job, inputs=job.inputs[len(found) : len(found) + most], limits=left)
+                part_outcomes, seconds = await self._run_part(checkers, part)
+                spent += seconds
+                found += [time_up if outcome == processor_time_up(left) else outcome for outcome in part_outcomes]
+                last = found[-1]
+            if last.reason in DECISIVE:
+                found += [last] * (len(job.inputs) - len(found))
+        return found
+
+    async def _run_part(self, checkers: Fleet, job: Job) -> tuple[tuple[Outcome, ...], float]:
+        """Have a job checked, then run it once, or twice where it asks for determinism.
+
+        Returns:
+            the outcomes, and the seconds of processor time that the longer run took.
+        """
         request = content(job, second=False)
         answer = await checkers.submit(pack_job(request), min(job.limits.wall_seconds, _CHECK_SECONDS))
         kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
         if kind == FINAL:
-            return outcomes(job, answer._replace(payload=made), second=False)
+            return outcomes(job, answer._replace(payload=made), second=False), 0.0
         if kind in (LEAN, FULL):
             request["ready"], request["backwards"] = made, False
         zygotes = "lean" if kind == LEAN else "full"
@@ -152,8 +172,9 @@ class _Home:
         # Both are queued before the first is waited for.
         forth = await self._begin(zygotes, _SEED, job, request)
         again = await self._begin(zygotes, _OTHER_SEED, job, back)
-        there = await self._end(forth, zygotes, job, request, second=False)
-        return agree(there, await self._end(again, zygotes, job, back, second=True))
+        there, seconds = await self._end(forth, zygotes, job, request, second=False)
+        back_there, more = await self._end(again, zygotes, job, back, second=True)
+        return agree(there, back_there), max(seconds, more)
 
     async def _begin(self, kind: str, seed: int, job: Job, request: dict[str, Any]) -> asyncio.Future[Report]:
         fleet = await self._fleet(kind, seed)
@@ -161,12 +182,12 @@ class _Home:
 
     async def _end(
         self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
-    ) -> tuple[Outcome, ...]:
+    ) -> tuple[tuple[Outcome, ...], float]:
         """Wait for a run, and for another in a full zygote where a lean one was not enough."""
         report = await run
         if kind == "lean" and report.exit_code == NEEDS_FULL:
             report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
-        return outcomes(job, report, second=second)
+        return outcomes(job, report, second=second), report.cpu_seconds
 
 
 def _cpus(workers: int | None) -> list[int | None]:
