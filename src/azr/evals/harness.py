@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +23,7 @@ from azr.types import Verdict
 
 OUT = "choose another --out, or make it writable"
 """What to do where results cannot be written."""
-HARNESS_VERSION = 2
+HARNESS_VERSION = 3
 """Counts up whenever a change in prompts, extraction or judging may change a score."""
 
 
@@ -149,23 +150,25 @@ def _judged(reply: Reply, verdict: Verdict) -> dict[str, Any]:
 def resume(path: Path, header: Mapping[str, Any], *, window: int = 1, total: int = 0) -> list[dict[str, Any]]:
     """Records of an earlier call in whole windows, after the file was cut back to them; or a new file with its header.
 
+    What is kept is never written again, so that nothing that goes wrong here can lose it.
+
     Raises:
         UserError: the file was written with other settings, or cannot be written.
     """
     with explained(path.parent, remedy=OUT):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = list(_whole_lines(path)) if path.exists() else []
+        content = path.read_bytes() if path.exists() else b""
+        lines = [line + b"\n" for line in content.split(b"\n")[:-1]]
         if lines:
             _same(path, json.loads(lines[0]), header)
         whole = len(lines) - 1 if len(lines) - 1 == total else max(0, len(lines) - 1) // window * window
-        kept = lines[: whole + 1] or [json.dumps(header) + "\n"]
-        path.write_text("".join(kept), encoding="utf-8")
+        kept = lines[: whole + 1]
+        size = sum(map(len, kept))
+        if size < len(content):
+            os.truncate(path, size)
+        if not kept:
+            path.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return [json.loads(line) for line in kept[1:]]
-
-
-def _whole_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from (line for line in file if line.endswith("\n"))
 
 
 def _same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
