@@ -131,6 +131,8 @@ APPS = [
     },
     {"problem_id": 2, "question": "?", "solutions": "", "input_output": "", "difficulty": "competition",
      "starter_code": ""},
+    {"problem_id": 3, "question": "?", "solutions": "", "input_output": '{"inputs": [], "outputs": []}',
+     "difficulty": "competition", "starter_code": ""},
 ]  # fmt: skip
 
 

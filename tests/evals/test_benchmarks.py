@@ -58,7 +58,14 @@ async def test_broken_answers_are_wrong(name, variant, data, sandbox):
 
 
 def test_problems_without_tests_are_listed_as_errata(data):
-    assert benchmarks.load("apps", data).errata == {"2": "published without tests"}
+    assert benchmarks.load("apps", data).errata == dict.fromkeys(("2", "3"), "published without tests")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_problem_of_a_benchmark_gets_equally_many_forgeries(name, data):
+    counts = {len(VARIANTS["forged"].answers(problem)) for problem in benchmarks.load(name, data).problems}
+    assert len(counts) == 1
+    assert counts.pop() >= 6
 
 
 def test_apps_is_read_from_the_folders_of_its_archive_too(tmp_path):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.evals import forgeries
-from azr.evals.inside import replay, values
-from azr.evals.judges import InputGives, OutputIs, Prints, PublishedTests, same_print
+from azr.evals.inside import plus, replay, values
+from azr.evals.judges import CaseTests, InputGives, OutputIs, Prints, PublishedTests, same_print
 from azr.evals.runner import Runner
 
 TESTS = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\ncheck(square)"
@@ -148,8 +148,40 @@ async def test_one_failed_assertion_among_many_is_enough(runner):
     assert (await tests.judge("def f(x):\n    return x if x != 17 else 0", runner)).reason == "wrong"
 
 
-async def test_tests_that_assert_nothing_prove_nothing(runner):
-    assert (await PublishedTests("f", "f(1)").judge("def f(x):\n    return x", runner)).reason == "no_assertions"
+@pytest.mark.parametrize("judge", [PublishedTests("f", "f(1)"), CaseTests("f", ()), Prints((), ())])
+async def test_tests_that_assert_nothing_prove_nothing(judge, runner):
+    assert (await judge.judge("def f(x):\n    return x", runner)).reason == "no_assertions"
+
+
+def test_only_an_infinity_is_close_to_an_infinite_reference():
+    infinite = float("inf")
+    assert plus.azr_close([infinite], [infinite], 1e-6)
+    assert not plus.azr_close([5.0], [infinite], 1e-6)
+    assert not plus.azr_close([-infinite], [infinite], 1e-6)
+    assert plus.azr_close([5.0], [5.0000001], 1e-6)
+
+
+BURN = """
+import time
+def f(x):
+    end = time.process_time() + SECONDS
+    while time.process_time() < end:
+        pass
+    return x + 1
+"""
+"""A function that takes so many seconds of processor time per call."""
+
+
+async def test_calls_that_need_several_processes_share_the_limit(sandbox):
+    judge, program = CaseTests("f", [(f"f({n})", str(n + 1)) for n in range(21)]), f"SECONDS = 0.12\n{BURN}"
+    assert (await judge.judge(program, Runner(sandbox, seconds=20))).passed
+    assert (await judge.judge(program, Runner(sandbox, seconds=1))).reason == "timeout"
+
+
+async def test_calls_of_all_rounds_share_the_limit(sandbox):
+    judge, program = PublishedTests("f", "assert f(f(f(0))) == 3", by_source=False), f"SECONDS = 0.6\n{BURN}"
+    assert (await judge.judge(program, Runner(sandbox, seconds=20))).passed
+    assert (await judge.judge(program, Runner(sandbox, seconds=1))).reason == "timeout"
 
 
 async def test_tests_that_stop_half_way_are_not_passed(runner):

@@ -30,10 +30,14 @@ def load(data: Path | None) -> Benchmark:
         records, source = read("apps", data, FILES, HUB)
     else:
         records, source = list(_folders(folder)), folder.name
-    tested = [record for record in records if record["input_output"]]
-    without = [str(record["problem_id"]) for record in records if not record["input_output"]]
+    tested = [record for record in records if _has_tests(record)]
+    without = [str(record["problem_id"]) for record in records if not _has_tests(record)]
     errata = dict.fromkeys(without, "published without tests")
     return Benchmark("apps", [_problem(record) for record in tested], source, errata)
+
+
+def _has_tests(record: Record) -> bool:
+    return bool(record["input_output"] and json.loads(record["input_output"])["outputs"])
 
 
 def _folders(folder: Path) -> Iterator[Record]:
