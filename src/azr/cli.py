@@ -145,7 +145,9 @@ def evaluate(
     ] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Of sampling.")] = 0,
     gold: Annotated[bool, typer.Option("--gold", help="Put the gold answers to the test too.")] = False,
-    broken: Annotated[str, typer.Option(help="Broken answers that must score nothing: all, or names.")] = "",
+    broken: Annotated[
+        str, typer.Option(help="Broken answers that must score nothing: all, or names; if one scores, exit code 1.")
+    ] = "",
 ) -> None:
     """Measure models on benchmarks, side by side; the first is what the others are compared with."""
     from azr.evals.command import Request, beside, evaluate
@@ -153,7 +155,7 @@ def evaluate(
 
     given = words or []
     models = [word for word in given if "=" not in word]
-    evaluate(
+    code = evaluate(
         Request(
             models=models,
             bench=_listed(bench),
@@ -166,6 +168,7 @@ def evaluate(
             assignments=[word for word in given if "=" in word],
         )
     )
+    raise typer.Exit(code)
 
 
 def _listed(text: str) -> list[str]:

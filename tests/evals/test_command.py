@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from azr.evals.variants import VARIANTS
 from tests.evals.samples import write_files
 from tests.runs import azr
 
@@ -167,6 +168,25 @@ def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, 
     assert done.returncode == 0, done.stderr
     header = json.loads((run / "evals/completions/run/cruxeval-o.jsonl").read_text().splitlines()[0])
     assert header["model"].startswith(str(run / "model"))
+
+
+@pytest.mark.parametrize("template", ["complete", "chat"])
+def test_gold_answers_score_everything_and_broken_ones_nothing_on_self_play_sets(template, tmp_path):
+    words = ["--gold", "--broken", "all", "--bench", "nursery-iid,primes", "--limit", 6, "--template", template]
+    done = azr("eval", *words, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {(of["model"], of["benchmark"]): sum(of["correct"].values()) for of in results(tmp_path)["results"]}
+    names = ("nursery-iid", "primes")
+    assert found == {(who, name): 18 if who == "gold" else 0 for name in names for who in ("gold", *VARIANTS)}
+
+
+def test_a_broken_answer_that_scores_is_an_error(tmp_path):
+    anything = {"program": "def f(*a, **k):\n    return 1", "input": "1", "output": "1"}
+    (tmp_path / "any.jsonl").write_text(json.dumps({"kind": "abduction", "data": anything}) + "\n")
+    done = azr("eval", "--broken", "empty,constant", "--bench", "python:any.jsonl", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "azr: error: broken answers scored: constant on python:any.jsonl (1 of 1 problems)" in done.stderr
+    assert [sum(result["correct"].values()) for result in results(tmp_path)["results"]] == [0, 1]
 
 
 @pytest.mark.parametrize(

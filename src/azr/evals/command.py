@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -68,8 +69,8 @@ def beside(names: Sequence[str]) -> Path:
     return (runs[-1] if runs else Path()) / "evals"
 
 
-def evaluate(request: Request) -> None:
-    """Carry out a request and print its table.
+def evaluate(request: Request) -> int:
+    """Carry out a request and print its table; returns the exit code, 1 where a broken answer scored.
 
     Raises:
         UserError: what is wrong with it, before anything is loaded where that can be.
@@ -105,6 +106,21 @@ def evaluate(request: Request) -> None:
     _show(console, table(results, request.ks, request.models))
     _write(request, results)
     console.print(f"results: {request.out / RESULTS}", soft_wrap=True, highlight=False)
+    return _fooled(contestants, results)
+
+
+def _fooled(contestants: Sequence[_Contestant], results: Sequence[Scored]) -> int:
+    """Say which broken answers scored; the exit code."""
+    broken = {contestant.title for contestant in contestants if contestant.kind == "broken"}
+    scored = [
+        f"{of.model} on {of.benchmark} ({sum(map(bool, of.correct))} of {len(of.correct)} problems)"
+        for of in results
+        if of.model in broken and any(of.correct)
+    ]
+    if scored:
+        told = f"broken answers scored: {', '.join(scored)}; find out why in {COMPLETIONS}/ before you trust a score"
+        print(f"azr: error: {told}", file=sys.stderr)
+    return 1 if scored else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from azr.evals import forgeries
 from azr.evals.problems import Form, Problem
 
 CONSTANT = "'no problem has this answer'"
+_CONSTANT_TEXT = "{('no problem has', 'this answer'): None}"
+"""The same for a self-play domain, where it may be an input: few programs take it, and many take a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Forged:
     seconds: float | None = None
 
     def answers(self, problem: Problem) -> list[str]:
-        """The forgeries of a problem, in the problem's form."""
+        """The forgeries of a problem, in the problem's form: equally many for each problem of a benchmark."""
         match problem.form:
             case Form.INPUT:
                 return forgeries.inputs(problem.key)
@@ -63,12 +65,15 @@ class Forged:
                 return forgeries.outputs(problem.key, forgeries.call_of(problem.stem))
             case Form.SCRIPT:
                 return list(forgeries.SCRIPTS.values())
-            case Form.TEXT if _PROGRAM.search(problem.gold):
-                return [_text(problem, body, "") for body in forgeries.FUNCTIONS.values()]
             case Form.TEXT:
-                known = bare(problem.gold)
+                # A whole program among the expressions would be found there, and be right.
+                known = "0" if _PROGRAM.search(problem.gold) else bare(problem.key)
                 expressions = [*forgeries.inputs("True"), *forgeries.outputs(known, "f()")]
-                return [_text(problem, "", expression) for expression in expressions]
+                bodies = forgeries.FUNCTIONS.values()
+                return [
+                    *(_text(problem, body, _function(problem, body)) for body in bodies),
+                    *(f"<answer>{expression}</answer>" for expression in expressions),
+                ]
         return [_function(problem, body) for body in forgeries.FUNCTIONS.values()]
 
 
@@ -119,8 +124,10 @@ WRONG_INPUTS = {"sample_43": "0", "sample_108": "[None]", "sample_535": "0"}
 """CRUXEval problems that nearly any input solves: no one constant is wrong for all three, so each gets one that is."""
 
 
-def _constant_input(problem: Problem) -> str:
-    """None for every argument of the function."""
+def _constant(problem: Problem) -> str:
+    """The same wrong value everywhere; to find an input, None for every argument of the function."""
+    if problem.form is not Form.INPUT:
+        return _CONSTANT_TEXT if problem.form is Form.TEXT else CONSTANT
     call = ast.parse(f"f({problem.gold}\n)", mode="eval").body
     assert isinstance(call, ast.Call), "a gold input fills a call"
     return WRONG_INPUTS.get(problem.id) or ", ".join(["None"] * (len(call.args) + len(call.keywords) or 1))
@@ -136,7 +143,7 @@ VARIANTS: dict[str, Variant | Forged] = {
             "constant",
             "the same wrong constant everywhere",
             lambda p, give: give(CONSTANT),
-            lambda p: _constant_input(p) if p.form is Form.INPUT else CONSTANT,
+            _constant,
         ),
         Variant("equal", "an object whose __eq__ is always true", lambda p, give: give(_ANYTHING), lambda p: _ANYTHING),
         Variant(
