@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from azr.concurrency import gather
 from azr.config import GenerationConfig
 from azr.policy.base import Sampling
 from azr.policy.generate import LocalGenerator
@@ -71,16 +72,13 @@ def prompts(count: int) -> list[str]:
 
 def ours(policy: LanguageModel, texts: list[str], rows: int, seed: int) -> int:
     generator = LocalGenerator(policy, GenerationConfig(max_rows=rows, overlap=False), seed=seed)
+    render = policy.renderer(chat=False)
 
-    async def story(number: int) -> int:
-        with generator.story():
-            samples = await generator.sample(texts[number], n=1, key=f"{number:04}", sampling=Sampling(NEW))
-            return sum(len(sample.completion_ids) for sample in samples)
+    async def length(number: int) -> int:
+        samples = await generator.sample(render(texts[number]), n=1, key=f"{number:04}", sampling=Sampling(NEW))
+        return sum(len(sample.completion_ids) for sample in samples)
 
-    async def everything() -> int:
-        return sum(await asyncio.gather(*map(story, range(len(texts)))))
-
-    return asyncio.run(everything())
+    return sum(asyncio.run(gather(map(length, range(len(texts))))))
 
 
 def theirs(policy: LanguageModel, texts: list[str], rows: int, seed: int) -> int:

@@ -24,8 +24,9 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import ContinuousBatchingConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from azr.concurrency import gather
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
-from azr.policy.base import Sampling, Trainee
+from azr.policy.base import Renderer, Sampling, Trainee
 from azr.policy.generate import LocalGenerator
 from azr.policy.learner import PolicyLearner
 from azr.policy.load import LanguageModel, wrap
@@ -85,18 +86,14 @@ def prompts(rows: int) -> list[str]:
     return [" ".join(f"w{i}" for i in row) for row in ids.tolist()]
 
 
-def ours(generator: LocalGenerator, texts: list[str], new: int, round_: int) -> list[Trainee]:
-    async def everything() -> list[Trainee]:
-        async def story(number: int) -> Trainee:
-            with generator.story():
-                key = f"{round_} {number:04}"
-                (sample,) = await generator.sample(texts[number], n=1, key=key, sampling=Sampling(new))
-            advantages = ((-1.0) ** number,) * len(sample.completion_ids)
-            return Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, advantages)
+def ours(generator: LocalGenerator, render: Renderer, texts: list[str], new: int, round_: int) -> list[Trainee]:
+    async def rollout(number: int) -> Trainee:
+        key = f"{round_} {number:04}"
+        (sample,) = await generator.sample(render(texts[number]), n=1, key=key, sampling=Sampling(new))
+        advantages = ((-1.0) ** number,) * len(sample.completion_ids)
+        return Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, advantages)
 
-        return list(await asyncio.gather(*map(story, range(len(texts)))))
-
-    return asyncio.run(everything())
+    return asyncio.run(gather(map(rollout, range(len(texts)))))
 
 
 def theirs(policy: LanguageModel, texts: list[str], new: int, round_: int) -> list[int]:
@@ -193,7 +190,7 @@ def sample(
     generator = LocalGenerator(policy, GenerationConfig(max_rows=len(texts), overlap=False), seed=0)
 
     def azr(round_: int) -> list[int]:
-        rollouts[:] = ours(generator, texts, new, round_)
+        rollouts[:] = ours(generator, policy.renderer(chat=False), texts, new, round_)
         return [len(rollout.completion_ids) for rollout in rollouts]
 
     ways: dict[str, Callable[[int], list[int]]] = {

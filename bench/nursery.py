@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from azr.concurrency import gather
 from azr.config import GenerationConfig, ModelConfig, SandboxConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.held_out import load_held_out
@@ -25,10 +26,10 @@ from azr.evals.statistics import wilson
 from azr.nursery.build import FOLDER
 from azr.nursery.documents import STYLE
 from azr.nursery.heldout import KINDS
+from azr.parts import Parts
 from azr.policy.base import Sampling
 from azr.policy.generate import LocalGenerator
 from azr.policy.load import load_model
-from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
 from azr.types import ABDUCTION, DEDUCTION, Task
 
@@ -37,44 +38,40 @@ LIMITS = {"solve": 256, "propose": 200}
 
 
 async def attempt(
-    task: Task, mode: str, temperature: float, samples: int, domain: PythonDomain, policy: LocalGenerator, box: Sandbox
+    task: Task, mode: str, temperature: float, samples: int, parts: Parts
 ) -> list[tuple[bool, bool, int, str]]:
     """Attempts at one task: whether it passed, whether it thought, tokens, reason."""
-    with policy.story():
-        prompt, opening = domain.solve_prompt(task), MODES[mode]
-        drawn = await policy.sample(
-            prompt + opening,
-            n=samples,
-            key=f"{mode}/{temperature}/{task.id}",
-            sampling=Sampling(LIMITS["solve"], temperature),
-        )
-        texts = [opening + sample.text for sample in drawn]
-        verdicts = [await domain.verify(task, text, box) for text in texts]
+    opening = MODES[mode]
+    drawn = await parts.generator.sample(
+        parts.render(parts.domain.solve_prompt(task) + opening),
+        n=samples,
+        key=f"{mode}/{temperature}/{task.id}",
+        sampling=Sampling(LIMITS["solve"], temperature),
+    )
+    texts = [opening + sample.text for sample in drawn]
+    verdicts = [await parts.domain.verify(task, text, parts.sandbox) for text in texts]
     return [
         (verdict.passed, text.startswith("<think>"), len(sample.completion_ids), verdict.reason)
         for verdict, text, sample in zip(verdicts, texts, drawn, strict=True)
     ]
 
 
-async def propose(
-    kind: str, references: Sequence[Task], number: int, domain: PythonDomain, policy: LocalGenerator, box: Sandbox
-) -> tuple[str, str | None]:
+async def propose(kind: str, references: Sequence[Task], number: int, parts: Parts) -> tuple[str, str | None]:
     """One proposal at temperature 1: the verdict's reason, and the shape of what was accepted."""
-    with policy.story():
-        brief = domain.brief(kind, references, np.random.default_rng(number))
-        (sample,) = await policy.sample(
-            brief.prompt, n=1, key=f"propose/{kind}/{number}", sampling=Sampling(LIMITS["propose"])
-        )
-        proposal = await domain.validate(brief, sample.text, box)
+    brief = parts.domain.brief(kind, references, np.random.default_rng(number))
+    key, sampling = f"propose/{kind}/{number}", Sampling(LIMITS["propose"])
+    (sample,) = await parts.generator.sample(parts.render(brief.prompt), n=1, key=key, sampling=sampling)
+    proposal = await parts.domain.validate(brief, sample.text, parts.sandbox)
     return proposal.verdict.reason, proposal.task and read(proposal.task.data["program"]).shape
 
 
 async def measure(arguments: argparse.Namespace) -> None:
     """Print one JSON line a setting."""
     settings = SandboxConfig(wall_seconds=1.0, cpu_seconds=1, output_bytes=256)
-    domain = PythonDomain(STYLE, settings)
-    policy = LocalGenerator(load_model(ModelConfig(name=arguments.model)), GenerationConfig(overlap=False), seed=0)
+    policy = load_model(ModelConfig(name=arguments.model))
+    generator = LocalGenerator(policy, GenerationConfig(overlap=False), seed=0)
     box = make_sandbox()
+    parts = Parts(PythonDomain(STYLE, settings), generator, box, policy.renderer(chat=False))
     tasks = load_held_out(arguments.set, KINDS, arguments.tasks)
     try:
         for temperature in arguments.temperatures:
@@ -82,9 +79,7 @@ async def measure(arguments: argparse.Namespace) -> None:
                 for mode in MODES:
                     chosen = [task for task in tasks if task.kind == kind]
                     count = arguments.samples if temperature else 1
-                    answered = await asyncio.gather(
-                        *(attempt(task, mode, temperature, count, domain, policy, box) for task in chosen)
-                    )
+                    answered = await gather(attempt(task, mode, temperature, count, parts) for task in chosen)
                     rows = [row for rows in answered for row in rows]
                     print(
                         json.dumps(
@@ -93,7 +88,7 @@ async def measure(arguments: argparse.Namespace) -> None:
                         )
                     )
         for kind in KINDS:
-            print(json.dumps({"propose": kind} | await proposals(kind, tasks, arguments.tasks, domain, policy, box)))
+            print(json.dumps({"propose": kind} | await proposals(kind, tasks, arguments.tasks, parts)))
     finally:
         await box.close()
 
@@ -109,16 +104,12 @@ def summary(rows: list[tuple[bool, bool, int, str]]) -> dict[str, object]:
     }
 
 
-async def proposals(
-    kind: str, tasks: Sequence[Task], count: int, domain: PythonDomain, policy: LocalGenerator, box: Sandbox
-) -> dict[str, object]:
+async def proposals(kind: str, tasks: Sequence[Task], count: int, parts: Parts) -> dict[str, object]:
     rng = np.random.default_rng(0)
     pool = [task for task in tasks if task.kind in (DEDUCTION, ABDUCTION)]
     size = 2 if kind != "induction" else 1
     references = [[pool[i] for i in rng.choice(len(pool), size, replace=False)] for _ in range(count)]
-    made = await asyncio.gather(
-        *(propose(kind, drawn, number, domain, policy, box) for number, drawn in enumerate(references))
-    )
+    made = await gather(propose(kind, drawn, number, parts) for number, drawn in enumerate(references))
     accepted = [shape for reason, shape in made if reason == "accepted"]
     return {
         "valid": round(len(accepted) / count, 3),

@@ -22,6 +22,7 @@ import numpy as np
 from arms import finished, train, with_interval
 
 from azr import settings, shipped
+from azr.concurrency import gather
 from azr.config import Config, ModelConfig
 from azr.domains import registry
 from azr.domains.base import Domain
@@ -155,16 +156,16 @@ async def lines(config: Config) -> dict[str, Any]:
 async def made_to_think(config: Config, domain: Domain, tasks: Sequence[Task]) -> HeldOut:
     """What the untrained model answers at temperature 0 when `<think>` is put into its mouth."""
     policy = load_model(ModelConfig(name=shipped.resolve(config.model.name), device="cpu"))
-    generator = LocalGenerator(policy, config.generation, seed=0)
+    generator, render = LocalGenerator(policy, config.generation, seed=0), policy.renderer(chat=False)
     sampling = Sampling(config.generation.max_solve_tokens, temperature=0.0)
 
     async def answer(task: Task) -> Answered:
-        prompt = domain.solve_prompt(task) + "<think>"
+        prompt = render(domain.solve_prompt(task) + "<think>")
         (sample,) = await generator.sample(prompt, n=1, key=task.id, sampling=sampling)
         text = "<think>" + sample.text
         return Answered(task, text, await domain.verify(task, text, None))  # type: ignore[arg-type]
 
-    return HeldOut(tuple(await asyncio.gather(*map(answer, tasks))))
+    return HeldOut(tuple(await gather(map(answer, tasks))))
 
 
 # What the data say

@@ -8,6 +8,7 @@ from pathlib import Path
 from azr.buffer import TaskBuffer
 from azr.config import BufferConfig
 from azr.domains.python.domain import PythonDomain
+from azr.parts import Parts
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
 from azr.run.events import learning_events, step_events
 from azr.run.metrics import step_metrics
@@ -15,7 +16,7 @@ from azr.sandbox import LocalSandbox
 from azr.selfplay import SelfPlay, buffer_kinds
 from azr.settings import build, dump
 from azr.story import StepRecord
-from tests.scripted import ScriptedGenerator
+from tests.scripted import ScriptedGenerator, plain
 
 
 class Noting(ScriptedGenerator):
@@ -26,7 +27,7 @@ class Noting(ScriptedGenerator):
         self.prompts: dict[str, str] = {}
 
     async def sample(self, prompt, *, n, key, sampling):
-        self.prompts[key] = prompt
+        self.prompts[key] = prompt.text
         return await super().sample(prompt, n=n, key=key, sampling=sampling)
 
 
@@ -53,8 +54,8 @@ class Played:
         self._domain = PythonDomain(self.config.domain, self.config.sandbox)
         self._generator = Noting(script)
         buffer = TaskBuffer(buffer_kinds(self._domain), BufferConfig())
-        options = {"render": str, "count_tokens": len}
-        self._play = SelfPlay(self.config, self._domain, self._generator, sandbox, buffer, **options)
+        parts = Parts(self._domain, self._generator, sandbox, plain)
+        self._play = SelfPlay(self.config, parts, buffer)
         self._run = RunDirectory.create(parent, "played", dump(self.config))
         self.path, self.prompts = self._run.path, self._generator.prompts
 

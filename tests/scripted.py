@@ -1,11 +1,10 @@
 """A generator whose completions a test writes: for tests of what self-play makes of them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from azr.policy.base import Sampling
-from azr.types import Sample
+from azr.types import Prompt, Sample
 
 
 class ScriptedGenerator:
@@ -15,15 +14,19 @@ class ScriptedGenerator:
         self._script, self._delay = script, delay
         self.keys: list[str] = []
 
-    @contextmanager
-    def story(self) -> Iterator[None]:
-        yield
-
-    async def sample(self, prompt: str, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         self.keys.append(key)
         await asyncio.sleep(self._delay(key))
-        return tuple(self._sample(self._script(key, prompt, row)) for row in range(n))
+        return tuple(self._sample(self._script(key, prompt.text, row)) for row in range(n))
+
+    async def update_weights(self, version: int, weights: object) -> None:
+        """Nothing to update."""
 
     def _sample(self, text: str) -> Sample:
         ids = tuple(text.encode("utf-8", "replace"))
         return Sample((1,), ids, (-1.0,) * len(ids), text, True)
+
+
+def plain(text: str) -> Prompt:
+    """A prompt whose tokens are its characters."""
+    return Prompt(text, tuple(map(ord, text)), len(text))

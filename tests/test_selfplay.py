@@ -12,9 +12,10 @@ from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.tasks import IDENTITY, program_task
 from azr.errors import UserError
+from azr.parts import Parts
 from azr.selfplay import SelfPlay, buffer_kinds, seed_order
 from azr.types import DEDUCTION, INDUCTION, Role
-from tests.scripted import ScriptedGenerator
+from tests.scripted import ScriptedGenerator, plain
 
 
 def proposal(program: str, inputs: str) -> str:
@@ -61,7 +62,7 @@ def make(sandbox, *, generator=None, kinds=("deduction", "abduction", "induction
     for task in domain.seeds():
         buffer.add(task, step=0)
     generator = generator or ScriptedGenerator(script)
-    return SelfPlay(config, domain, generator, sandbox, buffer, render=str, count_tokens=len)
+    return SelfPlay(config, Parts(domain, generator, sandbox, plain), buffer)
 
 
 def rewards_of(record, role: Role, kind: str) -> list[float]:

@@ -17,9 +17,9 @@ from azr.run.directory import CONFIG, RunDirectory
 from azr.run.trackers.feed import Feed
 from azr.screen import make_screen
 from azr.settings import build, dump
-from azr.train import Parts, Training
+from azr.train import Training, TrainingParts
 from tests.runs import events, metrics
-from tests.scripted import ScriptedGenerator
+from tests.scripted import ScriptedGenerator, plain
 from tests.tiny import tiny_model
 
 
@@ -39,13 +39,12 @@ def configured(**sections) -> Config:
 
 async def train(run: RunDirectory, config: Config, learner=None, *, saved: list | None = None, text="nonsense"):
     """Play the steps that are left; what the loop said is returned, and `saved` notes every checkpoint."""
-    parts = Parts(
+    parts = TrainingParts(
         domain=registry.make_domain(config.domain, config.sandbox),
         generator=ScriptedGenerator(lambda key, prompt, row: text),
         learner=learner,
         sandbox=None,  # the domain of primes runs nothing
-        render=str,
-        count_tokens=len,
+        render=plain,
         export=None,
     )
     said = io.StringIO()

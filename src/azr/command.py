@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from azr.run.directory import RunDirectory
     from azr.sandbox.base import Sandbox
     from azr.sandbox.doctor import Check
-    from azr.train import Parts
+    from azr.train import TrainingParts
 
 STOPPED = 3
 """Exit code of a run that was told to stop and can be resumed."""
@@ -145,13 +145,13 @@ def make_sandbox(chosen: SandboxConfig) -> Sandbox:
 
 
 @asynccontextmanager
-async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[Parts]:
+async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[TrainingParts]:
     """The parts of a run, of which a served model's generator has connections to be closed.
 
     Raises:
         UserError: the model cannot be had, or does not fit the configuration.
     """
-    from azr.train import Parts
+    from azr.train import TrainingParts
 
     if config.model.served is None:
         yield make_parts(config, sandbox)
@@ -159,18 +159,17 @@ async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[Parts]:
     from azr.policy.endpoint import EndpointGenerator
 
     async with EndpointGenerator(config.model, chat=config.domain.style == "chat", seed=config.seed) as generator:
-        yield Parts(
+        yield TrainingParts(
             domain=registry.make_domain(config.domain, config.sandbox),
             generator=generator,
             learner=None,
             sandbox=sandbox,
-            render=str,
-            count_tokens=generator.count_tokens,
+            render=generator.render,
             export=None,
         )
 
 
-def make_parts(config: Config, sandbox: Sandbox) -> Parts:
+def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
     """Load the model and build generator, domain and, where something is to be learnt, the learner on it.
 
     Raises:
@@ -181,26 +180,24 @@ def make_parts(config: Config, sandbox: Sandbox) -> Parts:
     from azr.policy.generate import LocalGenerator
     from azr.policy.load import load_model
     from azr.run.card import write_card
-    from azr.train import Parts
+    from azr.train import TrainingParts
 
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
     torch.set_num_threads(config.threads or threads(policy.model.num_parameters()))
     _check_lengths(config, policy.context_length)
     domain = registry.make_domain(config.domain, config.sandbox)
-    render: Callable[[str], str] = policy.chat if config.domain.style == "chat" else str
-    render("")  # a tokenizer without a chat template is found out before the run
+    render = policy.renderer(chat=config.domain.style == "chat")
 
     def export(folder: Path, summary: Any) -> None:
         policy.export(folder)
         write_card(folder, config, summary)
 
-    return Parts(
+    return TrainingParts(
         domain=domain,
         generator=LocalGenerator(policy, config.generation, seed=config.seed),
         learner=make_learner(config, policy) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=render,
-        count_tokens=policy.count_tokens,
         export=export if config.selfplay.learn else None,
     )
 

@@ -8,22 +8,22 @@ which they ended, so that the same seed gives the same step.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from azr.buffer import TaskBuffer
-from azr.concurrency import together
+from azr.concurrency import gather
 from azr.config import Config
 from azr.domains.base import Brief, Domain, Proposal
 from azr.errors import UserError
-from azr.policy.base import Generator, Sampling
+from azr.parts import Parts
+from azr.policy.base import Sampling
 from azr.rewards import intrinsic_reward, propose_reward, solve_reward
-from azr.sandbox.base import Sandbox
 from azr.stopwatch import Stopwatch
 from azr.story import Attempts, StepRecord, Story
 from azr.streams import stream
-from azr.types import Kind, Role, Rollout, Task, Verdict
+from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 
 REDRAWS = 32
 """References drawn for a kind that cannot do without, until a prompt with them fits."""
@@ -35,28 +35,14 @@ class SelfPlay:
 
     Args:
         config: the run's.
-        domain: what is played.
-        generator: samples from the current policy.
-        sandbox: runs what was written.
+        parts: who plays.
         buffer: the tasks so far; `buffer_kinds` says which kinds it needs.
-        render: puts a prompt into the model's chat template, or leaves it as it is.
-        count_tokens: length of a rendered prompt.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        domain: Domain,
-        generator: Generator,
-        sandbox: Sandbox,
-        buffer: TaskBuffer,
-        *,
-        render: Callable[[str], str],
-        count_tokens: Callable[[str], int],
-    ) -> None:
-        self._config, self._domain, self.buffer = config, domain, buffer
-        self._generator, self._sandbox = generator, sandbox
-        self._render, self._count_tokens = render, count_tokens
+    def __init__(self, config: Config, parts: Parts, buffer: TaskBuffer) -> None:
+        self._config, self.buffer = config, buffer
+        self._domain, self._generator = parts.domain, parts.generator
+        self._sandbox, self._render = parts.sandbox, parts.render
         self.shortfalls: list[str] = []
         generation = config.generation
         self._propose_sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
@@ -65,7 +51,7 @@ class SelfPlay:
     async def step(self, step: int) -> StepRecord:
         """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
         play, watch = self._config.selfplay, Stopwatch()
-        stories = await together(
+        stories = await gather(
             self._propose(step, kind, index, watch, attempt=True)
             for kind in self._domain.kinds
             for index in range(play.batch_size)
@@ -73,7 +59,7 @@ class SelfPlay:
         self._settle(stories)
         admitted = self._admit(stories, step)
         # Without a learner, attempts only measure learnability, which the stories' own have done.
-        solved = await together(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
+        solved = await gather(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
         record = StepRecord(step, stories, solved, admitted, [], watch)
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
@@ -94,7 +80,7 @@ class SelfPlay:
                 if (missing := wanted - self.buffer.size(kind)) <= 0:
                     break
                 watch, first = Stopwatch(), batch * play.batch_size
-                stories = await together(
+                stories = await gather(
                     self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
                 )
                 self._settle(stories)
@@ -135,40 +121,32 @@ class SelfPlay:
     async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Story:
         """The life of a task: propose, parse and validate, n attempts at once, verify each."""
         name = f"{step}/propose/{kind}/{index:04d}"
-        with self._generator.story():
-            brief = self._brief(step, kind, index)
-            with watch("propose"):
-                (sample,) = await self._generator.sample(
-                    self._render(brief.prompt), n=1, key=name, sampling=self._propose_sampling
+        brief, prompt = self._brief(step, kind, index)
+        with watch("propose"):
+            (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
+        with watch("validate"):
+            proposal = await self._domain.validate(brief, sample.text, self._sandbox)
+        story = Story(name, brief, sample, self._checked(proposal))
+        if story.task is not None:
+            story.intrinsic = self._intrinsic(story.task, brief.references)
+            if attempt:
+                play, solve = self._config.selfplay, f"{step}/solve/{kind}/{index:04d}"
+                story.attempts = await self._attempt(
+                    story.task, solve, watch, n=play.samples, learnt=play.learn_from_samples
                 )
-            with watch("validate"):
-                proposal = await self._domain.validate(brief, sample.text, self._sandbox)
-            story = Story(name, brief, sample, self._checked(proposal))
-            if story.task is not None:
-                story.intrinsic = self._intrinsic(story.task, brief.references)
-                if attempt:
-                    play = self._config.selfplay
-                    story.attempts = await self._attempt(
-                        story.task,
-                        f"{step}/solve/{kind}/{index:04d}",
-                        watch,
-                        n=play.samples,
-                        learnt=play.learn_from_samples,
-                    )
-            return story
+        return story
 
     async def _attempt(self, task: Task, name: str, watch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
         """N attempts at one task, at the training temperature, each with its verdict."""
-        with self._generator.story():
-            prompt = self._render(self._domain.solve_prompt(task))
-            with watch("solve"):
-                samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
-            with watch("verify"):
-                verdicts = await together(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
-            return Attempts(name, task, samples, tuple(verdicts), learnt)
+        prompt = self._render(self._domain.solve_prompt(task))
+        with watch("solve"):
+            samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
+        with watch("verify"):
+            verdicts = await gather(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
+        return Attempts(name, task, samples, tuple(verdicts), learnt)
 
-    def _brief(self, step: int, kind: Kind, index: int) -> Brief:
-        """The prompt for a new task, with the first choice of references that it fits with.
+    def _brief(self, step: int, kind: Kind, index: int) -> tuple[Brief, Prompt]:
+        """What is asked of the proposer, with the first choice of references that fits, and the prompt for it.
 
         Raises:
             UserError: it fits with none.
@@ -176,9 +154,10 @@ class SelfPlay:
         config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
         for references in self._references(step, kind, index):
             brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
-            length = self._count_tokens(self._render(brief.prompt))
-            if length <= longest:
-                return brief
+            prompt = self._render(brief.prompt)
+            if prompt.length <= longest:
+                return brief, prompt
+            length = prompt.length
         shown = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
         raise UserError(
             f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {shown};"
@@ -204,8 +183,7 @@ class SelfPlay:
             return proposal
         if (reason := self.buffer.refusal(task)) is not None:
             return Proposal(Verdict(True, 0.0, reason))
-        prompt = self._render(self._domain.solve_prompt(task))
-        if self._count_tokens(prompt) > self._config.generation.max_prompt_tokens:
+        if self._render(self._domain.solve_prompt(task)).length > self._config.generation.max_prompt_tokens:
             return Proposal(PROMPT_TOO_LONG)
         return proposal
 

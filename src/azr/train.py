@@ -21,10 +21,10 @@ from azr.advantages import advantages as advantages_of
 from azr.advantages import ppo
 from azr.buffer import TaskBuffer
 from azr.config import AlgorithmConfig, Config
-from azr.domains.base import Domain
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
-from azr.policy.base import Generator, Learner, Trace, Trainee
+from azr.parts import Parts
+from azr.policy.base import Learner, Trace, Trainee
 from azr.run import directory as run_directory
 from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
 from azr.run.directory import RunDirectory
@@ -33,7 +33,6 @@ from azr.run.metrics import step_metrics
 from azr.run.tokens import token_events
 from azr.run.trackers.feed import Feed
 from azr.run.trackers.samples import is_due, sample_tasks
-from azr.sandbox.base import Sandbox
 from azr.screen import Screen
 from azr.selfplay import SelfPlay, buffer_kinds, counted
 from azr.settings import dump
@@ -42,22 +41,15 @@ from azr.types import Rollout, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The concrete parts of a run, as protocols.
+class TrainingParts(Parts):
+    """What a run plays and learns with.
 
     Attributes:
         learner: None with `selfplay.learn = false`.
-        render: puts a prompt into the model's chat template, or leaves it as it is.
-        count_tokens: length of a rendered prompt.
         export: writes the model as a plain Hugging Face folder, given the summary for its card; None where none learnt.
     """
 
-    domain: Domain
-    generator: Generator
     learner: Learner | None
-    sandbox: Sandbox
-    render: Callable[[str], str]
-    count_tokens: Callable[[str], int]
     export: Callable[[Path, Mapping[str, Any]], None] | None
 
 
@@ -92,18 +84,10 @@ class Training:
         feed: of its trackers, entered.
     """
 
-    def __init__(self, config: Config, run: RunDirectory, parts: Parts, screen: Screen, feed: Feed) -> None:
+    def __init__(self, config: Config, run: RunDirectory, parts: TrainingParts, screen: Screen, feed: Feed) -> None:
         self._config, self._run, self._parts, self._screen, self._feed = config, run, parts, screen, feed
         self._checkpoints = Checkpoints(run.path, keep=config.checkpoint.keep)
-        self._selfplay = SelfPlay(
-            config,
-            parts.domain,
-            parts.generator,
-            parts.sandbox,
-            TaskBuffer(buffer_kinds(parts.domain), config.buffer),
-            render=parts.render,
-            count_tokens=parts.count_tokens,
-        )
+        self._selfplay = SelfPlay(config, parts, TaskBuffer(buffer_kinds(parts.domain), config.buffer))
         self._held_out: Sequence[Task] = ()
         self._stopping = False
 
@@ -273,11 +257,7 @@ class Training:
         generation = self._config.generation
         result = await evaluate(
             self._held_out,
-            self._parts.domain,
-            self._parts.generator,
-            self._parts.sandbox,
-            render=self._parts.render,
-            count_tokens=self._parts.count_tokens,
+            self._parts,
             max_prompt_tokens=generation.max_prompt_tokens,
             max_new_tokens=generation.max_solve_tokens,
         )

@@ -1,4 +1,4 @@
-"""The words that all else speaks: Role, Kind, Task, Sample, Verdict, Rollout. All are frozen.
+"""The words that all else speaks: Role, Kind, Task, Prompt, Sample, Verdict, Rollout. All are frozen.
 
 A `Task` is born as text in a domain, gets its gold value from the sandbox and lives in a buffer; a `Sample` is what the
 model wrote; a `Verdict` says what became of it; a `Rollout` is a judged sample, ready to be learnt from.
@@ -58,6 +58,21 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as it reaches the model.
+
+    Attributes:
+        text: the text; the chat template is applied where one is used, unless a server applies it.
+        token_ids: its tokens; empty where a server tokenizes it.
+        length: in tokens; an estimate on the safe side where a server tokenizes it.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What the model wrote for one prompt: the very tokens that were sampled, never encoded again.
 
@@ -68,6 +83,7 @@ class Sample:
         text: the completion decoded, special end token removed; for parsing and for people.
         finished: whether the model ended it itself (False: cut at the token limit).
         counted: tokens that a server says it sampled, where it gives no ids.
+        version: of the weights that drew it: how many updates they had seen.
     """
 
     prompt_ids: tuple[int, ...]
@@ -76,6 +92,7 @@ class Sample:
     text: str
     finished: bool
     counted: int | None = None
+    version: int = 0
 
     @property
     def tokens(self) -> int | None:

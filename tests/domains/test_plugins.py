@@ -18,12 +18,13 @@ from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPla
 from azr.domains import registry
 from azr.domains.base import Brief
 from azr.errors import UserError
+from azr.parts import Parts
 from azr.run.events import step_events
 from azr.run.metrics import step_metrics
 from azr.screen import PlainScreen
 from azr.selfplay import SelfPlay, buffer_kinds
 from azr.types import Role
-from tests.scripted import ScriptedGenerator
+from tests.scripted import ScriptedGenerator, plain
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "azr-bases"
 PLUG_IN = """\
@@ -140,7 +141,7 @@ async def test_kinds_of_ones_own_go_through_the_whole_loop(bases):
     selfplay = SelfPlayConfig(batch_size=4, samples=2, seed_factor=1, references=2)
     config = Config(model=ModelConfig(name="scripted"), domain=bases.config, selfplay=selfplay)
     buffer = TaskBuffer(buffer_kinds(bases), BufferConfig())
-    play = SelfPlay(config, bases, ScriptedGenerator(script), None, buffer, render=str, count_tokens=len)
+    play = SelfPlay(config, Parts(bases, ScriptedGenerator(script), None, plain), buffer)
     await play.seed()
     record = await play.step(1)
     advantages = trr_plus_plus(record.rollouts, whiten="rollout")

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from azr.concurrency import together
+from azr.concurrency import gather
 from azr.errors import UserError
 from azr.evals import benchmarks
 from azr.evals.answerers import BrokenAnswerer, GoldAnswerer
@@ -36,7 +36,7 @@ async def reasons(answerer, benchmark, template, sandbox):
     asked = [
         (problem, reply.text) for problem in benchmark.problems for reply in await answerer.replies(problem, "", "", 1)
     ]
-    found = await together(one(problem, text) for problem, text in asked)
+    found = await gather(one(problem, text) for problem, text in asked)
     return {(problem.id, text): reason for (problem, text), reason in zip(asked, found, strict=True)}
 
 

@@ -44,7 +44,7 @@ async def test_a_model_of_short_context_answers_where_longer_completions_are_all
 
 async def test_a_completion_ends_where_the_context_does(answerer, problem):
     prompt = "\n" * (CONTEXT - 2)
-    assert answerer.count_tokens(prompt) == CONTEXT - 2
+    assert answerer.render(prompt).length == CONTEXT - 2
     (reply,) = await answerer.replies(problem, prompt, "key", 1)
     assert reply.tokens in (1, 2)
 

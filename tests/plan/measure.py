@@ -30,9 +30,9 @@ def main() -> None:
     generation = config.generation
     generator = LocalGenerator(policy, generation, seed=0)
     sampling = Sampling(generation.max_solve_tokens)
-    prompt = "a" * generation.max_prompt_tokens
+    prompt = policy.renderer(chat=False)("a" * generation.max_prompt_tokens)
     samples = asyncio.run(generator.sample(prompt, n=generation.max_rows, key="k", sampling=sampling))
-    rows = config.learner.token_budget // (len(prompt) + generation.max_solve_tokens)
+    rows = config.learner.token_budget // (prompt.length + generation.max_solve_tokens)
     rollouts = [
         Trainee((i + 3, *s.prompt_ids[1:]), s.completion_ids, s.logprobs, (1.0,) * len(s.logprobs))
         for i, s in enumerate(samples[:rows])

@@ -7,15 +7,15 @@ from rich.console import Console
 
 from azr.domains import registry
 from azr.errors import UserError
+from azr.parts import Parts
 from azr.play.account import proposal_equation, record
 from azr.play.game import TRIES, Game
 from azr.play.screen import show
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
 from azr.settings import build
-from azr.train import Parts
 from azr.types import Role
-from tests.scripted import ScriptedGenerator
+from tests.scripted import ScriptedGenerator, plain
 
 DOUBLE = {"program": ["def f(x):\n    return x * 2"], "input": ["21"]}
 HOSTILE = "<answer>[bold]</answer></script>\x1b[31m"
@@ -41,11 +41,8 @@ def game(sandbox, generator, *, domain="python", style="compact", samples=4, kin
     parts = Parts(
         domain=registry.make_domain(config.domain, config.sandbox),
         generator=generator,
-        learner=None,
         sandbox=sandbox,
-        render=str,
-        count_tokens=len,
-        export=None,
+        render=plain,
     )
     make_form = registry.plugin(domain).form
     return Game(config, parts), make_form(config.domain) if make_form else PlainForm(), config

@@ -32,7 +32,7 @@ def draw(
     """Samples from the generator itself."""
     generator = LocalGenerator(policy, GenerationConfig(), seed=5)
     sampling = Sampling(tokens, temperature)
-    return asyncio.run(generator.sample(prompt, n=n, key=prompt, sampling=sampling))
+    return asyncio.run(generator.sample(policy.renderer(chat=False)(prompt), n=n, key=prompt, sampling=sampling))
 
 
 def trainee(sample: Sample, advantage: float) -> Trainee:

@@ -50,7 +50,7 @@ def config(url: str, name: str = "served", **endpoint) -> ModelConfig:
 async def sampled(url: str, *prompts: str, n: int = 1, chat: bool = False, **endpoint):
     """Samples of prompts that are asked at once."""
     async with EndpointGenerator(config(url, **endpoint), chat=chat, seed=3) as generator:
-        asked = (generator.sample(prompt, n=n, key=prompt, sampling=SAMPLING) for prompt in prompts)
+        asked = (generator.sample(generator.render(prompt), n=n, key=prompt, sampling=SAMPLING) for prompt in prompts)
         return await asyncio.gather(*asked)
 
 
@@ -112,7 +112,7 @@ async def test_a_server_without_n_is_asked_once_for_each_and_not_for_n_again(how
     with server("--single", how) as url:
         async with EndpointGenerator(config(url), chat=False, seed=0) as generator:
             for prompt in ("one", "two"):
-                samples = await generator.sample(prompt, n=3, key=prompt, sampling=SAMPLING)
+                samples = await generator.sample(generator.render(prompt), n=3, key=prompt, sampling=SAMPLING)
                 assert [sample.text for sample in samples] == [f"{prompt} #0"] * 3
         requests = told(url, "asked")
     assert sum("n" in request for request in requests) == (how == "ignore")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from azr.concurrency import gather
 from azr.config import GenerationConfig
 from azr.errors import UserError
 from azr.policy.base import Sampling
@@ -18,24 +19,29 @@ from tests.policy.helpers import plain_logprobs
 PROMPTS = ["a", "def f(x):", "12 + 30 =", "x" * 40, "\n", "zz"]
 
 
+class FromText(LocalGenerator):
+    """Takes a prompt as text."""
+
+    async def sample(self, prompt, **settings):
+        return await super().sample(self._policy.renderer(chat=False)(prompt), **settings)
+
+
 def make(policy, *, rows=64, overlap=False, seed=1):
-    return LocalGenerator(policy, GenerationConfig(max_rows=rows, overlap=overlap, max_prompt_tokens=100), seed=seed)
+    config = GenerationConfig(max_rows=rows, overlap=overlap, max_prompt_tokens=100)
+    return FromText(policy, config, seed=seed)
 
 
 async def play(generator, order=range(12)):
-    """Twelve stories of two requests each, the second depending on the first; samples in the order of the stories."""
+    """Twelve coroutines of two requests each, the second depending on the first; samples in order of their numbers."""
 
-    async def story(i):
-        with generator.story():
-            first = await generator.sample(PROMPTS[i % 6], n=1 + i % 3, key=f"a{i:02}", sampling=Sampling(40))
-            prompt = "?" + first[0].text[:7]
-            return first + await generator.sample(prompt, n=3, key=f"b{i:02}", sampling=Sampling(25, temperature=0.7))
+    async def episode(i):
+        first = await generator.sample(PROMPTS[i % 6], n=1 + i % 3, key=f"a{i:02}", sampling=Sampling(40))
+        prompt = "?" + first[0].text[:7]
+        return first + await generator.sample(prompt, n=3, key=f"b{i:02}", sampling=Sampling(25, temperature=0.7))
 
     order = list(order)
-    samples = await asyncio.gather(*map(story, order))
-    return [
-        sample for _, story in sorted(zip(order, samples, strict=True), key=lambda pair: pair[0]) for sample in story
-    ]
+    samples = await gather(map(episode, order))
+    return [drawn for _, of in sorted(zip(order, samples, strict=True), key=lambda pair: pair[0]) for drawn in of]
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama", "gpt2"])
@@ -126,16 +132,15 @@ async def test_greedy_takes_the_most_probable_token(policy):
     assert logits[2:-1].argmax(dim=-1).tolist() == list(sample.completion_ids)
 
 
-async def test_without_overlap_it_waits_for_every_open_story(policy):
+async def test_without_overlap_it_waits_for_everybody_who_was_started_together(policy):
     generator, steps = make(policy), []
     generator._decoder.admit = _noting(steps, generator._decoder.admit)
 
-    async def story(delay):
-        with generator.story():
-            await asyncio.sleep(delay)
-            await generator.sample("a", n=2, key=f"{delay}", sampling=Sampling(5))
+    async def late(delay):
+        await asyncio.sleep(delay)
+        await generator.sample("a", n=2, key=f"{delay}", sampling=Sampling(5))
 
-    await asyncio.gather(story(0), story(0.02), story(0.05))
+    await gather(map(late, (0, 0.02, 0.05)))
     assert [len(tickets) for tickets in steps] == [3]
 
 
@@ -146,16 +151,29 @@ async def test_without_overlap_requests_are_taken_in_the_order_of_their_keys(pol
     assert [[ticket.key for ticket in tickets] for tickets in steps] == [["k0", "k1", "k2", "k3"]]
 
 
-async def test_a_story_within_a_story_stands_in_for_it(policy):
+async def test_a_coroutine_that_gathers_others_waits_as_long_as_they_do(policy):
     generator = make(policy)
 
     async def attempt(i):
-        with generator.story():
-            return await generator.sample("a", n=1, key=f"{i}", sampling=Sampling(5))
+        return await generator.sample("a", n=1, key=f"{i}", sampling=Sampling(5))
 
-    with generator.story():
-        answers = await asyncio.wait_for(asyncio.gather(*map(attempt, range(3))), timeout=20)
+    async def outer():
+        return await gather(map(attempt, range(3)))
+
+    (answers,) = await asyncio.wait_for(gather([outer()]), timeout=20)
     assert [len(answer) for answer in answers] == [1, 1, 1]
+
+
+async def test_work_of_an_inner_gather_holds_the_batch_back(policy):
+    generator, steps = make(policy), []
+    generator._decoder.admit = _noting(steps, generator._decoder.admit)
+
+    async def verify_then_sample(i):
+        await gather([asyncio.sleep(0.02)])
+        await generator.sample("a", n=1, key=f"{i}", sampling=Sampling(5))
+
+    await gather([*map(verify_then_sample, range(2)), *_samples(generator, 1)])
+    assert [len(tickets) for tickets in steps] == [3]
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -183,14 +201,9 @@ async def test_a_cancelled_waiter_takes_its_rows_along_and_the_others_get_their_
     assert generator._decoder.rows == 0
 
 
-async def test_a_story_that_ends_without_sampling_holds_nobody_up(policy):
+async def test_a_coroutine_that_ends_without_sampling_holds_nobody_up(policy):
     generator = make(policy)
-
-    async def idler():
-        with generator.story():
-            await asyncio.sleep(0.02)
-
-    sample, _ = await asyncio.wait_for(asyncio.gather(*_samples(generator, 1), idler()), timeout=20)
+    sample, _ = await asyncio.wait_for(gather([*_samples(generator, 1), asyncio.sleep(0.02)]), timeout=20)
     assert len(sample) == 2
 
 
@@ -239,3 +252,24 @@ def _noting(calls, function):
         return function(argument)
 
     return noted
+
+
+async def test_samples_carry_the_version_of_the_weights_that_drew_them(policy):
+    generator = make(policy)
+    (before,) = await generator.sample("a", n=1, key="k", sampling=Sampling(5))
+    await generator.update_weights(3, policy.model.state_dict())
+    (after,) = await generator.sample("a", n=1, key="k", sampling=Sampling(5))
+    assert (before.version, after.version) == (0, 3)
+    assert before.completion_ids == after.completion_ids
+
+
+async def test_new_weights_are_sampled_from(load):
+    policy, other = load("qwen2"), load("qwen2")
+    with torch.no_grad():
+        for tensor in other.model.parameters():
+            tensor.mul_(-1.5)
+    generator = make(policy)
+    await generator.update_weights(1, other.model.state_dict())
+    sample = await generator.sample("a", n=3, key="k", sampling=Sampling(20))
+    expected = await make(other).sample("a", n=3, key="k", sampling=Sampling(20))
+    assert [s.completion_ids for s in sample] == [s.completion_ids for s in expected]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
 from azr.evals.variants import Forged, Variant
-from azr.policy.base import Generator, Sampling
+from azr.policy.base import Generator, Renderer, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ModelAnswerer:
     Attributes:
         generator: samples from it.
         sampling: how; a completion ends earlier where the model's context does.
-        count_tokens: length of a prompt.
+        render: makes a prompt of a text to which the template has been applied.
         context: tokens that prompt and completion may have together.
         window: how many problems are put to it at once.
         seconds: see `Answerer`.
@@ -68,18 +68,19 @@ class ModelAnswerer:
 
     generator: Generator
     sampling: Sampling
-    count_tokens: Callable[[str], int]
+    render: Renderer
     context: int
     window: int = 64
     seconds: float | None = None
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
         """Sample completions."""
-        room = min(self.sampling.max_new_tokens, self.context - self.count_tokens(prompt))
+        rendered = self.render(prompt)
+        room = min(self.sampling.max_new_tokens, self.context - rendered.length)
         if room < 1:
             return ()
         sampling = replace(self.sampling, max_new_tokens=room)
-        drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=sampling)
+        drawn = await self.generator.sample(rendered, n=samples, key=key, sampling=sampling)
         return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]
 
 
@@ -89,6 +90,7 @@ class ServedAnswerer:
 
     generator: Generator
     sampling: Sampling
+    render: Renderer
     window: int = 64
     seconds: float | None = None
 
@@ -97,7 +99,8 @@ class ServedAnswerer:
         from azr.policy.openai_client import PromptTooLongError
 
         try:
-            drawn = await self.generator.sample(prompt, n=samples, key=key, sampling=self.sampling)
+            rendered = self.render(prompt)
+            drawn = await self.generator.sample(rendered, n=samples, key=key, sampling=self.sampling)
         except PromptTooLongError:
             return ()
         return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from azr.concurrency import together
+from azr.concurrency import gather
 from azr.domains.base import Domain
 from azr.evals.held_out import Answered, HeldOut
 from azr.sandbox.base import Sandbox
@@ -43,4 +43,4 @@ async def _constant(tasks: Sequence[Task], text: str, domain: Domain, sandbox: S
     async def answer(task: Task) -> Answered:
         return Answered(task, text, await domain.verify(task, text, sandbox))
 
-    return list(await together(answer(task) for task in tasks))
+    return list(await gather(answer(task) for task in tasks))

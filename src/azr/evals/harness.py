@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import azr
-from azr.concurrency import together
+from azr.concurrency import gather
 from azr.errors import UserError
 from azr.evals.answerers import Answerer, Reply
 from azr.evals.problems import Benchmark, Problem
@@ -102,7 +102,7 @@ async def run(
     with explained(path.parent, remedy=OUT), path.open("a", encoding="utf-8") as file:
         for begin in range(len(records), len(problems), answerer.window):
             window = problems[begin : begin + answerer.window]
-            new = await together(
+            new = await gather(
                 _record(answerer, problem, template, settings, runner, f"{benchmark.name}/{begin + at:05d}")
                 for at, problem in enumerate(window)
             )
@@ -129,7 +129,7 @@ async def _record(
 ) -> dict[str, Any]:
     prompt = template.prompt(problem)
     replies = await answerer.replies(problem, prompt, key, settings.samples)
-    samples = await together(_sample(reply, problem, template, runner) for reply in replies)
+    samples = await gather(_sample(reply, problem, template, runner) for reply in replies)
     if not samples:  # it counts as not solved, as often as it was to be answered
         samples = [_judged(Reply("", 0), Verdict(False, 0.0, "prompt_too_long"))] * settings.samples
     return {"id": problem.id, "group": problem.group, "prompt": prompt, "samples": samples}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azr.concurrency import together
+from azr.concurrency import gather
 from azr.domains.base import Domain
 from azr.evals.statistics import bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
-from azr.policy.base import Generator, Sampling
+from azr.parts import Parts
+from azr.policy.base import Sampling
 from azr.sandbox.base import Sandbox
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
@@ -63,29 +64,18 @@ def in_words(summary: Mapping[str, Any]) -> str:
     return ", ".join([*parts, f"a random guess {summary['guess']:.1%}"])
 
 
-async def evaluate(
-    tasks: Sequence[Task],
-    domain: Domain,
-    generator: Generator,
-    sandbox: Sandbox,
-    *,
-    render: Callable[[str], str],
-    count_tokens: Callable[[str], int],
-    max_prompt_tokens: int,
-    max_new_tokens: int,
-) -> HeldOut:
+async def evaluate(tasks: Sequence[Task], parts: Parts, *, max_prompt_tokens: int, max_new_tokens: int) -> HeldOut:
     """Answer every task once at temperature 0. One whose prompt is too long counts as not solved."""
-    sampling = Sampling(max_new_tokens, temperature=0.0)
+    domain, sampling = parts.domain, Sampling(max_new_tokens, temperature=0.0)
 
     async def answer(index: int, task: Task) -> Answered:
-        with generator.story():
-            prompt = render(domain.solve_prompt(task))
-            if count_tokens(prompt) > max_prompt_tokens:
-                return Answered(task, "", Verdict(False, 0.0, "prompt_too_long"))
-            (sample,) = await generator.sample(prompt, n=1, key=f"held-out/{index:05d}", sampling=sampling)
-            return Answered(task, sample.text, await domain.verify(task, sample.text, sandbox))
+        prompt = parts.render(domain.solve_prompt(task))
+        if prompt.length > max_prompt_tokens:
+            return Answered(task, "", Verdict(False, 0.0, "prompt_too_long"))
+        (sample,) = await parts.generator.sample(prompt, n=1, key=f"held-out/{index:05d}", sampling=sampling)
+        return Answered(task, sample.text, await domain.verify(task, sample.text, parts.sandbox))
 
-    return HeldOut(tuple(await together(answer(index, task) for index, task in enumerate(tasks))))
+    return HeldOut(tuple(await gather(answer(index, task) for index, task in enumerate(tasks))))
 
 
 async def guess(tasks: Sequence[Task], domain: Domain, sandbox: Sandbox, *, seed: int) -> HeldOut:
@@ -99,4 +89,4 @@ async def guess(tasks: Sequence[Task], domain: Domain, sandbox: Sandbox, *, seed
         text = domain.gold(other)
         return Answered(task, text, await domain.verify(task, text, sandbox))
 
-    return HeldOut(tuple(await together(answer(index, task) for index, task in enumerate(tasks))))
+    return HeldOut(tuple(await gather(answer(index, task) for index, task in enumerate(tasks))))

@@ -98,7 +98,7 @@ async def opened(
     model = config.model_copy(update={"name": source})
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
     async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
-        yield ServedAnswerer(generator, sampling), str  # the server applies the template
+        yield ServedAnswerer(generator, sampling, generator.render), str  # the server applies the template
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:
@@ -122,4 +122,4 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     generation = GenerationConfig(max_prompt_tokens=context)
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
     generator = LocalGenerator(policy, generation, seed=settings.seed)
-    return ModelAnswerer(generator, sampling, policy.count_tokens, context), policy.chat
+    return ModelAnswerer(generator, sampling, policy.renderer(chat=False), context), policy.chat

@@ -38,6 +38,7 @@ from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
+from azr.parts import Parts
 from azr.policy.generate import LocalGenerator
 from azr.policy.load import wrap
 from azr.sandbox.base import Sandbox
@@ -75,15 +76,9 @@ class AbsoluteZero:
         domain = registry.make_domain(config.domain, config.sandbox)
         policy = wrap(model, tokenizer)
         self._config, self._kinds, self._model, self._on_step = config, domain.kinds, model, on_step
-        self._selfplay = SelfPlay(
-            config,
-            domain,
-            LocalGenerator(policy, config.generation, seed=config.seed),
-            sandbox,
-            TaskBuffer(buffer_kinds(domain), config.buffer),
-            render=policy.chat if config.domain.style == "chat" else str,
-            count_tokens=policy.count_tokens,
-        )
+        generator = LocalGenerator(policy, config.generation, seed=config.seed)
+        parts = Parts(domain, generator, sandbox, policy.renderer(chat=config.domain.style == "chat"))
+        self._selfplay = SelfPlay(config, parts, TaskBuffer(buffer_kinds(domain), config.buffer))
         self._steps: Iterator[int] | None = None
         # A loop in a thread of its own: the trainer's thread may have one already, as in a notebook.
         self._loop = asyncio.new_event_loop()

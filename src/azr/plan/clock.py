@@ -25,7 +25,7 @@ from azr.policy.load import load_model
 from azr.policy.trouble import pick_device
 from azr.sandbox.base import Sandbox
 from azr.screen import duration
-from azr.train import Parts
+from azr.train import TrainingParts
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -38,7 +38,7 @@ class Workshop:
         parts: of a run. sandbox: as configured. learner: for a model.
     """
 
-    parts: Callable[[Config, Sandbox], AbstractAsyncContextManager[Parts]]
+    parts: Callable[[Config, Sandbox], AbstractAsyncContextManager[TrainingParts]]
     sandbox: Callable[[Config], Sandbox]
     learner: Callable[[Config], MakeLearner]
 

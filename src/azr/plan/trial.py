@@ -11,7 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from azr.buffer import TaskBuffer
@@ -23,7 +23,7 @@ from azr.run.tokens import token_events
 from azr.sandbox.base import Job, Outcome, Sandbox
 from azr.selfplay import SelfPlay, buffer_kinds
 from azr.story import StepRecord, Story
-from azr.train import Parts, trainees
+from azr.train import TrainingParts, trainees
 from azr.types import Kind
 
 TRIAL_SECONDS = 60.0
@@ -80,7 +80,7 @@ class Times:
     run: float
 
 
-async def try_out(config: Config, parts: Parts) -> Trial:
+async def try_out(config: Config, parts: TrainingParts) -> Trial:
     """Play a small step, then larger ones, up to the run's own while they keep to the time limit."""
     batch, most = 1, config.selfplay.batch_size
     while True:
@@ -135,21 +135,14 @@ class _Clocked:
         await self._inner.close()
 
 
-async def _play(config: Config, parts: Parts, batch: int) -> Trial:
+async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
     """Seed buffers of a batch each, play a step or several, learn from them, answer held-out tasks."""
     most = _STEPS if batch == config.selfplay.batch_size else 1
     small = {"batch_size": batch, "seed_factor": 1, "seed_attempts": 2, "seed_shortfall": "play_on"}
     config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update=small)})
     sandbox = _Clocked(parts.sandbox)
-    selfplay = SelfPlay(
-        config,
-        parts.domain,
-        parts.generator,
-        sandbox,
-        TaskBuffer(buffer_kinds(parts.domain), config.buffer),
-        render=parts.render,
-        count_tokens=parts.count_tokens,
-    )
+    buffer = TaskBuffer(buffer_kinds(parts.domain), config.buffer)
+    selfplay = SelfPlay(config, replace(parts, sandbox=sandbox), buffer)
     begin = time.perf_counter()
     seeds = await selfplay.seed()
     seeded = time.perf_counter()
@@ -187,7 +180,7 @@ def _valid(kinds: Sequence[Kind], stories: Sequence[Story]) -> dict[Kind, float]
     return {kind: sum(story.task is not None for story in of) / len(of) for kind, of in made.items() if of}
 
 
-def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
+def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> int:
     """Update as the run does; the bytes of the events that tell of it are returned."""
     rollouts = record.rollouts
     if parts.learner is None or not rollouts:
@@ -203,7 +196,7 @@ def _learn(config: Config, parts: Parts, record: StepRecord) -> int:
     return told
 
 
-async def _answer(config: Config, parts: Parts, batch: int) -> float:
+async def _answer(config: Config, parts: TrainingParts, batch: int) -> float:
     """Seconds of one held-out answer among as many as fit beside the step."""
     tasks = await parts.domain.held_out(min(config.evaluation.tasks, 2 * batch, _HELD_OUT), parts.sandbox)
     if not tasks:
@@ -211,11 +204,7 @@ async def _answer(config: Config, parts: Parts, batch: int) -> float:
     begin = time.perf_counter()
     await evaluate(
         tasks,
-        parts.domain,
-        parts.generator,
-        parts.sandbox,
-        render=parts.render,
-        count_tokens=parts.count_tokens,
+        parts,
         max_prompt_tokens=config.generation.max_prompt_tokens,
         max_new_tokens=config.generation.max_solve_tokens,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from azr.buffer import TaskBuffer
@@ -12,11 +12,11 @@ from azr.config import Config
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.errors import UserError
+from azr.parts import Parts
 from azr.play.seats import Person, Seats, Stage
 from azr.selfplay import SelfPlay, buffer_kinds
 from azr.story import StepRecord, Story
 from azr.streams import stream
-from azr.train import Parts
 from azr.types import Kind, Role
 
 TRIES = 30
@@ -108,11 +108,8 @@ class Game:
         config = self._config
         if samples is not None:
             config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update={"samples": samples})})
-        parts, stage = self._parts, cast(Domain, self._stage)
-        play = SelfPlay(
-            config, stage, seats, parts.sandbox, buffer, render=parts.render, count_tokens=parts.count_tokens
-        )
-        return await play.step(self._step)
+        parts = replace(self._parts, domain=cast(Domain, self._stage), generator=seats)
+        return await SelfPlay(config, parts, buffer).step(self._step)
 
     def _told(self) -> str:
         return self._stage.told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from typing import Any, TypeAlias
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from azr.domains.base import Brief, Domain, Form, Part
 from azr.policy.base import Generator, Sampling
-from azr.types import Kind, Role, Sample, Task
+from azr.types import Kind, Prompt, Role, Sample, Task
 
 Person: TypeAlias = Callable[[str], str]
 """Is told in words what to do, and writes the text that the model would have had to write."""
@@ -61,16 +60,16 @@ class Seats:
     def __init__(self, model: Generator, role: Role, person: Person, told: Callable[[], str]) -> None:
         self._model, self._role, self._person, self._told = model, role, person, told
 
-    def story(self) -> AbstractContextManager[None]:
-        """As the model's."""
-        return self._model.story()
-
-    async def sample(self, prompt: str, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Ask whose turn it is; the key names the role."""
         if key.split("/")[1] != self._role:
             return await self._model.sample(prompt, n=n, key=key, sampling=sampling)
         text = self._person(self._told())
         return (Sample((), (), (), text, finished=True),) * n
+
+    async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
+        """As the model does; a person stays as they are."""
+        await self._model.update_weights(version, weights)
 
 
 class PlainForm:

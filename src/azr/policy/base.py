@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azr.types import Sample
+from azr.types import Prompt, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +72,37 @@ Observer: TypeAlias = Callable[[int, Trace], None]
 """Is told of every rollout, by its index, at every optimizer step that learns from it."""
 
 
+Renderer: TypeAlias = Callable[[str], Prompt]
+"""Makes a prompt of a text: applies the chat template where there is one, and tokenizes."""
+
+
 class Generator(Protocol):
-    """Samples completions; an asynchronous service that many stories await at once."""
+    """Samples completions; an asynchronous service that many coroutines await at once."""
 
-    def story(self) -> AbstractContextManager[None]:
-        """Take part: with `overlap = false`, generation starts once every open story waits on this generator."""
-        ...
-
-    async def sample(self, prompt: str, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt.
 
         Args:
-            prompt: the text, with the chat template already applied where there is one.
+            prompt: what a renderer of the same model made.
             n: how many; the prompt is run through the model once.
-            key: names the random streams, "step/role/kind/story"; row i draws from the stream (seed, key, i) alone.
+            key: names the random streams, "step/role/kind/index"; row i draws from the stream (seed, key, i) alone.
             sampling: how tokens are drawn.
 
         Returns:
-            n samples, in the order of their streams, whatever order they finished in.
+            n samples in the order of their streams, whatever order they finished in; each with its token ids, their
+            log-probabilities at the sampling temperature, and the version of the weights that drew it.
+        """
+        ...
+
+    async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
+        """Sample from other weights from now on.
+
+        Args:
+            version: of the weights: how many updates they have seen. Samples carry it.
+            weights: tensors by name, as `Learner.weights` gives them.
+
+        Raises:
+            UserError: the weights of this model cannot be changed.
         """
         ...
 

@@ -6,20 +6,20 @@ equal seeds give equal texts is the server's affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from azr.concurrency import together
+from azr.concurrency import gather
+from azr.errors import UserError
 from azr.policy.base import Sampling
 from azr.policy.openai_client import Choice, OpenAIClient, RefusedError
 from azr.streams import stream
-from azr.types import Sample
+from azr.types import Prompt, Sample
 
 if TYPE_CHECKING:
     from azr.config import ModelConfig
 
-BYTES_A_TOKEN = 3
+BYTES_PER_TOKEN = 3
 """For the length of a prompt, which only the server could tell: fewer than tokenizers of common models put into one."""
 
 _PROBE_TOKENS = 16
@@ -57,24 +57,27 @@ class EndpointGenerator:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    @contextmanager
-    def story(self) -> Iterator[None]:
-        """Take part: the server takes requests as they come, so that there is nothing to wait for."""
-        yield
+    def render(self, text: str) -> Prompt:
+        """Make a prompt of a text, which the server tokenizes; its length is estimated on the safe side."""
+        return Prompt(text, (), -(-len(text.encode()) // BYTES_PER_TOKEN))
 
-    def count_tokens(self, prompt: str) -> int:
-        """An estimate, on the safe side; the server has the last word."""
-        return -(-len(prompt.encode()) // BYTES_A_TOKEN)
+    async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
+        """Refuse: OpenAI's API has no call for it.
 
-    async def sample(self, prompt: str, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+        Raises:
+            UserError: always.
+        """
+        raise UserError("the weights of a model behind OpenAI's API cannot be changed; set selfplay.learn=false")
+
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt (see the protocol), by one request where the server can.
 
         Raises:
             UserError: the server fails or refuses, after as many attempts as configured.
             PromptTooLongError: what is asked for does not fit into the model's context.
         """
-        found = await self._ask_for_several(prompt, n, key, sampling) if n > 1 and self._several else []
-        singles = await together(self._ask(prompt, 1, f"{key}/{row}", sampling) for row in range(len(found), n))
+        found = await self._ask_for_several(prompt.text, n, key, sampling) if n > 1 and self._several else []
+        singles = await gather(self._ask(prompt.text, 1, f"{key}/{row}", sampling) for row in range(len(found), n))
         if n > 1 and singles:
             self._several = False
         return tuple(_sample(choice) for choice in (*found, *(choice for (choice,) in singles)))

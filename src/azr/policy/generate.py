@@ -1,38 +1,24 @@
-"""The in-process generator: an asynchronous service over one `Decoder`, which many stories await at once."""
+"""The in-process generator: an asynchronous service over one `Decoder`, which many coroutines await at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from azr.concurrency import Crew, current_member
 from azr.errors import UserError
 from azr.policy.base import Sampling
 from azr.policy.decode import Decoder, Finished, Ticket
 from azr.policy.load import LanguageModel
 from azr.policy.trouble import out_of_memory
-from azr.types import Sample
+from azr.types import Prompt, Sample
 
 if TYPE_CHECKING:
     from azr.config import GenerationConfig
-
-
-@dataclass(slots=True, eq=False)
-class _Story:
-    """One participant: idle while it waits for samples, or while stories within it run on its behalf."""
-
-    owner: LocalGenerator
-    answers: set[asyncio.Future[tuple[Sample, ...]]] = field(default_factory=set)
-    inner: int = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.inner > 0 or any(not answer.done() for answer in self.answers)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +29,7 @@ class _Request:
     answer: asyncio.Future[tuple[Sample, ...]]
     samples: dict[int, Sample]
     n: int
+    crew: Crew | None
 
     @property
     def open(self) -> bool:
@@ -54,17 +41,14 @@ class _Request:
             self.answer.set_result(tuple(self.samples[row] for row in range(self.n)))
 
 
-_current: ContextVar[_Story | None] = ContextVar("azr_story", default=None)
-
-
 class LocalGenerator:
     """Samples from a model in this process (the `Generator` protocol).
 
-    With `overlap = false` generation starts only when every open story is idle, takes the requests in the order of
-    their keys and answers them all at once: batches are then a function of the requests alone, and samples on a CPU
-    equal bit for bit in every run. With `overlap = true` new rows join between two decoding steps, and an answer goes
-    out as soon as it is whole. In both, forward passes run in one thread of their own, so that the event loop stays
-    free.
+    With `overlap = false` generation starts only when everybody waits who was started together (`azr.concurrency`),
+    takes the requests in the order of their keys and answers them all at once. Batches are then a function of the
+    requests alone, and samples on a CPU are equal bit for bit in every run. With `overlap = true` new rows join between
+    two decoding steps, and an answer goes out as soon as it is whole. In both, forward passes run in one thread of
+    their own, so that the event loop stays free.
 
     Args:
         policy: the model; its weights must not change while a sample is awaited.
@@ -77,41 +61,15 @@ class LocalGenerator:
         self.overlap = policy.device.type != "cpu" if config.overlap is None else config.overlap
         self._decoder = Decoder(policy, max_rows=config.max_rows, seed=seed)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="azr-generate")
-        self._stories: set[_Story] = set()
         self._arrived: list[_Request] = []  # not yet seen by the driver
         self._taken: list[_Request] = []  # being worked on
         self._queue: deque[Ticket] = deque()  # taken, but without a slot so far
         self._requests: dict[Ticket, _Request] = {}
         self._driver: asyncio.Task[None] | None = None
-        self._check_due = False
+        self._start_due = False
+        self._version = 0
 
-    @contextmanager
-    def story(self) -> Iterator[None]:
-        """Take part (see the protocol). A story opened within another one stands in for it until it closes.
-
-        Tasks that one story starts at once (`asyncio.gather`) and that sample on their own each open a story of their
-        own.
-        """
-        outer = self._story()
-        story = _Story(self)
-        self._stories.add(story)
-        if outer is not None:
-            outer.inner += 1
-        token = _current.set(story)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            self._stories.remove(story)
-            if outer is not None:
-                outer.inner -= 1
-            self._check_soon()
-
-    def count_tokens(self, prompt: str) -> int:
-        """Tokens of a prompt, to be compared with `max_prompt_tokens` before `sample` is called."""
-        return self._policy.count_tokens(prompt)
-
-    async def sample(self, prompt: str, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt (see the protocol).
 
         A prompt is read once for all its rows; for n > max_rows, once for every max_rows of them.
@@ -119,53 +77,64 @@ class LocalGenerator:
         Raises:
             ValueError: n or the token limit is below 1, or the prompt is empty or does not fit.
         """
-        prompt_ids = self._checked(prompt, n=n, sampling=sampling)
-        story = self._story()
-        if story is None:
-            with self.story():
-                return await self.sample(prompt, n=n, key=key, sampling=sampling)
+        self._check(prompt, n=n, sampling=sampling)
+        member = current_member()
         answer: asyncio.Future[tuple[Sample, ...]] = asyncio.get_running_loop().create_future()
         most = self._config.max_rows
         parts = [range(first, min(first + most, n)) for first in range(0, n, most)]
-        tickets = [Ticket(prompt_ids, key, rows, sampling) for rows in parts]
-        self._arrived.append(_Request(tickets, answer, {}, n))
-        story.answers.add(answer)
-        self._check_soon()
+        tickets = [Ticket(prompt.token_ids, key, rows, sampling) for rows in parts]
+        self._arrived.append(_Request(tickets, answer, {}, n, member.crew if member else None))
+        if member is not None:
+            member.crew.watchers.add(self._start_soon)
+            member.answers.add(answer)
+        self._start_soon()
         try:
             return await answer
         finally:
-            story.answers.remove(answer)
+            if member is not None:
+                member.answers.discard(answer)
 
-    def _story(self) -> _Story | None:
-        story = _current.get()
-        return story if story is not None and story.owner is self else None
+    async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
+        """Sample from other weights from now on (see the protocol).
 
-    def _checked(self, prompt: str, *, n: int, sampling: Sampling) -> tuple[int, ...]:
+        A learner of the same `LanguageModel` has changed them already, and only the version is new.
+
+        Raises:
+            RuntimeError: the weights are not those of this model.
+        """
+        own = self._policy.model.state_dict()
+        if any(tensor.data_ptr() != own[name].data_ptr() for name, tensor in weights.items() if name in own):
+            self._policy.model.load_state_dict(weights)
+        self._version = version
+
+    def _check(self, prompt: Prompt, *, n: int, sampling: Sampling) -> None:
         if n < 1 or sampling.max_new_tokens < 1:
             raise ValueError(f"n = {n} and max_new_tokens = {sampling.max_new_tokens} must both be at least 1")
-        prompt_ids = self._policy.encode(prompt)
-        length, context = len(prompt_ids), self._policy.context_length
+        length, context = len(prompt.token_ids), self._policy.context_length
         if not 0 < length <= self._config.max_prompt_tokens:
             raise ValueError(f"a prompt of {length} tokens; from 1 to {self._config.max_prompt_tokens} are allowed")
         if context is not None and length + sampling.max_new_tokens > context:
             raise ValueError(
                 f"{length} prompt tokens and {sampling.max_new_tokens} new ones exceed the model's context of {context}"
             )
-        return prompt_ids
 
-    def _check_soon(self) -> None:
+    def _start_soon(self) -> None:
         """Look whether to start, but only after everything that is ready to run has run.
 
-        Tasks that were made together then count together: the first of them to ask does not set off on its own.
+        Of coroutines that were started together, the first to ask does not set off on its own.
         """
-        if self._arrived and not self._check_due:
-            self._check_due = True
-            asyncio.get_running_loop().call_soon(self._check)
+        if self._arrived and not self._start_due:
+            self._start_due = True
+            asyncio.get_running_loop().call_soon(self._start)
 
-    def _check(self) -> None:
-        self._check_due = False
-        if self._driver is None and self._arrived and (self.overlap or all(story.idle for story in self._stories)):
+    def _start(self) -> None:
+        self._start_due = False
+        if self._driver is None and self._arrived and (self.overlap or self._everybody_waits()):
             self._driver = asyncio.get_running_loop().create_task(self._drive())
+
+    def _everybody_waits(self) -> bool:
+        crews = {request.crew for request in self._arrived if request.crew is not None}
+        return all(crew.waits() for crew in crews)
 
     async def _drive(self) -> None:
         """Decode until nobody waits (overlap) or until this batch is done (no overlap)."""
@@ -186,7 +155,7 @@ class LocalGenerator:
                 raise
         finally:
             self._driver = None
-            self._check_soon()
+            self._start_soon()
 
     def _take(self) -> None:
         new = sorted((r for r in self._arrived if r.open), key=lambda request: request.tickets[0].key)
@@ -221,7 +190,7 @@ class LocalGenerator:
 
     def _sample(self, row: Finished) -> Sample:
         text = self._policy.decode(row.completion_ids)
-        return Sample(row.ticket.prompt_ids, row.completion_ids, row.logprobs, text, row.ended)
+        return Sample(row.ticket.prompt_ids, row.completion_ids, row.logprobs, text, row.ended, version=self._version)
 
     def _forget_cancelled(self) -> None:
         if all(request.open for request in self._taken):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from azr.errors import UserError
 from azr.policy import adapters, hub, quantize
 from azr.policy.trouble import no_model, pick_device
+from azr.types import Prompt
 
 if TYPE_CHECKING:
     from azr.config import ModelConfig
@@ -70,9 +71,20 @@ class LanguageModel:
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    def count_tokens(self, prompt: str) -> int:
-        """Length of `encode(prompt)`."""
-        return len(self.encode(prompt))
+    def renderer(self, *, chat: bool) -> Callable[[str], Prompt]:
+        """What makes a prompt of a text: by the model's chat template, or as it is.
+
+        Raises:
+            UserError: a template is asked for and the tokenizer has none.
+        """
+
+        def render(text: str) -> Prompt:
+            whole = self.chat(text) if chat else text
+            token_ids = self.encode(whole)
+            return Prompt(whole, token_ids, len(token_ids))
+
+        render("")  # a tokenizer without a chat template is found out here
+        return render
 
     def chat(self, message: str) -> str:
         """One user message in the model's chat template, up to where the assistant speaks.
