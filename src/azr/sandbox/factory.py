@@ -72,8 +72,6 @@ def _backend(
 def _remote(url: str | None, workers: int | None) -> Sandbox:
     if url is None:
         raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
-    try:
-        from azr.sandbox.remote import RemoteSandbox
-    except ModuleNotFoundError as error:
-        raise SandboxError(f"the remote sandbox needs {error.name}: pip install 'azr[remote]'") from None
+    from azr.sandbox.remote import RemoteSandbox
+
     return RemoteSandbox(url=url, connections=workers or 64)
