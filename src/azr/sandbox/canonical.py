@@ -229,17 +229,28 @@ def _value(node: ast.expr, depth: int) -> object:
             return [_value(element, depth - 1) for element in elements]
         case ast.Tuple(elts=elements):
             return tuple([_value(element, depth - 1) for element in elements])
-        case ast.Set(elts=elements):
-            return set(_hashable(elements, depth))
+        case ast.Set():
+            return _set(node, depth)
         case ast.Dict(keys=keys, values=values):
             return dict(zip(_hashable(keys, depth), [_value(item, depth - 1) for item in values], strict=True))
         case ast.Call(func=ast.Name(id="set"), args=[], keywords=[]):
             return set()
         case ast.Call(func=ast.Name(id="frozenset"), args=[], keywords=[]):
             return frozenset()
-        case ast.Call(func=ast.Name(id="frozenset"), args=[ast.Set(elts=elements)], keywords=[]):
-            return frozenset(_hashable(elements, depth))
+        case ast.Call(func=ast.Name(id="frozenset"), args=[ast.Set() as display], keywords=[]):
+            return frozenset(_set(display, depth))
     raise NotLiteralError(f"not a literal: {type(node).__name__}")
+
+
+def _set(node: ast.Set, depth: int) -> set[object]:
+    """Evaluate a set display of literals, with its elements in the order that the same display has in a program.
+
+    Where hashes collide, that order depends on how the compiler builds the set, so the compiler does it.
+    """
+    _hashable(node.elts, depth)  # nothing but literals is in there
+    code = compile(ast.Expression(node), "<input>", "eval", dont_inherit=True)
+    built: set[object] = eval(code, {"__builtins__": {}, "frozenset": frozenset})
+    return built
 
 
 def _hashable(nodes: Iterable[ast.expr | None], depth: int) -> list[object]:
