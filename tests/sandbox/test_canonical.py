@@ -2,6 +2,8 @@
 
 import ast
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -202,3 +204,19 @@ def test_keywords_and_spelling():
 def test_texts_that_are_too_deep_to_parse_are_no_literals(source):
     with pytest.raises(NotLiteralError):
         literal(source, depth=32)
+
+
+@pytest.mark.parametrize("operator", ["-", "- + ", "~", "not ", "lambda: ", "2 ** ", "1 if 1 else ", "await "])
+def test_what_overflows_the_parsers_stack_is_no_literal(operator):
+    for text in (operator * 9000 + "1", "f'{" + operator * 9000 + "1}'"):
+        with pytest.raises(NotLiteralError):
+            literal(text, depth=8)
+
+
+@pytest.mark.parametrize("text", ["(1, -2), ", "'--', ", "'a\\'--', ", '"""\'--""", ', "1, # --1\n", "b'not x', "])
+def test_a_literal_without_the_memory_to_read_it_is_a_literal(text):
+    code = "import resource, sys; from azr.sandbox.canonical import literal; used = resource.getpagesize()"
+    code += "; used *= int(open('/proc/self/statm').read().split()[0]); text = '[' + sys.argv[1] * 40_000 + '()]'"
+    code += "; resource.setrlimit(resource.RLIMIT_AS, (used + 2**23,) * 2); literal(text, depth=8)"
+    ran = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True)
+    assert ran.stderr.splitlines()[-1] == "MemoryError"

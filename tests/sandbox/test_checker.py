@@ -230,6 +230,22 @@ def open_files(guard):
     return {int(link.name): os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()}
 
 
+MANY = "(1, 2), " * 300_000
+"""An input that takes more memory to read than a checker has."""
+
+
+async def test_what_a_checker_has_no_memory_for_is_right_in_a_child_that_has_it(jail):
+    ample = Limits(memory_bytes=2**31, wall_seconds=120, cpu_seconds=120)
+    assert await outcomes(jail, "def f(*x): return len(x)", MANY, limits=ample) == ["300000"]
+    assert await outcomes(jail, "", f"[{MANY}]", mode=Mode.LITERAL, limits=ample) == ["output_too_large"]
+
+
+async def test_an_input_that_a_child_has_no_memory_for_is_not_called_a_bad_one(jail):
+    scarce = Limits(memory_bytes=64 * 2**20, wall_seconds=120, cpu_seconds=120)
+    assert await outcomes(jail, "def f(*x): return len(x)", MANY, "1", limits=scarce) == ["memory", "1"]
+    assert await outcomes(jail, "", f"[{MANY}]", mode=Mode.LITERAL, limits=scarce) == ["memory"]
+
+
 # --- attacks on the checker, which others share ------------------------------------------------------------------
 
 

@@ -150,6 +150,7 @@ def literal(text: str, *, depth: int) -> object:
     Raises:
         NotLiteralError: not a literal, or nested deeper than `depth` containers.
         UnsupportedError: a literal without canonical text (a complex number, an ellipsis).
+        MemoryError: more than this process has.
     """
     plain = _plain_list(text, depth)
     return plain[0] if plain and len(plain) == 1 else _value(_parse(text.strip()), depth)
@@ -164,6 +165,7 @@ def call_arguments(text: str, *, depth: int) -> tuple[list[object], dict[str, ob
     Raises:
         NotLiteralError: anything else than literals; a keyword given twice.
         UnsupportedError: a literal without canonical text.
+        MemoryError: more than this process has.
     """
     plain = _plain_list(text, depth)
     if plain is not None:
@@ -207,9 +209,30 @@ def _parse(source: str) -> ast.expr:
     try:
         with _any_number_of_digits():
             return ast.parse(source, "<input>", "eval").body
-    # ValueError: null bytes, lone surrogates. The last two: what the parser raises for what is nested too deep.
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+    # ValueError: null bytes, lone surrogates. RecursionError: nested deeper than any literal may be.
+    except (SyntaxError, ValueError, RecursionError) as error:
         raise NotLiteralError(f"{type(error).__name__}: {error}"[:200]) from None
+    except MemoryError:
+        if _nests(source):
+            raise NotLiteralError("nested too deep") from None
+        raise
+
+
+def _nests(source: str) -> bool:
+    """Whether a text that the parser had no memory for has what its stack, and not this process, has no room for.
+
+    The parser raises the same MemoryError for both. Its stack holds any literal: brackets to the depth that its
+    tokenizer allows, and one sign. It overflows where signs, words or stars follow on one another, as in `--1`, also
+    within an f-string.
+    """
+    return _CHAIN.search(_TEXT.sub("''", source)) is not None
+
+
+_TEXT = re.compile(
+    r"""(?s:'{3}(?:[^\\]|\\.)*?'{3}|"{3}(?:[^\\]|\\.)*?"{3}|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|#[^\n]*)"""
+)
+"""A string or a comment."""
+_CHAIN = re.compile(r"[-+~]\s*[-+~]|\*|:=|\b(?:not|lambda|if|await)\b|(?i:\br?fr?'')")
 
 
 def _value(node: ast.expr, depth: int) -> object:

@@ -93,7 +93,8 @@ def prepare(request: dict[str, Any]) -> bytes:
         MemoryError: too much for this process; RecursionError, ValueError likewise: the child is to do it all.
     """
     if request["mode"] == "literal":
-        return FINAL + b"".join(map(pack_outcome, execute(request)))
+        records = execute(request)
+        return WHOLE if any(map(_lacks_memory, records)) else FINAL + b"".join(map(pack_outcome, records))
     try:
         code = checked(request)
     except REFUSALS as error:
@@ -103,10 +104,15 @@ def prepare(request: dict[str, Any]) -> bytes:
     inputs = arguments(request)
     program = request["program"]
     imports = may_import(program)
-    if any(map(_holds_set, _constants(code))) or any(map(_holds_set, inputs)):
+    if any(map(_lacks_memory, inputs)) or any(map(_holds_set, _constants(code))) or any(map(_holds_set, inputs)):
         return WHOLE
     lean = not imports or LEAN.issuperset(plain_imports(program) or imported_modules(program))
     return (FOR_LEAN if lean else FULL) + marshal.dumps((code, inputs))
+
+
+def _lacks_memory(made: object) -> bool:
+    """Whether this is the record of an input for which this process had no memory: a child has as much as its job."""
+    return type(made) is dict and made["reason"] == "memory"
 
 
 # --- sets --------------------------------------------------------------------------------------------------------

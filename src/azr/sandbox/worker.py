@@ -168,6 +168,7 @@ def _imports_of(node: ast.AST) -> Iterator[str]:
 _IMPORTERS = frozenset({"__import__", "import_module"})
 
 
+_NO_ROOM = "MemoryError while the input was read"
 _NO_KEYWORDS: dict[str, object] = {}
 _TO_MODULE, _TO_CALL = 2, 1
 """Frames between this module's own and a program's, calls in C included, less those that a script would have. Measured;
@@ -183,6 +184,8 @@ def _literal_outcome(text: str, request: dict[str, Any]) -> Record:
         return failure("bad_input", describe(error))
     except UnsupportedError as error:
         return failure("unsupported_value", describe(error))
+    except MemoryError:
+        return failure("memory", _NO_ROOM)
     return _value_outcome(value, request)
 
 
@@ -215,6 +218,8 @@ def _arguments(text: str, depth: int) -> tuple[list[object], dict[str, object]] 
         return call_arguments(text, depth=depth)
     except (NotLiteralError, UnsupportedError) as error:
         return failure("bad_input", describe(error))
+    except MemoryError:
+        return failure("memory", _NO_ROOM)
 
 
 def _no_entry(module: types.ModuleType, entry: str) -> Record | None:
