@@ -110,6 +110,27 @@ def warm_up(kind: str, seed: int) -> None:
     sys.path[:] = [os.path.dirname(os.__file__)]
 
 
+def find_library_at(place: str) -> None:
+    """Have imports and readers of source text find the standard library where an ordinary user can reach it.
+
+    Packages that are imported already keep the path at which they look for their modules, `encodings` for codecs, and
+    loaders the path at which they read source for tracebacks.
+
+    Args:
+        place: another path to the folder of the standard library.
+    """
+    library = os.path.dirname(os.__file__)
+    sys.path[:] = [place]
+    for module in list(sys.modules.values()):
+        paths = getattr(module, "__path__", None)
+        if isinstance(paths, list):
+            paths[:] = [path.replace(library, place, 1) if path.startswith(library) else path for path in paths]
+        loader = getattr(module, "__loader__", None)
+        path = getattr(loader, "path", None)
+        if isinstance(path, str) and path.startswith(library):
+            loader.path = path.replace(library, place, 1)  # type: ignore[union-attr]
+
+
 def rehearse() -> None:
     """Run jobs of our own, so that what is made at first use is made once, and not in every child."""
     whole = [{**_RUN, "program": program, "inputs": (text, "g(1)")} for program, text in _PROGRAMS]

@@ -23,7 +23,7 @@ import termios
 from typing import Any
 
 from azr.sandbox import checker, jail
-from azr.sandbox.preload import PRELOADED, Absent, rehearse, warm_up
+from azr.sandbox.preload import PRELOADED, Absent, find_library_at, rehearse, warm_up
 from azr.sandbox.wire import HEADER, LENGTH, TAKEN, pack_outcome, unpack_job
 from azr.sandbox.worker import outcomes
 
@@ -122,7 +122,7 @@ def _shut_in(tier: str) -> dict[str, Any]:
     if reachable:
         os.close(_FOLDER)  # no program needs it, so none gets it
     else:
-        sys.path[:] = [f"/proc/self/fd/{_FOLDER}"]
+        find_library_at(f"/proc/self/fd/{_FOLDER}")
     return {"tier": tier, "landlock": version, "room": room}
 
 
