@@ -40,9 +40,9 @@ def test_any_bytes_give_one_outcome_for_each_input(
     assert all((outcome.value is None) == (outcome.reason is not None) for outcome in found)
 
 
-def test_the_second_run_gets_the_inputs_in_the_opposite_order() -> None:
+def test_the_second_run_gets_the_inputs_in_an_order_of_its_own() -> None:
     assert content(JOB, second=False)["inputs"] == ("1", "2", "3")
-    assert json.loads(request(JOB, second=True))["inputs"] == ["3", "2", "1"]
+    assert json.loads(request(JOB, second=True))["inputs"] == ["2", "3", "1"]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,13 @@ def test_the_detail_says_how_a_process_ended(end: Report, detail: str) -> None:
 
 
 def test_the_second_run_is_turned_back_to_the_order_of_the_inputs() -> None:
-    found = outcomes(JOB, report(packed("3", "2", "1")), second=True)
+    found = outcomes(JOB, report(packed("2", "3", "1")), second=True)
     assert [outcome.value for outcome in found] == ["1", "2", "3"]
+
+
+def test_outcomes_from_before_a_death_in_the_second_run_are_those_of_the_inputs_that_ran_first() -> None:
+    found = outcomes(JOB, report(packed("2"), exit_code=-signal.SIGSEGV), second=True)
+    assert [outcome.value for outcome in found] == [None, "2", None]
 
 
 @pytest.mark.parametrize(

@@ -160,9 +160,11 @@ async def test_two_processes_disagree_about_what_is_not_determined(jail, program
     assert await outcomes(jail, program, determinism=True) == ["nondeterministic"]
 
 
-async def test_inputs_in_reverse_show_state_that_is_kept_between_them(jail):
-    program = "seen = []\ndef f(x):\n seen.append(x)\n return seen"
-    assert await outcomes(jail, program, "1", "2", determinism=True) == ["nondeterministic"] * 2
+@pytest.mark.parametrize("imports", ["", "import decimal\n", "s = {8, 0, 16}\n"])  # lean, full, all left to the child
+async def test_inputs_in_another_order_show_state_that_is_kept_between_them(jail, imports):
+    program = imports + "seen = []\ndef f(x):\n seen.append(x)\n return len(seen)"
+    for inputs in (["1", "2"], ["1", "2", "3"], ["1"] * 5, ["1"] * 6):
+        assert await outcomes(jail, program, *inputs, determinism=True) == ["nondeterministic"] * len(inputs)
     assert await outcomes(jail, "def f(x): return x", "1", "2", "3", determinism=True) == ["1", "2", "3"]
 
 

@@ -81,6 +81,6 @@ def f():
     try:
         json.loads("[")
     except ValueError:
-        return "raw_decode" in traceback.format_exc()
+        return "self.raw_decode(s, idx" in traceback.format_exc()
 """
     assert await found(tier, program, "") == ["True"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.sandbox.worker import execute, imported_modules, plain_imports
+from azr.sandbox.worker import execute, imported_modules, plain_imports, second_order
 
 FORBIDDEN = ("os", "random")
 
@@ -220,3 +220,17 @@ def execute_all(program):
             "depth": 8,
         }
     )
+
+
+@given(st.integers(2, 100))
+def test_no_input_has_the_same_place_in_the_second_process(count):
+    order = second_order(count)
+    assert sorted(order) == list(range(count))
+    assert all(place != number for place, number in enumerate(order))
+
+
+@pytest.mark.parametrize(
+    ("count", "order"), [(0, []), (1, [0]), (2, [1, 0]), (3, [1, 2, 0]), (4, [3, 2, 1, 0]), (5, [2, 4, 3, 1, 0])]
+)
+def test_the_order_of_the_second_process(count, order):
+    assert second_order(count) == order

@@ -88,8 +88,8 @@ class Job:
         mode: what the inputs are.
         policy: rules that the program must keep.
         limits: what the whole job may use; `output_bytes` and `depth` hold for each value.
-        determinism: run twice, in two processes with different hash seeds and the inputs in opposite orders; where the
-            two differ the outcome is `NONDETERMINISTIC`.
+        determinism: run twice, in two processes with different hash seeds, and with the inputs in two orders in which
+            none has the same place (unless there is only one); where the two differ the outcome is `NONDETERMINISTIC`.
     """
 
     program: str

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from azr.sandbox.base import Job, Limits, Outcome, Reason
 from azr.sandbox.protocol import room_for_outcome, unpack_outcomes
+from azr.sandbox.worker import second_order
 
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
@@ -50,11 +51,11 @@ def content(job: Job, *, second: bool) -> dict[str, Any]:
 
     Args:
         job: the job.
-        second: the second run of a determinism pair gets the inputs in the opposite order.
+        second: the second run of a determinism pair gets the inputs in an order of its own, `worker.second_order`.
     """
     return {
         "program": job.program,
-        "inputs": job.inputs[::-1] if second else job.inputs,
+        "inputs": tuple(job.inputs[number] for number in second_order(len(job.inputs))) if second else job.inputs,
         "entry": job.entry,
         "mode": job.mode.value,
         "forbidden_modules": tuple(job.policy.forbidden_modules),
@@ -92,7 +93,10 @@ def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
         return _all(job, Reason.TAMPERED, "the process wrote what our code does not write")
     if len(read) < len(job.inputs):
         read += [_death(report, job.limits)] * (len(job.inputs) - len(read))
-    return tuple(read[::-1] if second else read)
+    if not second:
+        return tuple(read)
+    by_number = dict(zip(second_order(len(read)), read, strict=True))
+    return tuple(by_number[number] for number in range(len(read)))
 
 
 def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:

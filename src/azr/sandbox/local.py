@@ -163,12 +163,12 @@ class _Home:
         if kind == FINAL:
             return outcomes(job, answer._replace(payload=made), second=False), 0.0
         if kind in (LEAN, FULL):
-            request["ready"], request["backwards"] = made, False
+            request["ready"], request["second"] = made, False
         zygotes = "lean" if kind == LEAN else "full"
         if not (job.determinism and job.program):
             run = await self._begin(zygotes, _SEED, job, request)
             return await self._end(run, zygotes, job, request, second=False)
-        back = request | ({"backwards": True} if "ready" in request else {"inputs": job.inputs[::-1]})
+        back = request | {"second": True} if "ready" in request else content(job, second=True)
         # Both are queued before the first is waited for.
         forth = await self._begin(zygotes, _SEED, job, request)
         again = await self._begin(zygotes, _OTHER_SEED, job, back)

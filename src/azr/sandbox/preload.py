@@ -146,7 +146,7 @@ def _ready_jobs() -> list[bytes]:
     for program, text in _PROGRAMS:
         request: dict[str, Any] = {**_RUN, "program": program, "inputs": (text,)}
         ready = marshal.dumps((checked(request), arguments(request)))
-        jobs.append(pack_job({**_RUN, "ready": ready, "backwards": False}))
+        jobs.append(pack_job({**_RUN, "ready": ready, "second": False}))
     return jobs
 
 

@@ -39,15 +39,15 @@ lean zygote can run; one that only a full zygote can; and nothing but word that 
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
 _SHARED = ("entry", "mode", "output_bytes", "depth", "memory_bytes", "cpu_seconds", "wall_seconds")
 _FIELDS = ("program", "inputs", "forbidden_modules", "program_bytes", *_SHARED)
-_READY_FIELDS = ("ready", "backwards", *_SHARED)
+_READY_FIELDS = ("ready", "second", *_SHARED)
 
 
 def pack_job(request: dict[str, Any]) -> bytes:
     """Write a job: the request's values, in an order that both sides know.
 
     Args:
-        request: with `ready`, a checker's work, and `backwards`, whether its inputs come in the opposite order; or with
-            the program's text, its inputs and its policy.
+        request: with `ready`, a checker's work, and `second`, whether this is the second run of a determinism pair; or
+            with the program's text, its inputs and its policy.
     """
     fields = _READY_FIELDS if "ready" in request else _FIELDS
     values = [request[field] for field in fields]

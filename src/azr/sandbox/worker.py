@@ -45,13 +45,26 @@ def outcomes(request: dict[str, Any]) -> Iterator[Record]:
     """
     if "ready" in request:
         code, inputs = marshal.loads(request["ready"])
-        return _run(code, inputs[::-1] if request["backwards"] else inputs, request)
+        order = second_order(len(inputs)) if request["second"] else range(len(inputs))
+        return _run(code, [inputs[number] for number in order], request)
     if request["mode"] == "literal":
         return (_literal_outcome(text, request) for text in request["inputs"])
     code = _compiled(request)
     if isinstance(code, dict):
         return iter([code] * len(request["inputs"]))
     return _run(code, arguments(request), request)
+
+
+def second_order(count: int) -> list[int]:
+    """Give the order of inputs in the second process of a determinism pair, by their numbers in the first.
+
+    It is backwards, and an input that would keep its place, the middle one of an odd number, comes first: so whatever
+    depends on how many inputs came before differs for each. One input alone has one place.
+    """
+    backwards = list(range(count))[::-1]
+    if count % 2:
+        backwards.insert(0, backwards.pop(count // 2))
+    return backwards
 
 
 def _run(code: types.CodeType, inputs: list[Any], request: dict[str, Any]) -> Iterator[Record]:
