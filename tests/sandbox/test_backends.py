@@ -20,6 +20,7 @@ from azr.sandbox import (
     Sandbox,
     UnsafeSubprocessSandbox,
 )
+from azr.sandbox.base import JOB_BYTES
 from tests.sandbox.backends import docker_image, fusion_server
 
 
@@ -73,6 +74,12 @@ async def test_refuses_a_forbidden_module(backend: Sandbox) -> None:
     policy = Policy(forbidden_modules=frozenset({"os"}))
     (outcome,) = await backend.run(Job("import os\ndef f(x): return x", ("1",), policy=policy))
     assert outcome.reason is Reason.FORBIDDEN
+
+
+async def test_judges_a_job_that_is_too_large_without_running_it(backend: Sandbox) -> None:
+    async with asyncio.timeout(0):  # nothing is waited for
+        assert await reasons(backend, "#" * 2**25, "1", "2") == [Reason.FORBIDDEN] * 2
+        assert await reasons(backend, "", "1" * (JOB_BYTES + 1)) == [Reason.MEMORY]
 
 
 @pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(600)"])

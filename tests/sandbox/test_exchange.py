@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.sandbox import Job, Mode, Outcome, Reason
-from azr.sandbox.exchange import Report, Stop, agree, content, outcomes, request
+from azr.sandbox import Job, LocalSandbox, Mode, Outcome, Policy, Reason
+from azr.sandbox.base import JOB_BYTES
+from azr.sandbox.exchange import Report, Stop, agree, content, judged, outcomes, request
 from azr.sandbox.protocol import pack_outcome
+from azr.sandbox.worker import execute
 
 JOB = Job("def f(x): return x", ("1", "2", "3"))
 
@@ -121,3 +123,27 @@ VALUE, ERROR, TIMEOUT = Outcome("1"), Outcome(reason=Reason.ERROR, error="KeyErr
 def test_a_pair_is_what_its_runs_agree_on(one: Outcome, other: Outcome, joined: Outcome | Reason) -> None:
     (found,) = agree((one,), (other,))
     assert joined in (found, found.reason)
+
+
+@pytest.mark.parametrize("program", ["#" * 41, "#\u20ac" * 10 + "#", "#" + "\ud800" * 14])
+def test_a_program_that_is_too_long_is_refused_in_the_words_of_a_child(program: str) -> None:
+    job = Job(program, ("1", "2"), policy=Policy(program_bytes=40))
+    (record, _) = execute(content(job, second=False))
+    assert judged(job) == (Outcome(**record),) * 2
+    assert record["reason"] == "forbidden"
+
+
+def test_a_job_within_its_bounds_is_sent() -> None:
+    assert judged(Job("#" * 40, policy=Policy(program_bytes=40))) is None
+    assert judged(Job("", ("1" * 99,), mode=Mode.LITERAL, policy=Policy(program_bytes=40))) is None
+    assert judged(Job("", ("1" * (JOB_BYTES - 1), "2"))) is None
+
+
+@pytest.mark.parametrize(
+    "inputs", [("1" * (JOB_BYTES - 1),), ("\u20ac" * (JOB_BYTES // 6 + 1), "1" * (JOB_BYTES // 2))]
+)
+async def test_a_job_that_is_too_large_starts_no_process(inputs: tuple[str, ...]) -> None:
+    sandbox = LocalSandbox()
+    found = await sandbox.run(Job("# ", inputs))
+    assert [outcome.reason for outcome in found] == [Reason.MEMORY] * len(inputs)
+    assert sandbox.tier is None

@@ -41,6 +41,11 @@ class Reason(StrEnum):
     TAMPERED = "tampered"
 
 
+JOB_BYTES = 64 * 2**20
+"""The most bytes of UTF-8 that a job's program and inputs may have together. A larger job is not run: its outcomes are
+`MEMORY`, given by the host, so that no process is kept from other jobs while it reads one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one job may use.
@@ -70,7 +75,7 @@ class Policy:
 
     Attributes:
         forbidden_modules: top-level module names; a submodule, `from x import`, `__import__` and importlib count too.
-        program_bytes: longer programs are refused as `FORBIDDEN`.
+        program_bytes: longer programs are refused as `FORBIDDEN`, by the host; they are not sent anywhere.
     """
 
     forbidden_modules: frozenset[str] = frozenset()
@@ -79,7 +84,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One program and the inputs to run it on.
+    """One program and the inputs to run it on, of at most `JOB_BYTES` together.
 
     Attributes:
         program: Python source; empty with `Mode.LITERAL`.

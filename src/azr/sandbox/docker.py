@@ -13,7 +13,7 @@ from functools import partial
 
 from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.container import Container, ContainerDiedError, check_engine
-from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, most_bytes, outcomes, request
+from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
 _ATTEMPTS = 3
 """How many containers a job may wear out before it is held to be what kills them."""
@@ -52,6 +52,9 @@ class DockerSandbox:
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
         if job.limits.memory_bytes > self._memory_bytes:
             raise SandboxError(
                 f"a job's memory limit of {job.limits.memory_bytes} bytes is more than the {self._memory_bytes} that "

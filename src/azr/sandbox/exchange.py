@@ -7,9 +7,9 @@ import signal
 from enum import Enum
 from typing import Any, NamedTuple
 
-from azr.sandbox.base import Job, Limits, Outcome, Reason
+from azr.sandbox.base import JOB_BYTES, Job, Limits, Mode, Outcome, Reason
 from azr.sandbox.protocol import room_for_outcome, unpack_outcomes
-from azr.sandbox.worker import second_order
+from azr.sandbox.worker import excess, second_order, utf8_bytes
 
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
@@ -44,6 +44,17 @@ class Report(NamedTuple):
     exit_code: int
     cpu_seconds: float
     payload: bytes
+
+
+def judged(job: Job) -> tuple[Outcome, ...] | None:
+    """Give the outcomes of a job that is too large to be sent to any process; None where it is not."""
+    too_long = excess(job.program, job.policy.program_bytes)
+    if too_long and job.mode is not Mode.LITERAL:
+        return _all(job, Reason.FORBIDDEN, too_long)
+    total = sum(map(utf8_bytes, (job.program, *job.inputs)))
+    if total > JOB_BYTES:
+        return _all(job, Reason.MEMORY, f"program and inputs have {total} bytes, {JOB_BYTES} are allowed")
+    return None
 
 
 def content(job: Job, *, second: bool) -> dict[str, Any]:

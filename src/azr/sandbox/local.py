@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any, Literal
 
 from azr.sandbox.base import Job, Outcome, SandboxError
-from azr.sandbox.exchange import DECISIVE, Report, agree, content, outcomes, processor_time_up
+from azr.sandbox.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
 from azr.sandbox.wire import FINAL, FULL, LEAN, NEEDS_FULL
@@ -26,6 +26,9 @@ one started, which takes longer than most runs: so it is left to the clock, but 
 
 _CHECK_SECONDS = 2.0
 """What a checker may take; a job for which that is too little is left to a child, under its own limits."""
+
+_CHECK_BYTES = 2**20
+"""The longest request that a checker is asked: it gives no longer answer, and others wait while it reads one."""
 
 
 class LocalSandbox:
@@ -55,6 +58,9 @@ class LocalSandbox:
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
         home = self._home
         loop = asyncio.get_running_loop()
         if home is None or home.loop is not loop:
@@ -158,8 +164,11 @@ class _Home:
             the outcomes, and the seconds of processor time that the longer run took.
         """
         request = content(job, second=False)
-        answer = await checkers.submit(pack_job(request), min(job.limits.wall_seconds, _CHECK_SECONDS))
-        kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
+        asked = pack_job(request)
+        kind = made = b""
+        if len(asked) <= _CHECK_BYTES:
+            answer = await checkers.submit(asked, min(job.limits.wall_seconds, _CHECK_SECONDS))
+            kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
         if kind == FINAL:
             return outcomes(job, answer._replace(payload=made), second=False), 0.0
         if kind in (LEAN, FULL):

@@ -18,7 +18,7 @@ from typing import Any
 
 from azr.sandbox.base import Job, Outcome, Reason, SandboxError
 from azr.sandbox.bundle import RUN_ONE, program
-from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, most_bytes, outcomes, request
+from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 from azr.sandbox.fusion import FusionClient, Ran
 
 _log = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ class RemoteSandbox:
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
         if self._probe is None:
             self._probe = asyncio.create_task(_probe(self._client))
         await asyncio.shield(self._probe)

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.bundle import RUN_ONE, program
-from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, most_bytes, outcomes, request
+from azr.sandbox.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
 _START_SECONDS = 1.0
 """What the interpreter's own start may take on a busy machine, before a program's wall clock is counted."""
@@ -46,6 +46,9 @@ class UnsafeSubprocessSandbox:
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
         if not job.determinism:
             return await self._run_once(job, second=False)
         return agree(*await asyncio.gather(self._run_once(job, second=False), self._run_once(job, second=True)))

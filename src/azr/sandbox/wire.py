@@ -55,7 +55,7 @@ def pack_job(request: dict[str, Any]) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def unpack_job(body: bytes) -> dict[str, Any]:
+def unpack_job(body: bytes | bytearray) -> dict[str, Any]:
     """Read a job in the child. The bytes come from the host."""
     values = marshal.loads(body)
     return dict(zip(_READY_FIELDS if type(values) is tuple else _FIELDS, values, strict=True))

@@ -106,9 +106,9 @@ def checked(request: dict[str, Any]) -> types.CodeType | Record:
         SyntaxError: it is no program; so do the others of `REFUSALS`, RecursionError and MemoryError.
     """
     program: str = request["program"]
-    size = len(program) if program.isascii() else len(program.encode("utf-8", "surrogatepass"))
-    if size > request["program_bytes"]:
-        return failure("forbidden", f"the program has {size} bytes, {request['program_bytes']} are allowed")
+    too_long = excess(program, request["program_bytes"])
+    if too_long:
+        return failure("forbidden", too_long)
     code = compile(program, "<program>", "exec", dont_inherit=True)
     # A program that cannot import needs no tree: parsing it a second time costs as much as running it.
     if request["forbidden_modules"] and may_import(program):
@@ -119,6 +119,17 @@ def checked(request: dict[str, Any]) -> types.CodeType | Record:
                 if name.partition(".")[0] in forbidden:
                     return failure("forbidden", f"the program imports {name}"[:200])
     return code
+
+
+def excess(program: str, program_bytes: int) -> str:
+    """Say by how much a program is too long; empty where it is not."""
+    size = utf8_bytes(program)
+    return f"the program has {size} bytes, {program_bytes} are allowed" if size > program_bytes else ""
+
+
+def utf8_bytes(text: str) -> int:
+    """Count the bytes of a text in UTF-8; a lone surrogate has three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def may_import(program: str) -> bool:

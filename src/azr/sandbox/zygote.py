@@ -33,6 +33,7 @@ JOBS, RESULTS, PAYLOAD_READ, PAYLOAD_WRITE, _FOLDER = range(3, 8)
 """Descriptors: `spawn.py` hands over the first four; the last is the folder of the standard library, opened here."""
 
 _DESCRIPTORS = 64
+_READ_BYTES = 2**20
 _STDLIB = os.path.dirname(os.__file__)
 _HIDDEN = ("site-packages", "dist-packages", "test")
 """In there, and none of a program's business: this very package may be installed there, held-out answers included."""
@@ -179,9 +180,9 @@ def _read_job() -> dict[str, Any] | None:
     if not header:
         return None
     wanted = LENGTH.unpack(header)[0]
-    body = b""
+    body = bytearray()  # grows in place: a job may be long
     while len(body) < wanted:
-        body += os.read(JOBS, wanted - len(body))
+        body += os.read(JOBS, min(wanted - len(body), _READ_BYTES))
     return unpack_job(body)
 
 
