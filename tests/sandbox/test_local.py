@@ -150,7 +150,14 @@ async def test_large_programs_and_inputs_pass_through_the_pipe(jail):
         "def f(): return list({'a', 'b', 'c', 'd', 'e', 'f'})",
         "def f(): return id(object())",
         "import random\ndef f(): return random.random()",
-        "import os\ndef f(): return os.getpid(), os.urandom(4), __import__('time').perf_counter_ns()",
+        "import os\ndef f(): return os.getpid()",
+        "import os\ndef f(): return os.urandom(4)",
+        "import random\ndef f(): return random.SystemRandom().random()",
+        "import threading\ndef f(): return threading.get_native_id()",
+        "import threading\ndef f(): return threading.get_ident()",
+        "import time\ndef f(): return time.time_ns()",
+        "import time\ndef f(): return time.perf_counter_ns()",
+        "import sys\ndef f(): return sys.getallocatedblocks()",
         "class A: pass\ndef f(): return repr(A())",
         "def f(): raise type('E' + str(hash('x')), (Exception,), {})",
         "import uuid\ndef f(): return str(uuid.uuid4())",
@@ -166,6 +173,21 @@ async def test_inputs_in_another_order_show_state_that_is_kept_between_them(jail
     for inputs in (["1", "2"], ["1", "2", "3"], ["1"] * 5, ["1"] * 6):
         assert await outcomes(jail, program, *inputs, determinism=True) == ["nondeterministic"] * len(inputs)
     assert await outcomes(jail, "def f(x): return x", "1", "2", "3", determinism=True) == ["1", "2", "3"]
+
+
+async def test_process_ids_of_a_pair_differ_however_many_programs_ran_before_in_either_process(jail):
+    program = "import os\ndef f(): return os.getpid()"
+    for others in (0, 1, 2, 5):
+        await asyncio.gather(*(outcomes(jail, program) for _ in range(others)))
+        pairs = await asyncio.gather(*(outcomes(jail, program, determinism=True) for _ in range(5)))
+        assert pairs == [["nondeterministic"]] * 5
+
+
+@pytest.mark.parametrize("call", ["os.uname().nodename", "platform.node()", "platform.uname().node"])
+async def test_a_program_does_not_get_the_name_of_the_host(jail, call):
+    assert await outcomes(jail, f"import os, platform\ndef f(): return {call}") == ["'sandbox'"]
+    in_c = "import ctypes\ndef f(): return ctypes.CDLL(None).uname(ctypes.create_string_buffer(400))"
+    assert await outcomes(jail, in_c) == ["-1"]
 
 
 async def test_a_random_number_from_a_seed_is_determined(jail):

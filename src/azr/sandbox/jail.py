@@ -7,14 +7,18 @@ is imported here.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import signal
+import sys
 from collections.abc import Collection
 
 from azr.sandbox import landlock, seccomp
 
 NOBODY = 65534
+HOST_NAME = "sandbox"
+"""What a program gets for the name of the machine."""
 
 _NAMESPACES = {
     "user": 0x10000000,
@@ -30,6 +34,18 @@ _MNT_DETACH = 2
 _KEPT = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME | os.ST_RELATIME
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def hide_host_name() -> None:
+    """Give the host another name for this process and its children.
+
+    The namespace of the full tier keeps the name that the host had. So the system call is refused in both tiers, and
+    this interpreter's two ways to it know its answer.
+    """
+    system, _, *rest = os.uname()
+    shown = functools.partial(os.uname_result, (system, HOST_NAME, *rest))
+    for module in ("os", "posix"):
+        sys.modules[module].uname = shown  # type: ignore[attr-defined]
 
 
 def drop_root() -> None:
@@ -115,6 +131,29 @@ def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
 
 
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+
+def number_children(seed: int) -> range | None:
+    """Keep the process ids of children apart from those in a zygote whose seed is odd where this one is even.
+
+    Each zygote is the first process of a namespace of its own, so both of a determinism pair could have the same. This
+    takes capabilities over the namespace.
+
+    Args:
+        seed: an odd one gets the lower half of all numbers, an even one the upper half.
+
+    Returns:
+        the numbers that children may have; None where /proc/sys is read-only, as it is in many containers.
+    """
+    try:
+        with open("/proc/sys/kernel/pid_max") as file:
+            end = int(file.read())
+        if seed % 2:
+            return range(2, end // 2)
+        _write("/proc/sys/kernel/ns_last_pid", str(end // 2 - 1))
+    except OSError:
+        return None
+    return range(end // 2, end)
 
 
 def drop_capabilities() -> None:

@@ -60,7 +60,7 @@ _X86_64 = {
     "close_range": 436, "splice": 275, "getpid": 39, "gettid": 186, "getppid": 110, "getpgrp": 111, "getuid": 102,
     "geteuid": 107, "getgid": 104, "getegid": 108, "getgroups": 115, "sched_getaffinity": 204, "sched_yield": 24,
     "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "nanosleep": 35, "gettimeofday": 96, "time": 201,
-    "times": 100, "getrusage": 98, "getitimer": 36, "setitimer": 38, "alarm": 37, "getrandom": 318, "uname": 63,
+    "times": 100, "getrusage": 98, "getitimer": 36, "setitimer": 38, "alarm": 37, "getrandom": 318,
     "sysinfo": 99,
 }  # fmt: skip
 
@@ -75,7 +75,7 @@ _AARCH64 = {
     "splice": 76, "getpid": 172, "gettid": 178, "getppid": 173, "getuid": 174, "geteuid": 175, "getgid": 176,
     "getegid": 177, "getgroups": 158, "sched_getaffinity": 123, "sched_yield": 124, "clock_gettime": 113,
     "clock_getres": 114, "clock_nanosleep": 115, "nanosleep": 101, "gettimeofday": 169, "times": 153, "getrusage": 165,
-    "getitimer": 102, "setitimer": 103, "getrandom": 278, "uname": 160, "sysinfo": 179,
+    "getitimer": 102, "setitimer": 103, "getrandom": 278, "sysinfo": 179,
 }  # fmt: skip
 
 MACHINES = {"x86_64": Machine(0xC000003E, _X86_64), "aarch64": Machine(0xC00000B7, _AARCH64)}

@@ -56,6 +56,7 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
     try:
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
+        jail.hide_host_name()  # before any module asks for it and remembers
         warm_up(kind, seed)
         address_space = _address_space()
         os.chdir(_STDLIB)  # the one way into a folder whose path an ordinary user may not be able to walk
@@ -63,6 +64,7 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         if tier == "full":
             jail.unshare()
         _leave_guard()
+        numbers = jail.number_children(seed) if tier == "full" else None
         rehearse()
         if tier == "full":
             jail.change_root(_HIDDEN)
@@ -78,7 +80,7 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
     else:
         if kind == "lean":
             sys.meta_path[:] = [Absent]
-        _serve(address_space, orphans=tier != "full")
+        _serve(address_space, numbers, orphans=tier != "full")
 
 
 def _address_space() -> int:
@@ -127,11 +129,12 @@ def _shut_in(tier: str) -> dict[str, Any]:
     return {"tier": tier, "landlock": version, "room": room}
 
 
-def _serve(address_space: int, *, orphans: bool) -> None:
+def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
     """Fork a child for each job. It is forked before its job is there: a fork takes longer than many a program.
 
     Args:
         address_space: of this process, in bytes.
+        numbers: what children may have as process ids; when they are used up this process ends, and is replaced.
         orphans: whether a child would outlive this process; in a pid namespace it cannot.
     """
     gc.freeze()  # or a child's first collection would touch, and so copy, every page
@@ -148,6 +151,8 @@ def _serve(address_space: int, *, orphans: bool) -> None:
         os.write(RESULTS, HEADER.pack(status, waiting, usage.ru_utime + usage.ru_stime))
         while waiting:
             waiting -= os.splice(PAYLOAD_READ, RESULTS, waiting)
+        if numbers is not None and child + 1 not in numbers:
+            return
 
 
 def _be_child(address_space: int, *, orphans: bool) -> None:
