@@ -135,6 +135,12 @@ async def test_finds_a_program_that_depends_on_the_hash_seed(backend: Sandbox) -
     assert second.value == "5"
 
 
+async def test_finds_a_program_that_depends_on_its_process_id(backend: Sandbox) -> None:
+    for _ in range(3):
+        (outcome,) = await backend.run(Job("import os\ndef f(x): return os.getpid()", ("1",), determinism=True))
+        assert outcome.reason is Reason.NONDETERMINISTIC
+
+
 async def test_finds_a_program_that_depends_on_the_order_of_its_inputs(backend: Sandbox) -> None:
     program = "seen = []\ndef f(x):\n  seen.append(x)\n  return len(seen)"
     for inputs in (("1", "2"), ("1", "2", "3"), ("1", "2", "3", "4", "5")):

@@ -25,7 +25,8 @@ _PAGE = 4096
 class Server:
     """A fork server, read as an engine reads a container: by pieces of its own choice."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], seed: int) -> None:
+        self.seed = seed
         assert process.stdin is not None
         assert process.stdout is not None
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
@@ -59,11 +60,12 @@ class Server:
         return count
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@pytest.fixture(params=["1", "2"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     command = [sys.executable, "-s", "-S", "-c", program(SERVE)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        server = Server(process)
+    environment = {"PYTHONHASHSEED": request.param}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        server = Server(process, int(request.param))
         assert server.read(len(READY)) == READY
         yield server
         process.kill()
@@ -97,3 +99,8 @@ def f():
 def test_more_than_is_passed_on_at_once_arrives_whole(server: Server) -> None:
     report = server.run(Job("import os\ndef f():\n os.write(3, bytes(range(256)) * 1024)\n os._exit(0)"))
     assert report.payload == bytes(range(256)) * 1024
+
+
+def test_process_ids_of_children_are_odd_with_an_odd_hash_seed_and_even_with_an_even_one(server: Server) -> None:
+    for _ in range(5):
+        assert value(server.run(Job("import os\ndef f(): return os.getpid() % 2"))) == str(server.seed % 2)
