@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
 from azr.sandbox.checker import prepare, serve
 from azr.sandbox.exchange import Stop
-from azr.sandbox.wire import HEADER, TAKEN, pack_job
+from azr.sandbox.wire import HEADER, NONCE_BYTES, pack_job
 from azr.sandbox.worker import execute, second_order
 from tests.sandbox.test_hostile import came_of
 from tests.sandbox.test_local import EXPRESSIONS, NAMES, outcomes
@@ -143,6 +143,8 @@ def test_modules_of_a_lean_zygote_have_all_that_they_have_in_a_full_one():
 
 # --- the process -------------------------------------------------------------------------------------------------
 
+NONCE = bytes(range(NONCE_BYTES))
+
 
 @dataclass
 class Served:
@@ -153,11 +155,11 @@ class Served:
     results: int
 
     def ask(self, asked):
-        os.write(self.jobs, pack_job(asked))
+        os.write(self.jobs, NONCE + pack_job(asked))
         status, length, cpu_seconds = HEADER.unpack(self._read(HEADER.size))
         assert (status, cpu_seconds) == (0, 0)
-        taken, answer = self._read(1), self._read(length - 1)
-        assert taken == TAKEN
+        nonce, answer = self._read(NONCE_BYTES), self._read(length - NONCE_BYTES)
+        assert nonce == NONCE
         return answer
 
     def _read(self, wanted):
@@ -285,7 +287,7 @@ async def test_a_literal_that_takes_long_to_read_is_soon_left_to_a_child_with_li
 async def test_what_a_checker_died_of_is_not_asked_of_another(jail):
     await outcomes(jail, "", "[1]", mode=Mode.LITERAL)
     checkers = jail._home._fleets["checker", 1]
-    run = checkers.submit(pack_job(request("", SLOW, mode="literal", **LIMITS)), 60.0)
+    run = checkers.submit(pack_job(request("", SLOW, mode="literal", **LIMITS)), wall_seconds=60.0, cpu_seconds=60)
     await asyncio.sleep(0.2)
     os.kill(checkers._zygotes[0]._channels.process.pid, signal.SIGTERM)
     async with asyncio.timeout(SLOW_SECONDS):

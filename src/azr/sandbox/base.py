@@ -115,12 +115,14 @@ class Outcome:
         reason: why there is no value; None when there is one.
         error: with `Reason.ERROR` the class name of the exception that the program raised, such as "ZeroDivisionError".
         detail: one line for people, at most 200 characters; written by the program, so not to be trusted.
+        disturbed: whether a process was killed on the way to this outcome, so that it is not kept for later.
     """
 
     value: str | None = None
     reason: Reason | None = None
     error: str | None = None
     detail: str = ""
+    disturbed: bool = field(default=False, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:

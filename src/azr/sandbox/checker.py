@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from azr.sandbox.preload import LEAN
-from azr.sandbox.wire import FINAL, FULL, HEADER, LENGTH, TAKEN, WHOLE, pack_outcome, unpack_job
+from azr.sandbox.wire import FINAL, FULL, HEADER, LENGTH, NONCE_BYTES, WHOLE, pack_outcome, unpack_job
 from azr.sandbox.wire import LEAN as FOR_LEAN
 from azr.sandbox.worker import (
     REFUSALS,
@@ -38,7 +38,7 @@ from azr.sandbox.worker import (
 _LARGEST = 2**20
 """Longer answers are not given: a text that swells when it is compiled is dealt with where its limits hold."""
 
-_MEMORY_BYTES = 256 * 2**20
+MEMORY_BYTES = 256 * 2**20
 _GARBAGE = 50_000
 """New objects between two collections: a syntax tree has thousands and no cycles, so looking there is time lost."""
 
@@ -50,25 +50,25 @@ def serve(jobs: int, results: int, address_space: int) -> None:
     """Answer requests until they end.
 
     Args:
-        jobs: the descriptor that they come from, each a length and what `wire.pack_job` writes.
+        jobs: the descriptor that they come from, each a nonce and what `wire.pack_job` writes.
         results: the descriptor for answers, framed as a zygote frames the outcomes of a child.
         address_space: of this process before it, in bytes.
     """
-    memory = address_space + _MEMORY_BYTES
+    memory = address_space + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     warnings.simplefilter("ignore")  # a SyntaxWarning would have it look for the program's file
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     for _ in range(_REQUESTS):
-        header = _read(jobs, LENGTH.size)
+        header = _read(jobs, NONCE_BYTES + LENGTH.size)
         if not header:
             return
-        body = _read(jobs, LENGTH.unpack(header)[0])
+        body = _read(jobs, LENGTH.unpack_from(header, NONCE_BYTES)[0])
         try:
             answer = prepare(unpack_job(body))
         except (MemoryError, RecursionError, OverflowError, ValueError):
             answer = WHOLE
-        frame = TAKEN + (answer if len(answer) <= _LARGEST else WHOLE)
+        frame = header[:NONCE_BYTES] + (answer if len(answer) <= _LARGEST else WHOLE)
         rest = memoryview(HEADER.pack(0, len(frame), 0.0) + frame)
         while rest:
             rest = rest[os.write(results, rest) :]

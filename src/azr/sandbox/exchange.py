@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -38,12 +39,15 @@ class Report(NamedTuple):
         exit_code: its exit status, or minus the signal that ended it.
         cpu_seconds: processor time that it used, where that is known.
         payload: what it wrote; the program may have written it.
+        disturbed: whether a process was killed on the way to this, so that another time it might have come out
+            otherwise.
     """
 
     stop: Stop
     exit_code: int
     cpu_seconds: float
     payload: bytes
+    disturbed: bool = False
 
 
 def judged(job: Job) -> tuple[Outcome, ...] | None:
@@ -102,12 +106,24 @@ def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
     )
     if read is None:
         return _all(job, Reason.TAMPERED, "the process wrote what our code does not write")
+    if report.stop is Stop.WALL_CLOCK:
+        del read[len(job.inputs) - 1 :]  # what was still going on at the deadline has not come to its end
     if len(read) < len(job.inputs):
         read += [_death(report, job.limits)] * (len(job.inputs) - len(read))
+    if report.disturbed:
+        read = [replace(outcome, disturbed=True) for outcome in read]
     if not second:
         return tuple(read)
     by_number = dict(zip(second_order(len(read)), read, strict=True))
     return tuple(by_number[number] for number in range(len(read)))
+
+
+def killed_by_others(report: Report, cpu_seconds: int) -> bool:
+    """Whether neither a program nor its limit on processor time killed a process.
+
+    No program can send SIGKILL, not even to itself, and the kernel sends it at the limit.
+    """
+    return report.exit_code == -signal.SIGKILL and report.cpu_seconds < cpu_seconds * _SPENT
 
 
 def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
@@ -123,10 +139,12 @@ def _agreed(one: Outcome, other: Outcome) -> Outcome:
     for outcome in (one, other):
         if outcome.reason in DECISIVE:
             return outcome
+    disturbed = one.disturbed or other.disturbed
     # Not the detail: an exception's message may hold an object's address.
     if (one.value, one.reason, one.error) == (other.value, other.reason, other.error):
-        return one
-    return Outcome(reason=Reason.NONDETERMINISTIC, detail="two processes with different hash seeds disagree")
+        return replace(one, disturbed=True) if disturbed else one
+    detail = "two processes with different hash seeds disagree"
+    return Outcome(reason=Reason.NONDETERMINISTIC, detail=detail, disturbed=disturbed)
 
 
 def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
@@ -146,7 +164,7 @@ def _death(report: Report, limits: Limits) -> Outcome:
     if report.stop is Stop.LOST:
         return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
     # Who ignores SIGXCPU is killed, by the kernel.
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and report.cpu_seconds >= limits.cpu_seconds * _SPENT):
+    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and not killed_by_others(report, limits.cpu_seconds)):
         return processor_time_up(limits)
     if code >= 0:
         return Outcome(reason=Reason.CRASHED, detail=f"the process ended itself with status {code}")

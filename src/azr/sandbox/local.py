@@ -16,6 +16,8 @@ from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
+from azr.sandbox.rlimits import too_much_for
+from azr.sandbox.spawn import HostLimitError
 from azr.sandbox.wire import FINAL, FULL, LEAN, NEEDS_FULL
 
 Tier = Literal["auto", "full", "seccomp"]
@@ -62,6 +64,11 @@ class LocalSandbox:
         if unsent is not None:
             return unsent
         home = self._home
+        if home is not None and home.pid != os.getpid():
+            raise SandboxError(
+                f"this sandbox belongs to process {home.pid}, of which this process ({os.getpid()}) is a fork: make a "
+                "sandbox of its own here"
+            )
         loop = asyncio.get_running_loop()
         if home is None or home.loop is not loop:
             # Zygotes belong to the loop that reads from them; one that has gone left them to us.
@@ -70,9 +77,12 @@ class LocalSandbox:
         return await home.run(job)
 
     async def close(self) -> None:
-        """Kill every process that this sandbox started. Safe to call twice; a later `run` starts afresh."""
+        """Kill every process that this sandbox started. Safe to call twice; a later `run` starts afresh.
+
+        In a fork of the process that started them it only forgets them.
+        """
         home, self._home = self._home, None
-        if home is not None:
+        if home is not None and home.pid == os.getpid():
             home.close()
 
 
@@ -81,6 +91,7 @@ class _Home:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, workers: int | None, tier: Tier) -> None:
         self.loop = loop
+        self.pid = os.getpid()
         self.tier: str | None = None
         self._asked = tier
         self._cpus = _cpus(workers)
@@ -109,7 +120,7 @@ class _Home:
 
     async def _fleet(self, kind: str, seed: int) -> Fleet:
         start = self._starts.get((kind, seed))
-        if start is None:
+        if start is None or _failed(start):  # what was short then need not be short now
             start = self._starts[kind, seed] = self.loop.create_task(self._start(kind, seed))
         if not start.done():
             try:
@@ -126,12 +137,15 @@ class _Home:
         refusals = []
         tiers = ("full", "seccomp") if self._asked == "auto" else (self._asked,)
         for tier in tiers if self.tier is None else (self.tier,):
-            fleet = self._fleets[kind, seed] = Fleet(kind, tier, self._cpus, seed)
+            stand = self.tier is not None
+            fleet = self._fleets[kind, seed] = Fleet(kind, tier, self._cpus, seed, others_stand=stand)
             try:
                 await fleet.start()
             except SandboxError as error:
-                refusals.append(f"{tier}: {error}")
                 fleet.close()
+                if isinstance(error, HostLimitError):
+                    raise
+                refusals.append(f"{tier}: {error}")
             else:
                 self.tier = tier
                 return
@@ -167,7 +181,11 @@ class _Home:
         asked = pack_job(request)
         kind = made = b""
         if len(asked) <= _CHECK_BYTES:
-            answer = await checkers.submit(asked, min(job.limits.wall_seconds, _CHECK_SECONDS))
+            answer = await checkers.submit(
+                asked,
+                wall_seconds=min(job.limits.wall_seconds, _CHECK_SECONDS),
+                cpu_seconds=job.limits.cpu_seconds,
+            )
             kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
         if kind == FINAL:
             return outcomes(job, answer._replace(payload=made), second=False), 0.0
@@ -187,7 +205,13 @@ class _Home:
 
     async def _begin(self, kind: str, seed: int, job: Job, request: dict[str, Any]) -> asyncio.Future[Report]:
         fleet = await self._fleet(kind, seed)
-        return fleet.submit(pack_job(request), job.limits.wall_seconds + _GRACE)
+        limits = job.limits
+        refusal = too_much_for(fleet.hello, cpu_seconds=limits.cpu_seconds, memory_bytes=limits.memory_bytes)
+        if refusal:
+            raise HostLimitError(refusal)
+        return fleet.submit(
+            pack_job(request), wall_seconds=limits.wall_seconds + _GRACE, cpu_seconds=limits.cpu_seconds
+        )
 
     async def _end(
         self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
@@ -197,6 +221,10 @@ class _Home:
         if kind == "lean" and report.exit_code == NEEDS_FULL:
             report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
         return outcomes(job, report, second=second), report.cpu_seconds
+
+
+def _failed(start: asyncio.Task[None]) -> bool:
+    return start.done() and not start.cancelled() and start.exception() is not None
 
 
 def _cpus(workers: int | None) -> list[int | None]:

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from azr.sandbox.base import Job, Outcome, Reason, Sandbox
 
 _OF_THE_MOMENT = frozenset({Reason.TIMEOUT, Reason.MEMORY, Reason.CRASHED, Reason.TAMPERED})
-"""Reasons that can be the machine's and not the program's; such outcomes are not kept."""
+"""Reasons that can be the machine's and not the program's; such outcomes are not kept, nor are those of a job that had
+to be begun again."""
 
 
 class MemoSandbox:
@@ -37,7 +38,7 @@ class MemoSandbox:
             return known
         self.misses += 1
         outcomes = await self._sandbox.run(job)
-        if not any(outcome.reason in _OF_THE_MOMENT for outcome in outcomes):
+        if not any(outcome.disturbed or outcome.reason in _OF_THE_MOMENT for outcome in outcomes):
             self._known[job] = outcomes
             if len(self._known) > self._entries:
                 self._known.popitem(last=False)

@@ -1,7 +1,7 @@
 """The bytes between the host and a zygote's children. What comes from a child is hostile: nothing here trusts it.
 
-`wire.py` writes these bytes and has what both sides share. A job goes down as a length and a marshalled request:
-written by the host, so a child may read it that way. For each child the zygote sends up a header of its own
+`wire.py` writes these bytes and has what both sides share. A job goes down as a nonce, a length and a marshalled
+request: written by the host, so a child may read it that way. For each child the zygote sends up a header of its own
 and then, unread, the bytes that the child wrote: records of one outcome each, which `unpack_outcomes` reads without
 believing anything. A child never holds the descriptor of that stream, so that no child can write a header, or bytes
 that would count as another child's.
@@ -10,12 +10,12 @@ that would count as another child's.
 from __future__ import annotations
 
 from azr.sandbox.base import Mode, Outcome, Reason
-from azr.sandbox.wire import HEADER, LENGTH, REASONS, RECORD, TAKEN, pack_job, pack_outcome, unpack_job
+from azr.sandbox.wire import HEADER, LENGTH, NONCE_BYTES, REASONS, RECORD, pack_job, pack_outcome, unpack_job
 
 __all__ = [
     "HEADER",
     "LENGTH",
-    "TAKEN",
+    "NONCE_BYTES",
     "pack_job",
     "pack_outcome",
     "room_for_outcome",

@@ -9,15 +9,16 @@ import marshal
 import struct
 from typing import Any
 
+NONCE_BYTES = 8
+"""Before each job: random bytes that the host draws for this run alone. The payload begins with them, so the host knows
+whose it is: only the process that read this job can have written it. A child writes them once it has read its whole job
+and before anything of it runs. One that was killed earlier took no job, or half of one."""
+
 LENGTH = struct.Struct("=I")
-"""Before each job: the length of the request that follows."""
+"""After the nonce: the length of the request that follows."""
 
 HEADER = struct.Struct("=iId")
-"""Before each child's payload: wait status, length of the payload, processor seconds used."""
-
-TAKEN = b"T"
-"""The first byte of a payload, written before the program runs: this child took a job from the pipe. One that was
-killed before that took none, or half of one."""
+"""Before each payload: the wait status of the child, the length of the payload, the processor seconds used."""
 
 RECORD = struct.Struct("=BIHH")
 """Before each outcome: reason, then the lengths in bytes of value, error and detail."""

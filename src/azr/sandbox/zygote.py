@@ -24,7 +24,8 @@ from typing import Any
 
 from azr.sandbox import checker, jail
 from azr.sandbox.preload import PRELOADED, Absent, find_library_at, rehearse, warm_up
-from azr.sandbox.wire import HEADER, LENGTH, TAKEN, pack_outcome, unpack_job
+from azr.sandbox.rlimits import LimitError, what_is_left
+from azr.sandbox.wire import HEADER, LENGTH, NONCE_BYTES, pack_outcome, unpack_job
 from azr.sandbox.worker import outcomes
 
 __all__ = ["PRELOADED", "main"]
@@ -59,16 +60,21 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         jail.hide_host_name()  # before any module asks for it and remembers
         warm_up(kind, seed)
         address_space = _address_space()
+        least = checker.MEMORY_BYTES if kind == "checker" else 0
+        limits = what_is_left(descriptors=_DESCRIPTORS, address_space=address_space, memory_bytes=least)
         os.chdir(_STDLIB)  # the one way into a folder whose path an ordinary user may not be able to walk
         jail.drop_root()
         if tier == "full":
             jail.unshare()
-        _leave_guard()
+        guard = _leave_guard()
         numbers = jail.number_children(seed) if tier == "full" else None
         rehearse()
         if tier == "full":
             jail.change_root(_HIDDEN)
-        hello = _shut_in(tier)
+        hello = _shut_in(tier) | limits
+        _end_without(guard)
+    except LimitError as error:
+        hello = {"refused": str(error), "limit": True}
     except (OSError, ValueError) as error:
         hello = {"refused": str(error)}
     os.write(RESULTS, json.dumps(hello).encode() + b"\n")
@@ -89,17 +95,23 @@ def _address_space() -> int:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def _leave_guard() -> None:
+def _leave_guard() -> int:
     """Go on as a child of this process, which stays outside the jail, kills us when it is told to, and buries us.
 
     Without it whoever we leave behind would fall to the host's first process, which in a container may bury nobody.
+
+    Returns:
+        a descriptor that becomes readable when the guard dies.
     """
     jail.adopt_orphans()
+    opened = os.pidfd_open(os.getpid())
+    guard = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FOLDER + 1)
+    os.close(opened)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         jail.die_with_parent()
-        return
+        return guard
     os.closerange(JOBS, _DESCRIPTORS)
     # A group that is not empty keeps its number, so this can hit nobody else.
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child, signal.SIGKILL))
@@ -108,6 +120,15 @@ def _leave_guard() -> None:
         while True:
             os.waitpid(-1, 0)
     os._exit(0)
+
+
+def _end_without(guard: int) -> None:
+    """End if the guard is dead: it may have died before the kernel was told that we want to die with it."""
+    poll = select.poll()
+    poll.register(guard, select.POLLIN)
+    if poll.poll(0):
+        os._exit(1)
+    os.close(guard)
 
 
 def _shut_in(tier: str) -> dict[str, Any]:
@@ -138,12 +159,13 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
         orphans: whether a child would outlive this process; in a pid namespace it cannot.
     """
     gc.freeze()  # or a child's first collection would touch, and so copy, every page
+    zygote = os.getpid() if orphans else 0
     jobs = select.poll()
     jobs.register(JOBS, select.POLLIN)
     while True:
         child = os.fork()
         if child == 0:
-            _be_child(address_space, orphans=orphans)
+            _be_child(address_space, zygote)
         _, status, usage = os.wait4(child, 0)
         if status == _NO_MORE_JOBS << 8 and jobs.poll(0) == [(JOBS, select.POLLHUP)]:
             return
@@ -155,40 +177,51 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
             return
 
 
-def _be_child(address_space: int, *, orphans: bool) -> None:
+def _be_child(address_space: int, zygote: int) -> None:
     """Read one job, let go of every way to another's, run it, and end. Never returns."""
     status = 1
     try:
-        status = _do_job(address_space, orphans=orphans)
+        status = _do_job(address_space, zygote)
     finally:
         os._exit(status)
 
 
-def _do_job(address_space: int, *, orphans: bool) -> int:
-    if orphans:
+def _do_job(address_space: int, zygote: int) -> int:
+    """Do one job.
+
+    Args:
+        address_space: of the zygote, in bytes.
+        zygote: the parent to die with; 0 in a pid namespace, which ends with it.
+    """
+    if zygote:
         jail.die_with_parent()
+        if os.getppid() != zygote:
+            return 1  # it died before the kernel was told
     os.close(RESULTS)
     os.close(PAYLOAD_READ)
-    request = _read_job()
-    os.close(JOBS)
-    if request is None:
+    header = _read(NONCE_BYTES + LENGTH.size)
+    if not header:
         return _NO_MORE_JOBS
-    os.write(PAYLOAD_WRITE, TAKEN)
+    body = _read(LENGTH.unpack_from(header, NONCE_BYTES)[0])
+    os.close(JOBS)
+    os.write(PAYLOAD_WRITE, header[:NONCE_BYTES])
+    request = unpack_job(body)
+    del body  # or it would count against the program's memory
     _limit(request, address_space)
     for record in outcomes(request):
         os.write(PAYLOAD_WRITE, pack_outcome(record))
     return 0
 
 
-def _read_job() -> dict[str, Any] | None:
-    header = os.read(JOBS, LENGTH.size)
-    if not header:
-        return None
-    wanted = LENGTH.unpack(header)[0]
-    body = bytearray()  # grows in place: a job may be long
-    while len(body) < wanted:
-        body += os.read(JOBS, min(wanted - len(body), _READ_BYTES))
-    return unpack_job(body)
+def _read(wanted: int) -> bytes:
+    """Read so many bytes of the jobs, or none where they have ended."""
+    data = bytearray()  # grows in place: a job may be long
+    while len(data) < wanted:
+        more = os.read(JOBS, min(wanted - len(data), _READ_BYTES))
+        if not more:
+            return b""
+        data += more
+    return bytes(data)
 
 
 def _limit(request: dict[str, Any], address_space: int) -> None:
