@@ -106,11 +106,9 @@ def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
     )
     if read is None:
         return _all(job, Reason.TAMPERED, "the process wrote what our code does not write")
-    if report.stop is Stop.WALL_CLOCK:
-        del read[len(job.inputs) - 1 :]  # what was still going on at the deadline has not come to its end
     if len(read) < len(job.inputs):
         read += [_death(report, job.limits)] * (len(job.inputs) - len(read))
-    if report.disturbed:
+    if report.disturbed or report.stop is not Stop.NONE:
         read = [replace(outcome, disturbed=True) for outcome in read]
     if not second:
         return tuple(read)
