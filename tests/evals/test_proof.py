@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from azr.evals.variants import VARIANTS
+
 SIZES = {"humaneval": 164, "mbpp": 974, "mbpp-sanitized": 427, "cruxeval-i": 800, "cruxeval-o": 800}
 DATA = Path(os.environ.get("AZR_DATA") or Path(__file__).parents[3] / "shared" / "data").resolve()
 
@@ -40,5 +42,5 @@ def test_gold_answers_score_everything(tmp_path):
 def test_broken_answers_score_nothing(tmp_path):
     evaluate(tmp_path, "--broken", "all")
     found = correct(tmp_path)
-    assert len(found) == 6 * len(SIZES)
+    assert len(found) == len(VARIANTS) * len(SIZES)
     assert {right for right, _ in found.values()} == {0}

@@ -38,7 +38,7 @@ import os, struct
 value = repr({_OBJECT!r}).encode()
 for descriptor in range(1, 16):
     try:
-        os.write(descriptor, struct.pack('=BIHH', 0, len(value), 0, 0) + value)
+        os.write(descriptor, 3 * (struct.pack('=BIHH', 0, len(value), 0, 0) + value))
     except OSError:
         pass
 os._exit(0)
@@ -57,7 +57,7 @@ for found in gc.get_objects():
 return NotImplemented
 """,
 }
-"""Bodies of functions, by what they try."""
+"""Bodies of functions, by what they try. Most problems of MBPP have three calls, hence three outcomes."""
 
 SCRIPTS = {
     "a report of passed tests": f"print({_REPORT!r})",
