@@ -6,9 +6,9 @@ import pytest
 
 from azr.sandbox import Job, zygote
 from azr.sandbox.exchange import content
-from azr.sandbox.wire import HEADER, pack_job
+from azr.sandbox.wire import HEADER, NONCE_BYTES, pack_job
 
-JOB = pack_job(content(Job("def f(x): return x", ("1",)), second=False))
+JOB = b"n" * NONCE_BYTES + pack_job(content(Job("def f(x): return x", ("1",)), second=False))
 
 
 @pytest.fixture

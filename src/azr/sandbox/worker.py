@@ -45,8 +45,9 @@ def outcomes(request: dict[str, Any]) -> Iterator[Record]:
     """
     if "ready" in request:
         code, inputs = marshal.loads(request["ready"])
-        order = second_order(len(inputs)) if request["second"] else range(len(inputs))
-        return _run(code, [inputs[number] for number in order], request)
+        if request["second"] and len(inputs) > 1:
+            inputs = [inputs[number] for number in second_order(len(inputs))]
+        return _run(code, inputs, request)
     if request["mode"] == "literal":
         return (_literal_outcome(text, request) for text in request["inputs"])
     code = _compiled(request)

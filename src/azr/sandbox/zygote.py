@@ -213,15 +213,18 @@ def _do_job(address_space: int, zygote: int) -> int:
     return 0
 
 
-def _read(wanted: int) -> bytes:
+def _read(wanted: int) -> bytes | bytearray:
     """Read so many bytes of the jobs, or none where they have ended."""
-    data = bytearray()  # grows in place: a job may be long
+    data: bytes | bytearray = os.read(JOBS, min(wanted, _READ_BYTES))
+    if not 0 < len(data) < wanted:
+        return data
+    data = bytearray(data)  # grows in place: a job may be long
     while len(data) < wanted:
         more = os.read(JOBS, min(wanted - len(data), _READ_BYTES))
         if not more:
             return b""
         data += more
-    return bytes(data)
+    return data
 
 
 def _limit(request: dict[str, Any], address_space: int) -> None:
