@@ -1,10 +1,13 @@
 """What comes of a job whose processes are killed: by the host at its deadline, or by others at any moment."""
 
 import asyncio
+import fcntl
 import os
 import resource
 import signal
+import struct
 import sys
+import termios
 import time
 from contextlib import contextmanager, suppress
 
@@ -12,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, SandboxError
-from azr.sandbox.protocol import HEADER
+from azr.sandbox.protocol import HEADER, NONCE_BYTES
 from azr.sandbox.remains import Left
 from tests.sandbox.test_hostile import came_of, descendants
 
@@ -170,17 +173,24 @@ async def test_a_fleet_that_could_not_be_started_is_tried_again_for_the_next_job
     await sandbox.close()
 
 
+def is_running(zygote, run):
+    """Whether a child has taken a run: it has written the nonce, and its zygote has not moved that on."""
+    if not (zygote._stands and zygote._runs and zygote._runs[0] is run):
+        return False
+    waiting = fcntl.ioctl(zygote._channels.payload, termios.FIONREAD, bytes(4))
+    return struct.unpack("=i", waiting)[0] >= NONCE_BYTES
+
+
 async def kill_while_it_runs(sandbox, times, family):
-    """Run a job that tells when it is running, and kill processes of its zygote so many times then."""
+    """Run a job, and kill processes of its zygote so many times while a child is at it."""
     program = "import time\ndef f(x):\n    time.sleep(x)\n    return x"
     await outcomes(sandbox, program, "0")
-    job = asyncio.create_task(sandbox.run(Job(program, ("0", "0.6"))))
-    fleet = sandbox._home._fleets["full", 1]
-    (zygote,) = fleet._zygotes
+    job = asyncio.create_task(sandbox.run(Job(program, ("0", "2"), limits=Limits(wall_seconds=60))))
+    (zygote,) = sandbox._home._fleets["full", 1]._zygotes
+    await until(lambda: zygote._runs)
+    run = zygote._runs[0]
     for _ in range(times):
-        await until(lambda: zygote._stands and zygote._runs)
-        run = zygote._runs[0]
-        await asyncio.sleep(0.3)
+        await until(lambda: is_running(zygote, run))
         tries = run.tries
         kill(*family(zygote._channels.process.pid))
         await until(lambda: run.tries > tries or job.done())  # noqa: B023
@@ -198,7 +208,7 @@ def the_child(guard):
 @pytest.mark.parametrize("family", [the_guard_and_all, the_child])
 async def test_a_job_whose_process_is_killed_by_others_is_begun_again(jail, family):
     found = await kill_while_it_runs(jail, 3, family)
-    assert [came_of(outcome) for outcome in found] == ["0", "0.6"]
+    assert [came_of(outcome) for outcome in found] == ["0", "2"]
     assert all(outcome.disturbed for outcome in found)
 
 
@@ -209,34 +219,34 @@ async def test_a_job_that_was_running_at_five_deaths_is_taken_for_their_cause(ja
 
 
 async def test_deaths_before_a_job_was_begun_do_not_count(jail):
-    """The job waits behind one that sleeps, in the pipe of a zygote that is killed more often than a run may die."""
+    """The job waits behind one that sleeps, in the pipe of a zygote that is killed as often as a run may die."""
     program = "import time\ndef f(x):\n    time.sleep(x)\n    return x"
     await outcomes(jail, program, "0")
     (zygote,) = jail._home._fleets["full", 1]._zygotes
-    sleeper = asyncio.create_task(outcomes(jail, program, "30", limits=Limits(wall_seconds=60)))
+    sleeper = asyncio.create_task(jail.run(Job(program, ("300",), limits=Limits(wall_seconds=600))))
+    await until(lambda: len(zygote._runs) == 1)
     job = asyncio.create_task(outcomes(jail, program, "0"))
     await until(lambda: len(zygote._runs) == 2)
-    behind = zygote._runs[1]
-    for _ in range(6):
-        await until(lambda: zygote._stands and zygote._runs)
+    head, behind = zygote._runs
+    for _ in range(5):
+        await until(lambda: is_running(zygote, head))
         guard = zygote._channels.process.pid
-        await asyncio.sleep(0.1)
         kill(guard)
         await until(lambda: zygote._channels and zygote._channels.process.pid != guard)  # noqa: B023
     assert await job == ["0"]
-    assert behind.deaths == 0
-    sleeper.cancel()
+    assert (head.deaths, behind.deaths) == (5, 0)
+    assert [came_of(outcome) for outcome in await sleeper] == ["crashed"]
 
 
 async def test_an_outcome_of_a_job_that_was_begun_again_is_not_remembered(jail):
-    job = Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", ("0.6",))
+    job = Job("import time\ndef f(x):\n    time.sleep(x)\n    return x", ("2",))
     memo = MemoSandbox(jail)
     await jail.run(Job(job.program, ("0",)))
     asked = asyncio.create_task(memo.run(job))
     (zygote,) = jail._home._fleets["full", 1]._zygotes
     await until(lambda: zygote._runs)
     kill(zygote._channels.process.pid)
-    assert [came_of(outcome) for outcome in await asked] == ["0.6"]
+    assert [came_of(outcome) for outcome in await asked] == ["2"]
     await memo.run(job)
     assert memo.hits == 0
     await memo.run(job)
