@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -26,7 +27,7 @@ from transformers import ContinuousBatchingConfig, PreTrainedTokenizerFast, Qwen
 
 from azr.concurrency import gather
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
-from azr.policy.base import Renderer, Sampling, Trainee
+from azr.policy.base import Renderer, Sampling, TrainSample
 from azr.policy.generate import LocalGenerator
 from azr.policy.learner import PolicyLearner
 from azr.policy.load import LanguageModel, wrap
@@ -86,12 +87,11 @@ def prompts(rows: int) -> list[str]:
     return [" ".join(f"w{i}" for i in row) for row in ids.tolist()]
 
 
-def ours(generator: LocalGenerator, render: Renderer, texts: list[str], new: int, round_: int) -> list[Trainee]:
-    async def rollout(number: int) -> Trainee:
+def ours(generator: LocalGenerator, render: Renderer, texts: list[str], new: int, round_: int) -> list[TrainSample]:
+    async def rollout(number: int) -> TrainSample:
         key = f"{round_} {number:04}"
         (sample,) = await generator.sample(render(texts[number]), n=1, key=key, sampling=Sampling(new))
-        advantages = ((-1.0) ** number,) * len(sample.completion_ids)
-        return Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, advantages)
+        return TrainSample.of(sample, np.full(len(sample.completion_ids), (-1.0) ** number))
 
     return asyncio.run(gather(map(rollout, range(len(texts)))))
 
@@ -183,7 +183,7 @@ def floor(policy: LanguageModel, lengths: list[int], bandwidth: float) -> float:
 
 def sample(
     policy: LanguageModel, device: torch.device, arguments: argparse.Namespace, bandwidth: float
-) -> list[Trainee]:
+) -> list[TrainSample]:
     """Time all ways to sample, turn by turn; azr's last rollouts are returned."""
     texts, new, rollouts = prompts(arguments.rows), arguments.new, []
 
@@ -191,7 +191,7 @@ def sample(
 
     def azr(round_: int) -> list[int]:
         rollouts[:] = ours(generator, policy.renderer(chat=False), texts, new, round_)
-        return [len(rollout.completion_ids) for rollout in rollouts]
+        return [len(rollout.completion_ids_T) for rollout in rollouts]
 
     ways: dict[str, Callable[[int], list[int]]] = {
         "azr": azr,
@@ -227,9 +227,9 @@ def bench(shape: str, device: torch.device, arguments: argparse.Namespace, produ
     policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     settings = LearnerConfig(optimizer="adamw-fused", token_budget=arguments.budget)
     learner = PolicyLearner(policy, settings, AlgorithmConfig(), temperature=1.0, total_steps=100, seed=0)
-    tokens = sum(PROMPT + len(rollout.completion_ids) - 1 for rollout in rollouts)
+    tokens = sum(PROMPT + len(rollout.completion_ids_T) - 1 for rollout in rollouts)
     work = 6 * sum(p.numel() for p in policy.model.parameters()) * tokens
-    times = [seconds(device, lambda: learner.update(rollouts)) for _ in range(arguments.rounds + 1)][1:]
+    times = [seconds(device, lambda: asyncio.run(learner.update(rollouts))) for _ in range(arguments.rounds + 1)][1:]
     shares = [work / time_ / product for time_ in times]
     spread = f"min {min(shares):.1%} median {statistics.median(shares):.1%} runs {len(shares)}"
     print(f"{shape} learning: MFU {spread}{peak(device)}")

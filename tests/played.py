@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
+
 from azr.buffer import TaskBuffer
 from azr.config import BufferConfig
 from azr.domains.python.domain import PythonDomain
@@ -70,7 +72,7 @@ class Played:
     async def step(self, number: int) -> StepRecord:
         """Play a step, and write it down as if every rollout had the advantage 0.5."""
         record = await self._play.step(number)
-        advantages = [[0.5] * len(rollout.sample.completion_ids) for rollout in record.rollouts]
+        advantages = [np.full(len(rollout.sample.completion_ids), 0.5) for rollout in record.rollouts]
         learnt = {"loss": 1.0 / number, "entropy": 2.0}
         metrics = step_metrics(record, self._play.buffer, self._domain.kinds, advantages, learnt, self._domain.trivial)
         penalties = [0.0] * len(record.rollouts)

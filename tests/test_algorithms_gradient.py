@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM
 
 from azr.advantages import advantages, ppo
 from azr.config import AlgorithmConfig, PPOConfig
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.load import LanguageModel
 from azr.types import Role, Rollout, Sample, Verdict
 from tests.policy.helpers import gradient, learner
@@ -98,12 +98,12 @@ def test_an_update_is_the_gradient_of_the_algorithms_own_equations(model: LlamaF
         )
         for i, (p, c, _) in enumerate(rollouts)
     ]
-    trainees = [
-        Trainee(tuple(p), tuple(c), tuple(old.tolist()), a)
+    samples = [
+        TrainSample(np.int32(p), np.int32(c), old, np.array(a))
         for (p, c, old), a in zip(rollouts, advantages(judged, CASES[case]), strict=True)
     ]
     policy = LanguageModel("llama", copy.deepcopy(model).eval(), None, (1,), (), None)
-    taken = gradient(policy, trainees, algorithm=CASES[case], temperature=TEMPERATURE)
+    taken = gradient(policy, samples, algorithm=CASES[case], temperature=TEMPERATURE)
     for name, tensor in taken.items():
         at = ~np.isnan(expected[name])
         np.testing.assert_allclose(tensor.numpy()[at], expected[name][at], atol=1e-6, rtol=1e-5, err_msg=name)
@@ -154,7 +154,7 @@ def ppo_case(model, drawn):  # noqa: F811
 
 def test_the_critic_values_the_states_in_which_tokens_were_drawn(ppo_case):
     _, rollouts, _, _, taught, head, states = ppo_case
-    samples = [Sample(tuple(p), tuple(c), tuple(old.tolist()), "", True) for p, c, old in rollouts]
+    samples = [TrainSample(np.int32(p), np.int32(c), old) for p, c, old in rollouts]
     for found, states_TH in zip(taught.values(samples), states, strict=True):
         np.testing.assert_allclose(found, numpy_values(head, states_TH), atol=1e-5)
 
@@ -183,11 +183,13 @@ def test_an_update_by_ppo_is_the_gradient_of_its_equations(ppo_case):
         for i, (p, c, _) in enumerate(rollouts)
     ]
     advantages_, returns_ = ppo(judged, values, discount=PPO.ppo.discount, gae_lambda=PPO.ppo.gae_lambda)
-    trainees = [
-        Trainee(tuple(p), tuple(c), tuple(logprobs.tolist()), advantages_[i], tuple(old[i].tolist()), returns_[i])
+    samples = [
+        TrainSample(
+            np.int32(p), np.int32(c), logprobs, np.array(advantages_[i]), np.float32(old[i]), np.array(returns_[i])
+        )
         for i, (p, c, logprobs) in enumerate(rollouts)
     ]
-    metrics = taught.update(trainees)
+    metrics = taught.update(samples)
     assert metrics["value_loss"] == pytest.approx(value_loss(), rel=1e-5)
     for optimizer, module, due in (
         (taught._optimizer, policy.model, expected),

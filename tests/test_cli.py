@@ -227,7 +227,7 @@ def test_a_run_is_held_by_one_process_at_a_time(run, tmp_path):
         assert "another process is training this run" in error_line(azr("train", "--resume", run[0], cwd=tmp_path))
 
 
-def test_interrupting_finishes_the_step_saves_and_says_how_to_resume(apprentice, tmp_path):
+def test_interrupting_saves_and_says_how_to_resume(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice, steps=5000)
     words = [sys.executable, "-m", "azr", "train", str(config), "--output-dir", str(tmp_path / "out")]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

@@ -155,10 +155,10 @@ def seen(ratio, advantage, *, sampler=0.0, reference=None, **algorithm):
     old = np.float32(np.log(0.5) + sampler)
     new = np.float32(old + np.log(ratio))
     other = None if reference is None else np.array([new + reference], np.float32)
-    trace = Trace(np.array([new]), np.array([old]), np.array([advantage]), 0.25, other)
+    trace = Trace(np.array([new]), np.array([old]), 0.25, other)
     sample = Sample((1,), (7,), (float(np.log(0.5)),), "x", True)
     rollout = Rollout("r", ("solve", "deduction"), "g", sample, Verdict(True, 1.0, ""), 1.0)
-    (event,) = token_events(1, [rollout], {0: [trace]})
+    (event,) = token_events(1, [rollout], [np.array([advantage])], [[trace]])
     (found,) = passes(json.loads(json.dumps(event)), AlgorithmConfig(**algorithm))
     return found
 
@@ -190,10 +190,10 @@ def test_what_is_packed_comes_back():
 
 
 def test_token_events_cost_what_the_configuration_says():
-    trace = Trace(*(np.zeros(1000, np.float32) for _ in range(3)), 0.1)
+    trace = Trace(np.zeros(1000, np.float32), np.zeros(1000, np.float32), 0.1)
     sample = Sample((1,), (1,) * 1000, (0.0,) * 1000, "x", True)
     rollout = Rollout("r", ("solve", "deduction"), "g", sample, Verdict(True, 1.0, ""), 1.0)
-    (event,) = token_events(1, [rollout], {0: [trace]})
+    (event,) = token_events(1, [rollout], [np.zeros(1000)], [[trace]])
     assert len(json.dumps(event)) / 1000 == pytest.approx(14, abs=0.6)
 
 

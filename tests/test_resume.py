@@ -1,10 +1,14 @@
-"""`kill -9` at any moment, then `--resume`: the run goes on as if nothing had happened."""
+"""`kill -9` or a request to stop at any moment, then `--resume`: the run goes on as if nothing had happened."""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import sys
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -93,3 +97,88 @@ def test_equal_seeds_give_equal_runs(uninterrupted, tmp_path):
     config, whole, _ = uninterrupted
     finish(_start, config, tmp_path / "runs")
     assert contents(only_run(tmp_path / "runs")) == contents(whole)
+
+
+# Requests to stop, sent by the process to itself at the n-th call of a function, which is then carried on with
+
+
+def _start_and_signal(config: Path, out: Path, place: str, call: int, signals: int, words: list[str]) -> None:
+    from azr.command import start_run
+    from azr.stopping import Stop
+
+    module, owner, name = place.split(":")
+    whole, asked, calls = getattr(import_module(module), owner), threading.Semaphore(0), iter(range(1, 1_000_000))
+    plain, ask = getattr(whole, name), Stop._ask
+
+    def signalled(*args, **options):
+        if next(calls) == call:
+            for _ in range(signals):
+                os.kill(os.getpid(), signal.SIGTERM)
+                if threading.current_thread() is not threading.main_thread():
+                    asked.acquire(timeout=20)  # where the loop was blocked, nobody would have asked
+        return plain(*args, **options)
+
+    setattr(whole, name, signalled)
+    Stop._ask = lambda self: (asked.release(), ask(self))
+    sys.exit(start_run(str(config), [f"output_dir={out}", *words]))
+
+
+def stopped_run(config: Path, out: Path, place: str, call: int, *words: str, signals: int = 1) -> tuple[int, Path]:
+    process = forkserver.Process(target=_start_and_signal, args=(config, out, place, call, signals, list(words)))
+    process.start()
+    process.join(timeout=200)
+    return process.exitcode, only_run(out)
+
+
+def newest(run: Path) -> str:
+    return max(path.name for path in (run / "checkpoints").glob("[0-9]*"))
+
+
+PLAYING = "azr.selfplay:SelfPlay:_attempt"
+SEEDING = "azr.selfplay:SelfPlay:_settle"  # once for each batch, then once for each step
+LEARNING = "azr.policy.objective:Objective:share"  # once for each micro-batch, of which a step here has one
+SAVING = "azr.policy.learner:PolicyLearner:save"
+
+
+@pytest.mark.parametrize(
+    ("place", "call", "saved"),
+    [(SEEDING, 2, "000000"), (PLAYING, 20, None), (LEARNING, 3, "000002"), (SAVING, 3, "000002")],
+    ids=["seeding", "playing", "learning", "saving"],
+)
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_nothing_had_happened(
+    uninterrupted, tmp_path, place, call, saved
+):
+    config, whole, _ = uninterrupted
+    code, run = stopped_run(config, tmp_path / "runs", place, call)
+    assert code == 3
+    assert newest(run) == (saved or newest(run)) < f"{STEPS:06d}"
+    assert len(metrics(run)) == int(newest(run))  # what was abandoned has left nothing behind
+    finish(_resume, run)
+    assert contents(run) == contents(whole)
+
+
+def test_seeding_that_was_stopped_is_not_begun_anew(uninterrupted, tmp_path):
+    config, _, _ = uninterrupted
+    _, run = stopped_run(config, tmp_path / "runs", SEEDING, 2)
+    assert not (run / "seed.jsonl").exists()
+    assert (run / "events.jsonl").read_text()
+
+
+def test_an_update_that_has_moved_weights_is_finished_and_saved(uninterrupted, tmp_path):
+    config, _, _ = uninterrupted
+    code, run = stopped_run(config, tmp_path / "runs", LEARNING, 4, "learner.minibatches=2", "checkpoint.every=10")
+    assert (code, newest(run), len(metrics(run))) == (3, "000002", 2)
+
+
+def test_an_update_that_has_not_moved_weights_is_abandoned_and_the_steps_before_it_are_saved(uninterrupted, tmp_path):
+    config, _, _ = uninterrupted
+    code, run = stopped_run(config, tmp_path / "runs", LEARNING, 5, "learner.minibatches=2", "checkpoint.every=10")
+    assert (code, newest(run), len(metrics(run))) == (3, "000002", 2)
+
+
+def test_two_requests_end_a_run_at_once_and_it_can_be_resumed(uninterrupted, tmp_path):
+    config, whole, _ = uninterrupted
+    code, run = stopped_run(config, tmp_path / "runs", LEARNING, 3, signals=2)
+    assert code not in (0, 3)
+    finish(_resume, run)
+    assert contents(run) == contents(whole)

@@ -37,8 +37,8 @@ def configured(**sections) -> Config:
     return build(tree | changed, registry.config_class, source="test")
 
 
-async def train(run: RunDirectory, config: Config, learner=None, *, saved: list | None = None, text="nonsense"):
-    """Play the steps that are left; what the loop said is returned, and `saved` notes every checkpoint."""
+async def train(run: RunDirectory, config: Config, learner=None, *, on_save=None, text="nonsense"):
+    """Play the steps that are left; what the loop said is returned, and `on_save` gets the state of every checkpoint."""
     parts = TrainingParts(
         domain=registry.make_domain(config.domain, config.sandbox),
         generator=ScriptedGenerator(lambda key, prompt, row: text),
@@ -51,9 +51,9 @@ async def train(run: RunDirectory, config: Config, learner=None, *, saved: list 
     console = Console(file=said, width=200)
     with run, make_screen(config.steps, console) as screen, Feed({}, config, run.path, screen.say) as feed:
         training = Training(config, run, parts, screen, feed)
-        if saved is not None:
+        if on_save is not None:
             keep = training._checkpoints.save
-            training._checkpoints.save = lambda state, *rest: (saved.append(state.step), keep(state, *rest))[1]
+            training._checkpoints.save = lambda state, *rest: (on_save(state), keep(state, *rest))[1]
         await training.run()
     return said.getvalue()
 
@@ -74,8 +74,38 @@ async def test_a_step_that_leaves_nothing_to_learn_from_is_told_and_played_on(tm
 
 async def test_every_step_is_saved_once_the_last_one_too(tmp_path):
     config, saved = configured(steps=4, selfplay={"learn": False}, checkpoint={"every": 2}), []
-    await train(new_run(tmp_path, config), config, saved=saved)
-    assert saved == [0, 2, 4]
+    await train(new_run(tmp_path, config), config, on_save=saved.append)
+    assert [state.step for state in saved if state.seeding is None] == [0, 2, 4]
+
+
+async def test_every_batch_of_seeds_is_saved(tmp_path):
+    config, saved = configured(selfplay={"learn": False, "seed_attempts": 3}), []
+    await train(new_run(tmp_path, config), config, on_save=saved.append)
+    kinds = [state.seeding for state in saved if state.seeding]
+    assert kinds == [{"deduction": {"no_answer": 2 * batches}} for batches in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3, 4])
+async def test_seeding_goes_on_from_the_batch_that_was_saved_last(tmp_path, saves):
+    config = configured(selfplay={"learn": False, "seed_attempts": 3})
+    whole, cut_off = (new_run(tmp_path / name, config) for name in ("whole", "cut_off"))
+    await train(whole, config)
+    left = iter(range(saves))
+
+    class PowerCut(Exception):  # noqa: N818
+        pass
+
+    def fail_later(state):
+        if next(left, None) is None:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        await train(cut_off, config, on_save=fail_later)
+    said = await train(cut_off, config)
+    assert "resumed while seeding" in said
+    assert "after 6 proposals (6 " in said
+    assert (cut_off.path / "events.jsonl").read_bytes() == (whole.path / "events.jsonl").read_bytes()
+    assert (cut_off.path / "seed.jsonl").read_bytes() == (whole.path / "seed.jsonl").read_bytes()
 
 
 async def test_a_run_keeps_the_settings_that_it_went_on_with(tmp_path):

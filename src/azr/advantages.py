@@ -94,7 +94,7 @@ def dr_grpo(rollouts: Sequence[Rollout]) -> Advantages:
 
 
 def ppo(
-    rollouts: Sequence[Rollout], values: Sequence[Sequence[float]], *, discount: float, gae_lambda: float
+    rollouts: Sequence[Rollout], values: Sequence[npt.NDArray[np.float32]], *, discount: float, gae_lambda: float
 ) -> tuple[Advantages, Advantages]:
     """A_t = sum over l of (gamma lambda)^l delta_{t+l}, whitened over the step's tokens (PPO, arXiv 1707.06347).
 
@@ -109,11 +109,12 @@ def ppo(
     Returns:
         the advantages, and the returns that the critic learns, which are not whitened.
     """
+    exact = [np.asarray(values_T, np.float64) for values_T in values]
     plain = [
         gae(_at_the_end(rollout), values_T, discount=discount, gae_lambda=gae_lambda)
-        for rollout, values_T in zip(rollouts, values, strict=True)
+        for rollout, values_T in zip(rollouts, exact, strict=True)
     ]
-    returns = [tuple((A_T + values_T).tolist()) for A_T, values_T in zip(plain, values, strict=True)]
+    returns = [tuple((A_T + values_T).tolist()) for A_T, values_T in zip(plain, exact, strict=True)]
     tokens_N = np.concatenate(plain)
     white_N = standardise(tokens_N, np.ones(len(tokens_N)), ddof=0)
     parts = np.split(white_N, np.cumsum([len(A_T) for A_T in plain])[:-1])
@@ -126,7 +127,9 @@ def _at_the_end(rollout: Rollout) -> Float:
     return rewards_T
 
 
-def gae(rewards_T: Sequence[float] | Float, values_T: Sequence[float], *, discount: float, gae_lambda: float) -> Float:
+def gae(
+    rewards_T: Sequence[float] | Float, values_T: Sequence[float] | Float, *, discount: float, gae_lambda: float
+) -> Float:
     """A_t = delta_t + discount gae_lambda A_{t+1}, delta_t = r_t + discount V_{t+1} - V_t, and nothing after the end.
 
     Generalised advantage estimation (arXiv 1506.02438), for PPO. Returns, which the critic learns, are A + V.

@@ -102,6 +102,13 @@ class TaskBuffer:
         answers = self._answers[kind]
         return 1.0 - answers[answer] / total if (total := answers.total()) else 1.0
 
+    def copy(self) -> TaskBuffer:
+        """The buffer as it is now, to come back to; tasks are shared."""
+        other = TaskBuffer(self._tasks, self._config)
+        for task in self.tasks(*self._tasks):
+            other._insert(task, self._answer_of[task.id])
+        return other
+
     def dump(self) -> Iterator[str]:
         """One JSON line a task, in an order that `load` restores."""
         for task in self.tasks(*self._tasks):

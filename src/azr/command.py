@@ -91,12 +91,13 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
                     make_screen(config.steps, console) as screen,
                     Feed(trackers, config, run.path, screen.say) as feed,
                 ):
-                    state = await Training(config, run, parts, screen, feed).run()
+                    training = Training(config, run, parts, screen, feed)
+                    state = await training.run()
         finally:
             await sandbox.close()
-        for line in closing_lines(run.path, state, config.steps, parts.domain.show):
+        for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
             say(line)
-        return 0 if state.step == config.steps else STOPPED
+        return STOPPED if training.stopped else 0
 
     return asyncio.run(go())
 

@@ -38,7 +38,7 @@ def diversity(tasks: Sequence[Task], trivial: Sequence[str | None], buffer: Task
     }
 
 
-def signal(solve_rates: Iterable[float], advantages: Iterable[Sequence[float]]) -> dict[str, float]:
+def signal(solve_rates: Iterable[float], advantages: Iterable[Iterable[float]]) -> dict[str, float]:
     """Shares of tasks that all, or no, attempts solve, and of rollouts whose advantage is zero."""
     rates, flat = list(solve_rates), [not any(advantages_T) for advantages_T in advantages]
     return {

@@ -8,7 +8,7 @@ which they ended, so that the same seed gives the same step.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,18 +65,31 @@ class SelfPlay:
         return record
 
     async def seed(self) -> list[StepRecord]:
+        """Fill the buffers from the beginning to the end (see `seed_batches`)."""
+        return [record async for record in self.seed_batches({})]
+
+    async def seed_batches(self, progress: dict[Kind, Counter[str]]) -> AsyncIterator[StepRecord]:
         """Fill every buffer that proposals draw from with tasks of the untrained model, up to S x B each.
+
+        Args:
+            progress: how often each verdict was given to a kind's proposals, kept up to date. With the buffer it is all
+                that seeding needs to go on from where it ended; empty: from the beginning.
+
+        Yields:
+            each batch, settled.
 
         Raises:
             UserError: a buffer does not fill up: the model proposes too little that is valid. With
                 `seed_shortfall = play_on` it is noted in `shortfalls` instead.
         """
-        for task in self._domain.seeds():
-            self.buffer.add(task, step=0, answer=self._domain.gold(task))
-        play, records = self._config.selfplay, []
+        if not progress:
+            for task in self._domain.seeds():
+                self.buffer.add(task, step=0, answer=self._domain.gold(task))
+        play = self._config.selfplay
         wanted = play.seed_factor * play.batch_size
         for kind in seed_order(self._domain):
-            for batch in range(play.seed_attempts):
+            reasons = progress.setdefault(kind, Counter())
+            for batch in range(reasons.total() // play.batch_size, play.seed_attempts):
                 if (missing := wanted - self.buffer.size(kind)) <= 0:
                     break
                 watch, first = Stopwatch(), batch * play.batch_size
@@ -84,14 +97,15 @@ class SelfPlay:
                     self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
                 )
                 self._settle(stories)
-                records.append(StepRecord(0, stories, [], self._admit(stories, 0, most=missing), [], watch))
+                admitted = self._admit(stories, 0, most=missing)
+                reasons.update(story.proposal.verdict.reason for story in stories)
+                yield StepRecord(0, stories, [], admitted, [], watch)
             if self.buffer.size(kind) < wanted:
-                short = _shortfall(kind, self.buffer, wanted, records)
+                short = _shortfall(kind, self.buffer, wanted, reasons)
                 if play.seed_shortfall == "stop":
                     advice = "take a stronger model, another domain.style, or a smaller selfplay.seed_factor"
                     raise UserError(f"{short}; {advice}")
                 self.shortfalls.append(short)
-        return records
 
     def seed_from(self, lines: Iterable[str]) -> Counter[str]:
         """Fill the buffers with tasks of another run, as seeds of this one; how many were left out, by reason.
@@ -293,8 +307,6 @@ def counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
 
-def _shortfall(kind: Kind, buffer: TaskBuffer, wanted: int, records: Sequence[StepRecord]) -> str:
-    stories = (story for record in records for story in record.stories)
-    reasons = Counter(story.proposal.verdict.reason for story in stories if story.brief.kind == kind)
+def _shortfall(kind: Kind, buffer: TaskBuffer, wanted: int, reasons: Counter[str]) -> str:
     made = f"{buffer.size(kind)} of {wanted} {kind} tasks"
     return f"seeding: {made} after {reasons.total()} proposals ({counted(reasons)})"

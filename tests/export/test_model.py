@@ -1,5 +1,8 @@
 """`azr export RUN`: the newest checkpoint as a plain model, in a folder that is whole or absent."""
 
+import asyncio
+
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -8,7 +11,7 @@ from azr.config import AlgorithmConfig, LearnerConfig, LoRAConfig, ModelConfig
 from azr.domains import registry
 from azr.errors import UserError
 from azr.export.model import export_model, new_folder
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.learner import PolicyLearner
 from azr.policy.load import load_model
 from azr.run.checkpoint import Checkpoints, State
@@ -24,8 +27,9 @@ def trained_run(tmp_path, *, rank: int):
     config = build(tree, registry.config_class, source="test")
     policy = load_model(ModelConfig(name=str(base), device="cpu", lora=LoRAConfig(rank=rank)))
     learner = PolicyLearner(policy, LearnerConfig(lr=0.05), AlgorithmConfig(), temperature=1.0, total_steps=9, seed=0)
+    sample = TrainSample(np.int32([5, 6]), np.int32([7, 8]), np.float32([-1, -1]), np.array([1.0, -1.0]))
     for _ in range(2):  # an adapter's first half moves with the second step only
-        learner.update([Trainee((5, 6), (7, 8), (-1.0, -1.0), (1.0, -1.0))])
+        asyncio.run(learner.update([sample]))
     run = RunDirectory.create(tmp_path / "runs", "test", dump(config)).path
     (run / "metrics.jsonl").touch()
     Checkpoints(run, keep=2).save(State(step=3, lengths={}), [], learner.save)

@@ -3,13 +3,15 @@
 import asyncio
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from azr.command import make_learner
 from azr.domains.registry import config_class
-from azr.policy.base import Sampling, Trainee
+from azr.policy.base import Sampling, TrainSample
 from azr.policy.generate import LocalGenerator
 from azr.policy.load import load_model
 from azr.settings import build
@@ -34,13 +36,13 @@ def main() -> None:
     samples = asyncio.run(generator.sample(prompt, n=generation.max_rows, key="k", sampling=sampling))
     rows = config.learner.token_budget // (prompt.length + generation.max_solve_tokens)
     rollouts = [
-        Trainee((i + 3, *s.prompt_ids[1:]), s.completion_ids, s.logprobs, (1.0,) * len(s.logprobs))
+        TrainSample.of(replace(s, prompt_ids=(i + 3, *s.prompt_ids[1:])), np.ones(len(s.logprobs)))
         for i, s in enumerate(samples[:rows])
     ]
     learner = make_learner(config, policy)
     for _ in range(2):  # the optimizer's state is there from the first step on
-        learner.update(rollouts)
-    print(resident("VmHWM") - before, min(len(r.completion_ids) for r in rollouts))
+        asyncio.run(learner.update(rollouts))
+    print(resident("VmHWM") - before, min(len(r.completion_ids_T) for r in rollouts))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
-from azr.policy.base import Sampling, Trainee
+from azr.policy.base import Sampling, TrainSample, UpdateResult
 from azr.policy.generate import LocalGenerator
 from azr.policy.learner import PolicyLearner
 from azr.policy.load import LanguageModel
@@ -23,7 +24,7 @@ def plain_logprobs(
     with torch.no_grad():
         logits = policy.model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
     logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    return logprobs.gather(1, torch.tensor(completion)[:, None])[:, 0]
+    return logprobs.gather(1, torch.tensor(list(completion))[:, None])[:, 0]
 
 
 def draw(
@@ -35,17 +36,33 @@ def draw(
     return asyncio.run(generator.sample(policy.renderer(chat=False)(prompt), n=n, key=prompt, sampling=sampling))
 
 
-def trainee(sample: Sample, advantage: float) -> Trainee:
+def train_sample(sample: Sample, advantage: float) -> TrainSample:
     """A sample with the same advantage at each of its tokens."""
-    return Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, (advantage,) * len(sample.logprobs))
+    return TrainSample.of(sample, np.full(len(sample.logprobs), advantage))
 
 
-def trainees(policy: LanguageModel, *, n: int = 3, temperature: float = 1.0) -> list[Trainee]:
+def train_samples(policy: LanguageModel, *, n: int = 3, temperature: float = 1.0) -> list[TrainSample]:
     """Rollouts of ragged lengths whose advantages differ in sign and size."""
     samples = [s for i, p in enumerate(("a", "bcd", "ef(x)=")) for s in draw(policy, p, n, tokens=4 + 5 * i)]
     if temperature != 1.0:
         samples = [s for p in ("a", "bcd") for s in draw(policy, p, n, temperature=temperature)]
-    return [trainee(sample, (-1) ** i * (0.5 + i / 4)) for i, sample in enumerate(samples)]
+    return [train_sample(sample, (-1) ** i * (0.5 + i / 4)) for i, sample in enumerate(samples)]
+
+
+class WaitingLearner(PolicyLearner):
+    """A learner for tests without an event loop: its calls wait for their results."""
+
+    def result(self, samples: Sequence[TrainSample], **options: Any) -> UpdateResult:
+        return asyncio.run(super().update(samples, **options))
+
+    def update(self, samples: Sequence[TrainSample], **options: Any) -> dict[str, float]:
+        return dict(self.result(samples, **options).metrics)
+
+    def values(self, samples: Sequence[TrainSample]) -> Any:
+        return asyncio.run(super().values(samples))
+
+    def penalties(self, samples: Sequence[TrainSample]) -> Any:
+        return asyncio.run(super().penalties(samples))
 
 
 def learner(
@@ -55,16 +72,16 @@ def learner(
     temperature: float = 1.0,
     reference: Any | None = None,
     **config: Any,
-) -> PolicyLearner:
+) -> WaitingLearner:
     """A learner with a learning rate at which a tiny model moves."""
     settings = LearnerConfig(**{"lr": 1e-2, "grad_clip": 1e6, **config})
     algorithm = algorithm or AlgorithmConfig()
-    return PolicyLearner(
+    return WaitingLearner(
         policy, settings, algorithm, temperature=temperature, total_steps=10, seed=0, reference=reference
     )
 
 
-def gradient(policy: LanguageModel, rollouts: Sequence[Trainee], **options: Any) -> dict[str, torch.Tensor]:
+def gradient(policy: LanguageModel, rollouts: Sequence[TrainSample], **options: Any) -> dict[str, torch.Tensor]:
     """The gradient that one update takes, by parameter: with beta_1 = 0, Adam's first moment is the gradient itself."""
     taught = learner(policy, betas=(0.0, 0.999), lr=1e-12, **options)
     taught.update(rollouts)

@@ -13,7 +13,7 @@ from azr.domains.registry import config_class
 from azr.errors import UserError
 from azr.policy.load import load_model
 from azr.settings import build
-from tests.policy.helpers import learner, plain_logprobs, trainees
+from tests.policy.helpers import learner, plain_logprobs, train_samples
 from tests.runs import azr, metrics, only_run, tiny_config
 from tests.tiny import tiny_model
 
@@ -38,7 +38,7 @@ def logits(model):
 
 
 def taught(policy, steps=3, **options):
-    teacher, rollouts = learner(policy, **options), trainees(policy)
+    teacher, rollouts = learner(policy, **options), train_samples(policy)
     for _ in range(steps):
         teacher.update(rollouts)
     return teacher
@@ -85,7 +85,7 @@ def test_the_update_of_a_weight_is_scaled_by_alpha_over_rank(wide):
 @pytest.mark.parametrize("quantization", SCHEMES)
 def test_ratios_at_the_first_step_are_one(wide, quantization):
     policy = adapted(wide["qwen2"], quantization)
-    found = learner(policy).update(trainees(policy))
+    found = learner(policy).update(train_samples(policy))
     # LLM.int8 rounds activations by the batch that they are in, so that sampler and learner differ a little.
     tolerance = 0.05 if quantization == "8bit" else 1e-4
     assert found["ratio_min"] == pytest.approx(1, abs=tolerance)
@@ -126,7 +126,7 @@ def test_an_export_leaves_the_adapter_as_it_was(wide, tmp_path):
 @pytest.mark.parametrize("quantization", SCHEMES)
 def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(wide, tmp_path, quantization):
     policy = adapted(wide["qwen2"], quantization)
-    rollouts, teacher = trainees(policy), taught(policy)
+    rollouts, teacher = train_samples(policy), taught(policy)
     teacher.save(tmp_path)
     expected = [teacher.update(rollouts) for _ in range(2)]
     other = adapted(wide["qwen2"], quantization)
@@ -153,11 +153,10 @@ def test_a_checkpoint_of_another_adapter_is_refused(wide, tmp_path, other):
 def test_the_divergence_is_that_from_the_model_without_its_adapter(wide, kl_in):
     algorithm = AlgorithmConfig(kl_coefficient=0.1, kl_in=kl_in)
     policy, untrained = adapted(wide["qwen2"]), load_model(ModelConfig(name=str(wide["qwen2"]), device="cpu"))
-    rollouts = trainees(policy)
+    rollouts = train_samples(policy)
     ours, theirs = learner(policy, algorithm=algorithm), learner(policy, algorithm=algorithm, reference=untrained.model)
     ours.update(rollouts)
-    samples = [sample_of(rollout) for rollout in rollouts]
-    assert ours.penalties(samples) == pytest.approx(theirs.penalties(samples), abs=1e-5)
+    assert ours.penalties(rollouts) == pytest.approx(theirs.penalties(rollouts), abs=1e-5)
     if kl_in == "loss":
         assert ours.update(rollouts)["kl"] > 1e-4
 
@@ -165,17 +164,11 @@ def test_the_divergence_is_that_from_the_model_without_its_adapter(wide, kl_in):
 def test_the_divergence_leaves_the_adapter_learning(wide):
     policy = adapted(wide["qwen2"])
     teacher = learner(policy, algorithm=AlgorithmConfig(kl_coefficient=0.1))
-    rollouts = trainees(policy)
-    before = plain_logprobs(policy, rollouts[0].prompt_ids, rollouts[0].completion_ids).sum()
+    rollouts = train_samples(policy)
+    before = plain_logprobs(policy, rollouts[0].prompt_ids_P, rollouts[0].completion_ids_T).sum()
     for _ in range(2):
         assert teacher.update(rollouts)["grad_norm"] > 0
-    assert plain_logprobs(policy, rollouts[0].prompt_ids, rollouts[0].completion_ids).sum() != before
-
-
-def sample_of(rollout):
-    from azr.types import Sample
-
-    return Sample(rollout.prompt_ids, rollout.completion_ids, rollout.logprobs, "", True)
+    assert plain_logprobs(policy, rollouts[0].prompt_ids_P, rollouts[0].completion_ids_T).sum() != before
 
 
 def test_four_bits_on_a_cpu_need_whole_blocks(folders):

@@ -9,7 +9,7 @@ import torch
 from azr.config import AlgorithmConfig, LearnerConfig
 from azr.errors import UserError
 from azr.policy.optimizer import Optimizer
-from tests.policy.helpers import draw, learner, trainees
+from tests.policy.helpers import draw, learner, train_samples
 
 
 def limit_memory(model, tokens):
@@ -28,7 +28,7 @@ def weights(policy):
 
 def test_a_step_that_runs_out_of_memory_is_taken_with_a_smaller_budget(load, caplog):
     plain, short = load("qwen2"), load("qwen2")
-    rollouts = trainees(plain)
+    rollouts = train_samples(plain)
     expected, taught = learner(plain, token_budget=1000), learner(short, token_budget=1000)
     wanted = expected.update(rollouts)
     limit_memory(short.model, 60)
@@ -43,7 +43,7 @@ def test_a_step_that_runs_out_of_memory_is_taken_with_a_smaller_budget(load, cap
 
 def test_memory_that_runs_out_in_the_middle_leaves_no_gradient_behind(load):
     plain, short = load("qwen2"), load("qwen2")
-    rollouts = trainees(plain)
+    rollouts = train_samples(plain)
     learner(plain, token_budget=70).update(rollouts)
     limit_memory(short.model, 60)  # the first micro-batches of 70 tokens are smaller and pass
     learner(short, token_budget=70).update(rollouts)
@@ -52,17 +52,16 @@ def test_memory_that_runs_out_in_the_middle_leaves_no_gradient_behind(load):
         torch.testing.assert_close(after[name], wanted[name], atol=2e-3, rtol=0)
 
 
-def test_every_rollout_is_shown_once_however_often_the_step_was_tried(policy):
-    rollouts, seen = trainees(policy), []
+def test_every_rollout_is_traced_once_however_often_the_step_was_tried(policy):
+    rollouts = train_samples(policy)
     taught = learner(policy, token_budget=1000)
     limit_memory(policy.model, 60)
-    taught.update(rollouts, observe=lambda index, trace: seen.append(index))
-    assert sorted(seen) == list(range(len(rollouts)))
+    assert [len(traces) for traces in taught.result(rollouts, traced=True).traces] == [1] * len(rollouts)
 
 
 def test_the_smaller_budget_is_part_of_a_checkpoint(load, tmp_path):
     policy = load("qwen2")
-    rollouts, taught = trainees(policy), learner(policy, token_budget=1000)
+    rollouts, taught = train_samples(policy), learner(policy, token_budget=1000)
     hook = limit_memory(policy.model, 60)
     taught.update(rollouts)
     hook.remove()
@@ -74,7 +73,7 @@ def test_the_smaller_budget_is_part_of_a_checkpoint(load, tmp_path):
 
 @pytest.mark.slow
 def test_a_row_that_memory_does_not_hold_ends_the_run_in_one_line(policy):
-    rollouts, before = trainees(policy), weights(policy)
+    rollouts, before = train_samples(policy), weights(policy)
     taught = learner(policy)
     limit_memory(policy.model, 1)
     with pytest.raises(UserError, match="learning from a single prompt") as caught:
@@ -84,7 +83,7 @@ def test_a_row_that_memory_does_not_hold_ends_the_run_in_one_line(policy):
 
 
 def test_other_errors_are_no_reason_to_try_again(policy):
-    rollouts, taught = trainees(policy), learner(policy)
+    rollouts, taught = train_samples(policy), learner(policy)
 
     def break_down(*_):
         raise RuntimeError("a shape does not fit")
@@ -95,7 +94,7 @@ def test_other_errors_are_no_reason_to_try_again(policy):
 
 
 def test_scores_without_gradient_keep_to_memory_too(policy):
-    rollouts, algorithm = trainees(policy), AlgorithmConfig(importance_cap=2.0)
+    rollouts, algorithm = train_samples(policy), AlgorithmConfig(importance_cap=2.0)
     taught = learner(policy, algorithm=algorithm, epochs=2, token_budget=1000)
     limit_memory(policy.model, 60)
     assert taught.update(rollouts)["token_budget"] < 1000
@@ -149,7 +148,7 @@ def test_moments_in_eight_bits_are_smaller():
 @pytest.mark.parametrize("options", [*OPTIMIZERS, {"optimizer": "adamw-8bit"}])
 def test_every_optimizer_goes_on_from_a_checkpoint_as_if_nothing_had_happened(load, tmp_path, options):
     policy = load("qwen2")
-    rollouts, taught = trainees(policy), learner(policy, **options)
+    rollouts, taught = train_samples(policy), learner(policy, **options)
     for _ in range(2):
         taught.update(rollouts)
     taught.save(tmp_path)

@@ -1,14 +1,15 @@
 """The critic: its loss by hand, what it learns, and how it is saved."""
 
-import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from azr.advantages import ppo
 from azr.config import AlgorithmConfig, PPOConfig
 from azr.errors import UserError
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.critic import clipped_value_loss
 from azr.types import Role, Rollout, Verdict
 from tests.policy.helpers import draw, learner
@@ -16,15 +17,20 @@ from tests.policy.helpers import draw, learner
 PPO = AlgorithmConfig(name="ppo", ppo=PPOConfig(critic_lr=1e-2))
 
 
+def arrays(policy, n):
+    return [TrainSample.of(sample) for sample in draw(policy, "ab", n)]
+
+
 def rollouts_for(taught, policy, reward=1.0):
     """Rollouts that all earned the same, with the critic's values and returns."""
     samples = [s for prompt in ("ab", "c = ") for s in draw(policy, prompt, 3)]
     judged = [Rollout(str(i), (Role.SOLVE, "k"), "g", s, Verdict(True, 1, ""), reward) for i, s in enumerate(samples)]
-    values = taught.values(samples)
+    plain = [TrainSample.of(sample) for sample in samples]
+    values = taught.values(plain)
     advantages, returns = ppo(judged, values, discount=1.0, gae_lambda=0.95)
     return [
-        Trainee(s.prompt_ids, s.completion_ids, s.logprobs, *parts)
-        for s, *parts in zip(samples, advantages, values, returns, strict=True)
+        replace(sample, advantages_T=np.array(A_T), values_T=values_T, returns_T=np.array(returns_T))
+        for sample, A_T, values_T, returns_T in zip(plain, advantages, values, returns, strict=True)
     ]
 
 
@@ -46,7 +52,7 @@ def test_the_value_loss_equals_the_table(value, old, due, clip, loss, slope):
 
 
 def test_a_critic_values_everything_at_zero_before_it_has_learnt(policy):
-    values = learner(policy, algorithm=PPO).values(draw(policy, "ab", 2))
+    values = learner(policy, algorithm=PPO).values(arrays(policy, 2))
     assert all(value == 0.0 for values_T in values for value in values_T)
 
 
@@ -55,16 +61,13 @@ def test_a_critic_learns_a_constant_reward(policy):
     losses = [taught.update(rollouts_for(taught, policy))["value_loss"] for _ in range(40)]
     assert losses[0] > 0.3
     assert losses[-1] < losses[0] / 20
-    values = [value for values_T in taught.values(draw(policy, "ab", 3)) for value in values_T]
+    values = [value for values_T in taught.values(arrays(policy, 3)) for value in values_T]
     assert sum(values) / len(values) == pytest.approx(1.0, abs=0.2)
 
 
 def test_the_value_loss_moves_no_weight_of_the_policy(policy):
     taught = learner(policy, algorithm=PPO)
-    rollouts = [
-        Trainee(r.prompt_ids, r.completion_ids, r.logprobs, (0.0,) * len(r.returns), r.values, r.returns)
-        for r in rollouts_for(taught, policy)
-    ]
+    rollouts = [replace(r, advantages_T=np.zeros_like(r.advantages_T)) for r in rollouts_for(taught, policy)]
     before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     assert taught.update(rollouts)["value_loss"] > 0
     for name, tensor in policy.model.state_dict().items():
@@ -74,7 +77,7 @@ def test_the_value_loss_moves_no_weight_of_the_policy(policy):
 def test_an_architecture_that_scales_its_logits_has_hidden_states_too(policy, monkeypatch):
     taught = learner(policy, algorithm=PPO)
     torch.nn.init.normal_(taught._critic.values.out.weight)
-    samples = draw(policy, "ab", 2)
+    samples = arrays(policy, 2)
     expected = taught.values(samples)
     monkeypatch.setattr(taught._scorer, "_body", None)
     monkeypatch.setattr(taught._scorer, "_head", lambda states: states)
@@ -110,10 +113,7 @@ def test_a_return_that_is_no_number_leaves_everything_alone(policy):
     rollouts = rollouts_for(taught, policy)
     taught.update(rollouts)
     before = [tensor.clone() for tensor in taught._critic.values.parameters()]
-    bad = rollouts[0]
-    poisoned = Trainee(
-        bad.prompt_ids, bad.completion_ids, bad.logprobs, bad.advantages, bad.values, (math.nan,) * len(bad.returns)
-    )
+    poisoned = replace(rollouts[0], returns_T=np.full_like(rollouts[0].returns_T, np.nan))
     with pytest.raises(FloatingPointError, match="update 1"):
         taught.update([poisoned, *rollouts[1:]])
     for tensor, kept in zip(taught._critic.values.parameters(), before, strict=True):

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from azr.advantages import trr_plus_plus
 from azr.config import AlgorithmConfig
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.load import LanguageModel
 from azr.types import Role, Rollout, Sample, Verdict
 from tests.policy.helpers import gradient
@@ -167,5 +167,6 @@ def _with_our_advantages(rollouts):
     ]
     advantages = trr_plus_plus(judged, whiten="rollout")
     return [
-        Trainee(tuple(p), tuple(c), tuple(old.tolist()), a) for (p, c, old), a in zip(rollouts, advantages, strict=True)
+        TrainSample(np.int32(p), np.int32(c), old, np.array(a))
+        for (p, c, old), a in zip(rollouts, advantages, strict=True)
     ]

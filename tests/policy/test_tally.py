@@ -5,7 +5,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from azr.policy.tally import Tally
-from tests.policy.helpers import learner, trainees
+from tests.policy.helpers import learner, train_samples
 
 
 class NoDoubles(TorchFunctionMode):
@@ -33,6 +33,6 @@ def test_means_are_over_all_that_was_added():
 
 
 def test_a_device_without_float64_can_learn(policy):
-    rollouts = trainees(policy)
+    rollouts = train_samples(policy)
     with NoDoubles():
         assert learner(policy).update(rollouts)["entropy"] > 0

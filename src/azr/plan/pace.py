@@ -6,12 +6,14 @@ are taken at their limits, so that what comes out is a bound for that pace; shor
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +21,7 @@ from azr.config import Config
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, longest
 from azr.policy import adapters
-from azr.policy.base import Learner, Sampling, Trainee
+from azr.policy.base import Learner, Sampling, TrainSample
 from azr.policy.decode import Decoder, Ticket
 from azr.policy.load import LanguageModel
 
@@ -101,15 +103,29 @@ def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -
     if not config.selfplay.learn:
         return Pace(read, sampled, 0.0, 0.0, rows)
     learner = make_learner(policy)
-    zeros = (0.0,) * new
-    lessons = [
-        Trainee(tuple(row), tuple(row[:new]), (-1.0,) * new, ((-1.0) ** at,) * new, values=zeros, returns=zeros)
+    samples = [
+        TrainSample(
+            np.array(row, np.int32),
+            np.array(row[:new], np.int32),
+            np.full(new, -1.0, np.float32),
+            np.full(new, (-1.0) ** at),
+            values_T=np.zeros(new, np.float32),
+            returns_T=np.zeros(new),
+        )
         for at, row in enumerate(ids)
     ]
-    learner.update(lessons[:1])
-    few, many = _timed(lambda: learner.update(lessons[:1])), _timed(lambda: learner.update(lessons))
+
+    def update(count: int) -> None:
+        asyncio.run(_update(learner, samples[:count]))
+
+    update(1)
+    few, many = _timed(lambda: update(1)), _timed(lambda: update(rows))
     learnt = max(0.0, many - few) / max(1, (rows - 1) * (prompt + new))
     return Pace(read, sampled, learnt, max(0.0, few - learnt * (prompt + new)), rows)
+
+
+async def _update(learner: Learner, samples: Sequence[TrainSample]) -> None:
+    await learner.update(samples)
 
 
 def scaled(settings: Any, config: Config, device: torch.device, make_learner: MakeLearner) -> Pace:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.evals.held_out import evaluate
-from azr.policy.base import Trace
-from azr.run.events import learning_events, step_events
-from azr.run.tokens import token_events
+from azr.learning import learn
+from azr.run.events import step_events
 from azr.sandbox.base import Job, Outcome, Sandbox
 from azr.selfplay import SelfPlay, buffer_kinds
+from azr.stopping import Stop
 from azr.story import StepRecord, Story
-from azr.train import TrainingParts, trainees
+from azr.train import TrainingParts
 from azr.types import Kind
 
 TRIAL_SECONDS = 60.0
@@ -154,7 +153,7 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
         record = await selfplay.step(len(records) + 1)
         play += time.perf_counter() - start
         records.append(record)
-        events += _learn(config, parts, record) + _bytes(step_events(record, parts.domain.trivial))
+        events += await _learn(config, parts, record) + _bytes(step_events(record, parts.domain.trivial))
     learn = time.perf_counter() - seeded - play
     steps, samples = len(records), [rollout.sample for record in records for rollout in record.rollouts]
     return Trial(
@@ -180,20 +179,15 @@ def _valid(kinds: Sequence[Kind], stories: Sequence[Story]) -> dict[Kind, float]
     return {kind: sum(story.task is not None for story in of) / len(of) for kind, of in made.items() if of}
 
 
-def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> int:
+async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> int:
     """Update as the run does; the bytes of the events that tell of it are returned."""
-    rollouts = record.rollouts
-    if parts.learner is None or not rollouts:
+    if parts.learner is None or not record.rollouts:
         return 0
-    traces: dict[int, list[Trace]] = defaultdict(list)
-    penalties = parts.learner.penalties([rollout.sample for rollout in rollouts])
-    lessons = trainees(rollouts, parts.learner, config.algorithm)
-    metrics = parts.learner.update(lessons, observe=lambda index, trace: traces[index].append(trace))
-    advantages = [lesson.advantages for lesson in lessons]
-    told = _bytes(learning_events(1, rollouts, penalties, advantages, metrics))
-    if every := config.events.tokens_every:
-        told += _bytes(token_events(1, rollouts, traces)) // every
-    return told
+    every = config.events.tokens_every
+    learnt = await learn(parts.learner, record.rollouts, config.algorithm, traced=every > 0, stop=Stop())
+    events = list(learnt.events(1))
+    tokens = _bytes(event for event in events if event["event"] == "tokens")
+    return _bytes(events) - tokens + (tokens // every if every else 0)
 
 
 async def _answer(config: Config, parts: TrainingParts, batch: int) -> float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azr.types import Prompt, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,48 +31,69 @@ class Sampling:
     top_p: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Trainee:
-    """One rollout as the learner sees it: tokens, the sampler's log-probabilities and one advantage per token.
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainSample:
+    """One rollout as the learner sees it. Arrays of length T have one entry per completion token.
 
     Attributes:
-        prompt_ids: prompt token ids.
-        completion_ids: sampled token ids (length T).
-        logprobs: the sampler's log-probabilities (length T).
-        advantages: one per completion token (length T); equal numbers unless a critic made them.
-        values: the critic's before the update, one per completion token; empty without a critic.
-        returns: what the critic learns, one per completion token; empty without a critic.
+        prompt_ids_P: prompt token ids.
+        completion_ids_T: sampled token ids.
+        logprobs_T: the sampler's log-probabilities.
+        advantages_T: what weighs the ratios; None until it is known.
+        values_T: the critic's values before the update; None without a critic.
+        returns_T: what the critic learns; None without a critic.
     """
 
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    advantages: tuple[float, ...]
-    values: tuple[float, ...] = ()
-    returns: tuple[float, ...] = ()
+    prompt_ids_P: NDArray[np.int32]
+    completion_ids_T: NDArray[np.int32]
+    logprobs_T: NDArray[np.float32]
+    advantages_T: NDArray[np.float64] | None = None
+    values_T: NDArray[np.float32] | None = None
+    returns_T: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, sample: Sample, advantages_T: NDArray[np.float64] | None = None) -> TrainSample:
+        """A sample as arrays."""
+        return cls(
+            np.array(sample.prompt_ids, np.int32),
+            np.array(sample.completion_ids, np.int32),
+            np.array(sample.logprobs, np.float32),
+            advantages_T,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """What one optimizer step saw of one rollout, before the weights moved; arrays have an entry a token (length T).
+    """What one optimizer step saw of one rollout, before the weights moved; arrays have one entry per token.
 
     Attributes:
-        logprobs: the policy's (float32).
-        old: those that the ratio refers to (float32).
-        advantages: what weighed the ratio (float64).
+        logprobs_T: the policy's.
+        old_T: those that the ratio refers to.
         weight: what each of the tokens counts in the loss of the minibatch.
-        reference: the reference model's (float32); None where the loss has no divergence.
+        reference_T: the reference model's; None where the loss has no divergence.
     """
 
-    logprobs: NDArray[np.float32]
-    old: NDArray[np.float32]
-    advantages: NDArray[np.float64]
+    logprobs_T: NDArray[np.float32]
+    old_T: NDArray[np.float32]
     weight: float
-    reference: NDArray[np.float32] | None = None
+    reference_T: NDArray[np.float32] | None = None
 
 
-Observer: TypeAlias = Callable[[int, Trace], None]
-"""Is told of every rollout, by its index, at every optimizer step that learns from it."""
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What an update did.
+
+    Attributes:
+        metrics: by name: loss, grad_norm, clip_share, entropy, kl, mismatch_kl, ratio_max, lr, tokens.
+        traces: for each sample, what each optimizer step saw of it; empty unless they were asked for.
+    """
+
+    metrics: Mapping[str, float]
+    traces: Sequence[Sequence[Trace]] = ()
+
+
+class UpdateStopped(Exception):  # noqa: N818 -- no error: somebody asked for it
+    """An update was abandoned on request; weights and optimizer are as they were before it."""
 
 
 Renderer: TypeAlias = Callable[[str], Prompt]
@@ -98,7 +122,7 @@ class Generator(Protocol):
         """Sample from other weights from now on.
 
         Args:
-            version: of the weights: how many updates they have seen. Samples carry it.
+            version: of the weights: the step whose update they come from. Samples carry it.
             weights: tensors by name, as `Learner.weights` gives them.
 
         Raises:
@@ -107,33 +131,55 @@ class Generator(Protocol):
         ...
 
 
+def never() -> bool:
+    """The default of `Learner.update`: nobody asks it to stop."""
+    return False
+
+
 class Learner(Protocol):
-    """Takes policy-gradient steps."""
+    """Takes policy-gradient steps. Its work runs off the event loop, one call at a time."""
 
-    def penalties(self, samples: Sequence[Sample]) -> Sequence[float]:
-        """What the divergence from the reference model takes off each sample's reward; zeros if it is in the loss."""
+    async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
+        """What the divergence from the reference model takes off each sample's reward [B]; zeros if it is in the loss.
+
+        Cancelling the call ends the work between two micro-batches.
+        """
         ...
 
-    def values(self, samples: Sequence[Sample]) -> Sequence[Sequence[float]] | None:
-        """The critic's value of the state in which each token of each sample was drawn; None without a critic."""
+    async def values(self, samples: Sequence[TrainSample]) -> Sequence[NDArray[np.float32]] | None:
+        """The critic's value of the state in which each token of each sample was drawn; None without a critic.
+
+        Cancelling the call ends the work between two micro-batches.
+        """
         ...
 
-    def update(self, trainees: Sequence[Trainee], observe: Observer | None = None) -> Mapping[str, float]:
+    async def update(
+        self, samples: Sequence[TrainSample], *, traced: bool = False, stopping: Callable[[], bool] = never
+    ) -> UpdateResult:
         """Take one step (or `epochs` times `minibatches` of them) on the rollouts.
 
         Args:
-            trainees: the rollouts.
-            observe: told what each step saw of each of them.
+            samples: the rollouts, with advantages; with values and returns where there is a critic.
+            traced: whether the result has traces.
+            stopping: asked between micro-batches, from another thread. Once it says so, the update is abandoned if no
+                weight has moved yet, else finished: a run can only go on from weights that belong to a whole update.
 
-        Returns:
-            metrics by name: loss, grad_norm, clip_share, entropy, kl, mismatch_kl, ratio_max, lr, tokens.
+        Raises:
+            UpdateStopped: it was abandoned.
+        """
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The policy's tensors by the names of its state dict: the live ones, not copies.
+
+        Whoever hands them to another process or device copies them before the next update.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimizer, schedule and counters into an existing folder."""
+        """Write weights, optimizer, schedule and counters into an existing folder; not during an update."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, exactly."""
+        """Restore what `save` wrote, exactly; not during an update."""
         ...

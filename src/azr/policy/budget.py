@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from azr.errors import UserError
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.packing import micro_batches, share_prompts
 from azr.policy.trouble import out_of_memory
 
@@ -31,10 +31,10 @@ class TokenBudget:
         self.tokens, self._shares = tokens, shares_prompts
         self._most_rows = 0
 
-    def cut(self, trainees: Sequence[Trainee]) -> list[list[list[int]]]:
+    def cut(self, samples: Sequence[TrainSample]) -> list[list[list[int]]]:
         """Micro-batches of rows of indices."""
-        rows = share_prompts(trainees) if self._shares else [[i] for i in range(len(trainees))]
-        parts = micro_batches(trainees, rows, self.tokens)
+        rows = share_prompts(samples) if self._shares else [[i] for i in range(len(samples))]
+        parts = micro_batches(samples, rows, self.tokens)
         self._most_rows = max(len(part) for part in parts)
         return parts
 

@@ -5,30 +5,41 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
 from azr.errors import UserError
-from azr.policy.base import Observer, Trace, Trainee
+from azr.policy.background import Background, Check, check_also
+from azr.policy.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
 from azr.policy.budget import TokenBudget
 from azr.policy.critic import Critic
 from azr.policy.load import LanguageModel
 from azr.policy.logprobs import Scorer
 from azr.policy.loss import divergence, sequence_weights
-from azr.policy.objective import Lesson, Objective, flat
+from azr.policy.objective import Example, Objective, flat, known
 from azr.policy.optimizer import Optimizer, learning_rate
 from azr.policy.tally import Tally
 from azr.policy.trouble import out_of_memory
-from azr.types import Sample
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
+
+
+@dataclass(slots=True)
+class _Gradient:
+    """What is known of a minibatch besides the gradient itself, which the optimizer holds."""
+
+    loss: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+    traces: dict[int, Trace] = field(default_factory=dict)
 
 
 class PolicyLearner:
@@ -77,64 +88,56 @@ class PolicyLearner:
             self._reference = Scorer(frozen.eval().requires_grad_(False), temperature=temperature)
         self._objective = Objective(self._scorer, algorithm, reference=self._reference, critic=self._critic)
         self._optimizer = Optimizer([p for p in policy.model.parameters() if p.requires_grad], config)
+        self._background = Background()
         self.updates = 0
 
-    def penalties(self, samples: Sequence[Sample]) -> list[float]:
-        """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities."""
+    async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
+        """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities [B]."""
         if self._reference is None or self._algorithm.kl_in == "loss":
-            return [0.0] * len(samples)
-        trainees = [Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, ()) for sample in samples]
-        result = [0.0] * len(samples)
-        for i, reference_T in self._by_trainee(trainees, self._objective.refer).items():
-            sampler_T = flat([trainees[i].logprobs], reference_T)
-            kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, reference_T, self._algorithm.kl_estimator)
-            result[i] = float(kl_T.cpu().double().sum())
-        return result
+            return np.zeros(len(samples))
+        return await self._background.run(lambda check: self._penalties(samples, check))
 
-    def values(self, samples: Sequence[Sample]) -> list[tuple[float, ...]] | None:
-        """The critic's values of the states in which tokens were drawn; None unless the algorithm is PPO."""
+    async def values(self, samples: Sequence[TrainSample]) -> list[NDArray[np.float32]] | None:
+        """The critic's values of the states in which tokens were drawn; None without a critic."""
         if (critic := self._critic) is None:
             return None
-        trainees = [Trainee(sample.prompt_ids, sample.completion_ids, sample.logprobs, ()) for sample in samples]
-        found = self._by_trainee(trainees, lambda rows: critic.values(self._scorer.states(rows)))
-        return [tuple(found[i].tolist()) for i in range(len(samples))]
 
-    def update(self, trainees: Sequence[Trainee], observe: Observer | None = None) -> Mapping[str, float]:
+        def score(rows: Sequence[Sequence[TrainSample]]) -> Tensor:
+            values_N: Tensor = critic.values(self._scorer.states(rows))
+            return values_N
+
+        found = await self._background.run(lambda check: self._by_sample(samples, score, check))
+        return [values_T.cpu().numpy() for values_T in found]
+
+    async def update(
+        self, samples: Sequence[TrainSample], *, traced: bool = False, stopping: Callable[[], bool] = never
+    ) -> UpdateResult:
         """Take one step, or `epochs` times `minibatches` of them (see the protocol).
 
+        Cancelling the call ends it between two micro-batches, whether or not weights have moved. It is for a process
+        that ends without saving; `stopping` is for one that saves.
+
         Returns:
-            means over tokens: `clip_share`, `entropy` (nats), `kl` (to the reference; only where there is one) and
-            `mismatch_kl` (sampler to learner, k3, before the weights move); means over optimizer steps: `loss` and
-            `grad_norm` (before clipping); `ratio_min`, `ratio_max`, `lr`, `tokens` (completion tokens, once each), and
-            `token_budget`, which is less than configured once memory has run out. With a critic, `value_loss` is a
-            mean over tokens too.
+            as metrics, means over tokens: `clip_share`, `entropy` (nats), `kl` (to the reference; only where there is
+            one), `mismatch_kl` (sampler to learner, k3, before the weights move) and `value_loss` (only with a critic);
+            means over optimizer steps: `loss` and `grad_norm` (before clipping); `ratio_min`, `ratio_max`, `lr`,
+            `tokens` (completion tokens, once each), and `token_budget`, which is less than configured once memory has
+            run out.
 
         Raises:
+            UpdateStopped: see the protocol.
             ValueError: no rollouts, or one that is empty or whose parts differ in length.
             FloatingPointError: a loss or gradient is not finite, and the weights stay as they were before that step; or
                 the step drove them beyond bounds, and only a checkpoint has what they were.
             UserError: memory does not hold a single row, or the optimizer's state.
         """
-        _check(trainees, critic=self._critic is not None)
-        rate = learning_rate(self._config, self.updates, self._total_steps)
-        olds = self._old_logprobs(trainees)
-        tally, steps = Tally(), []
-        for number, chosen in enumerate(self._minibatches(len(trainees))):
-            lengths = [len(trainees[i].completion_ids) for i in chosen]
-            weights = sequence_weights(lengths, self._algorithm.aggregation, self._algorithm.constant_length)
-            lessons = [Lesson(i, trainees[i], olds[i], weight) for i, weight in zip(chosen, weights, strict=True)]
-            steps.append(self._step(lessons, rate, tally, observe, first=number == 0))
-        self.updates += 1
-        losses, norms = zip(*steps, strict=True)
-        return tally.means() | {
-            "loss": sum(losses) / len(steps),
-            "grad_norm": sum(norms) / len(steps),
-            "ratio_min": tally.ratio_min,
-            "ratio_max": tally.ratio_max,
-            "lr": rate,
-            "tokens": float(sum(len(trainee.completion_ids) for trainee in trainees)),
-            "token_budget": float(self._budget.tokens),
-        }
+        _check(samples, critic=self._critic is not None)
+        return await self._background.run(lambda check: self._update(samples, traced, stopping, check))
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state dict, without copies; with LoRA the adapter's matrices are beside the frozen weights."""
+        weights: dict[str, Tensor] = self._policy.model.state_dict()
+        return weights
 
     def save(self, folder: Path) -> None:
         """Write `model/` (see `LanguageModel.save`) and `optimizer.pt` into an existing folder."""
@@ -176,43 +179,79 @@ class PolicyLearner:
         orders = (np.random.default_rng([self._seed, self.updates, epoch]).permutation(size) for epoch in range(epochs))
         return [part.tolist() for order in orders for part in np.array_split(order, parts)]
 
-    def _old_logprobs(self, trainees: Sequence[Trainee]) -> Sequence[Sequence[float] | None]:
+    def _update(
+        self, samples: Sequence[TrainSample], traced: bool, stopping: Callable[[], bool], check: Check
+    ) -> UpdateResult:
+        rate = learning_rate(self._config, self.updates, self._total_steps)
+        check_unmoved = check_also(check, stopping)
+        olds = self._old_logprobs(samples, check_unmoved)
+        tally, steps, traces = Tally(), [], list[list[Trace]]([] for _ in samples if traced)
+        for number, chosen in enumerate(self._minibatches(len(samples))):
+            lengths = [len(samples[i].completion_ids_T) for i in chosen]
+            weights = sequence_weights(lengths, self._algorithm.aggregation, self._algorithm.constant_length)
+            examples = [Example(i, samples[i], olds[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+            first = number == 0
+            seen, norm = self._step(examples, rate, check_unmoved if first else check, first=first, traced=traced)
+            steps.append((seen.loss, norm))
+            tally.take(seen.tally)
+            for index, trace in seen.traces.items():
+                traces[index].append(trace)
+        self.updates += 1
+        losses, norms = zip(*steps, strict=True)
+        metrics = tally.means() | {
+            "loss": sum(losses) / len(steps),
+            "grad_norm": sum(norms) / len(steps),
+            "ratio_min": tally.ratio_min,
+            "ratio_max": tally.ratio_max,
+            "lr": rate,
+            "tokens": float(sum(len(sample.completion_ids_T) for sample in samples)),
+            "token_budget": float(self._budget.tokens),
+        }
+        return UpdateResult(metrics, traces)
+
+    def _penalties(self, samples: Sequence[TrainSample], check: Check) -> NDArray[np.float64]:
+        result = np.zeros(len(samples))
+        for i, reference_T in enumerate(self._by_sample(samples, self._objective.refer, check)):
+            sampler_T = flat([samples[i].logprobs_T], reference_T)
+            kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, reference_T, self._algorithm.kl_estimator)
+            result[i] = float(kl_T.cpu().double().sum())
+        return result
+
+    def _old_logprobs(self, samples: Sequence[TrainSample], check: Check) -> Sequence[NDArray[np.float32] | None]:
         if self._algorithm.importance_cap is None:
-            return [trainee.logprobs for trainee in trainees]
-        if self._config.epochs == 1 and min(self._config.minibatches, len(trainees)) == 1:
-            return [None] * len(trainees)  # the one forward pass of the one step tells them
-        own = self._by_trainee(trainees, self._own)
-        return [own[i].tolist() for i in range(len(trainees))]
+            return [sample.logprobs_T for sample in samples]
+        if self._config.epochs == 1 and min(self._config.minibatches, len(samples)) == 1:
+            return [None] * len(samples)  # the only forward pass gives them
+        own = self._by_sample(samples, lambda rows: self._scorer.score(rows).logprobs_N, check)
+        return [own_T.cpu().numpy() for own_T in own]
 
-    def _by_trainee(
-        self, trainees: Sequence[Trainee], score: Callable[[Sequence[Sequence[Trainee]]], Tensor]
-    ) -> dict[int, Tensor]:
-        """Log-probabilities of each rollout's tokens, by its index, read in micro-batches and without gradient."""
+    def _by_sample(
+        self,
+        samples: Sequence[TrainSample],
+        score: Callable[[Sequence[Sequence[TrainSample]]], Tensor],
+        check: Check,
+    ) -> list[Tensor]:
+        """One number for each token of each sample, read in micro-batches and without gradient."""
 
-        def attempt() -> dict[int, Tensor]:
+        def attempt() -> list[Tensor]:
             found: dict[int, Tensor] = {}
-            for part in self._budget.cut(trainees):
+            for part in self._budget.cut(samples):
+                check()
                 chosen = list(itertools.chain.from_iterable(part))
-                scores_N = score([[trainees[i] for i in row] for row in part])
-                lengths = [len(trainees[i].completion_ids) for i in chosen]
+                scores_N = score([[samples[i] for i in row] for row in part])
+                lengths = [len(samples[i].completion_ids_T) for i in chosen]
                 found.update(zip(chosen, torch.split(scores_N, lengths), strict=True))
-            return found
+            return [found[i] for i in range(len(samples))]
 
         with torch.no_grad():
             return self._budget.within(attempt)
 
-    def _own(self, rows: Sequence[Sequence[Trainee]]) -> Tensor:
-        return self._scorer.score(rows).logprobs_N
-
     def _step(
-        self, lessons: Sequence[Lesson], rate: float, tally: Tally, observe: Observer | None, *, first: bool
-    ) -> tuple[float, float]:
-        """One optimizer step; the loss and the gradient's norm are returned."""
-        loss, seen, shown = self._budget.within(lambda: self._gradient(lessons, first=first, show=observe is not None))
-        tally.take(seen)
-        for index, trace in shown:
-            if observe is not None:
-                observe(index, trace)
+        self, examples: Sequence[Example], rate: float, check: Check, *, first: bool, traced: bool
+    ) -> tuple[_Gradient, float]:
+        """One optimizer step: what was seen on the way, and the gradient's norm before clipping."""
+        seen = self._budget.within(lambda: self._gradient(examples, check, first=first, traced=traced))
+        loss = seen.loss
         norm, critic = self._optimizer.clip(), self._critic
         value_norm = 0.0 if critic is None else critic.optimizer.clip()
         if not (math.isfinite(loss) and math.isfinite(norm) and math.isfinite(value_norm)):
@@ -231,27 +270,29 @@ class PolicyLearner:
             raise
         if self._optimizer.lost() or (critic is not None and critic.optimizer.lost()):
             raise FloatingPointError(f"update {self.updates}: the step drove the weights beyond all bounds")
-        return loss, norm
+        return seen, norm
 
-    def _gradient(
-        self, lessons: Sequence[Lesson], *, first: bool, show: bool
-    ) -> tuple[float, Tally, list[tuple[int, Trace]]]:
-        """Loss and gradient over all micro-batches, and what was seen on the way; from the start at every call."""
-        model, loss, tally = self._policy.model, 0.0, Tally()
-        shown: list[tuple[int, Trace]] = []
+    def _gradient(self, examples: Sequence[Example], check: Check, *, first: bool, traced: bool) -> _Gradient:
+        """Compute the gradient over all micro-batches; from the start at every call."""
+        model, result = self._policy.model, _Gradient()
         self._clear()
         model.train(model.is_gradient_checkpointing)  # transformers checkpoints in training mode only; dropout is 0
         try:
-            for part in self._budget.cut([lesson.trainee for lesson in lessons]):
-                rows = [[lessons[i] for i in row] for row in part]
-                show_one = (lambda *seen: shown.append(seen)) if show else None
-                share, value_share = self._objective.loss(rows, tally, show_one, first=first)
-                (share + value_share).backward()  # type: ignore[no-untyped-call]
+            for part in self._budget.cut([example.sample for example in examples]):
+                check()
+                rows = [[examples[i] for i in row] for row in part]
+                share = self._objective.share(rows, result.tally, first=first, traced=traced)
+                (share.loss + share.value_loss).backward()  # type: ignore[no-untyped-call]
                 self._optimizer.collect()
-                loss += float(share.detach())
+                result.loss += float(share.loss.detach())
+                result.traces.update(share.traces)
+            check()  # once more, before the weights move
+        except UpdateStopped:
+            self._clear()
+            raise
         finally:
             model.eval()
-        return loss, tally, shown
+        return result
 
     def _clear(self) -> None:
         """Forget the gradient, the critic's too."""
@@ -260,11 +301,13 @@ class PolicyLearner:
             self._critic.optimizer.clear()
 
 
-def _check(trainees: Sequence[Trainee], *, critic: bool) -> None:
-    if not trainees:
+def _check(samples: Sequence[TrainSample], *, critic: bool) -> None:
+    if not samples:
         raise ValueError("no rollouts to learn from")
-    for i, trainee in enumerate(trainees):
-        parts = [trainee.completion_ids, trainee.logprobs, trainee.advantages]
-        lengths = set(map(len, [*parts, trainee.values, trainee.returns] if critic else parts))
-        if len(lengths) != 1 or 0 in lengths or not trainee.prompt_ids:
-            raise ValueError(f"rollout {i}: prompt of {len(trainee.prompt_ids)}, parts of {sorted(lengths)} tokens")
+    for i, sample in enumerate(samples):
+        parts = [sample.completion_ids_T, sample.logprobs_T, known(sample.advantages_T)]
+        if critic:
+            parts += [known(sample.values_T), known(sample.returns_T)]
+        lengths = set(map(len, parts))
+        if len(lengths) != 1 or 0 in lengths or not len(sample.prompt_ids_P):
+            raise ValueError(f"rollout {i}: prompt of {len(sample.prompt_ids_P)}, parts of {sorted(lengths)} tokens")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 from azr.policy.packing import Layout, lay_out
 
 MOST_LOGITS = 2**25
@@ -60,7 +60,7 @@ class Scorer:
         """Whether the output layer is applied apart from the body."""
         return self._body is not None
 
-    def score(self, rows: Sequence[Sequence[Trainee]], *, entropy_gradient: bool = False) -> Scores:
+    def score(self, rows: Sequence[Sequence[TrainSample]], *, entropy_gradient: bool = False) -> Scores:
         """Scores of every completion token, rollout after rollout.
 
         Args:
@@ -72,16 +72,16 @@ class Scorer:
         targets_N = layout.targets_N.to(self._model.device)
         return Scores(*self._in_pieces(outputs_NX, targets_N, entropy_gradient), states_NH)
 
-    def states(self, rows: Sequence[Sequence[Trainee]]) -> Tensor:
+    def states(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
         """Hidden states [N, H] alone, without the cost of the output layer; for a scorer that keeps them."""
         states_NH = self._read(rows)[2]
         assert states_NH is not None
         return states_NH
 
-    def _read(self, rows: Sequence[Sequence[Trainee]]) -> tuple[Layout, Tensor, Tensor | None]:
+    def _read(self, rows: Sequence[Sequence[TrainSample]]) -> tuple[Layout, Tensor, Tensor | None]:
         """Run rows through the model: their layout, what the head is applied to [N, X], and the hidden states."""
         device, hidden = self._model.device, self._keeps_states
-        layout = lay_out(rows if self.shares_prompts else [[trainee] for row in rows for trainee in row])
+        layout = lay_out(rows if self.shares_prompts else [[sample] for row in rows for sample in row])
         inputs: dict[str, Any] = {"input_ids": layout.ids_BL.to(device), "use_cache": False}
         if layout.mask_B1LL is not None:
             inputs["attention_mask"] = layout.mask_B1LL.to(device)

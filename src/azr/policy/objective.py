@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from azr.policy.adapters import without_adapter
-from azr.policy.base import Observer, Trace, Trainee
+from azr.policy.base import Trace, TrainSample
 from azr.policy.critic import Critic
 from azr.policy.logprobs import Scorer
 from azr.policy.loss import clipped_surrogate, divergence, importance_weight
@@ -23,21 +24,36 @@ if TYPE_CHECKING:
     from azr.config import AlgorithmConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """A trainee with what one optimizer step needs besides.
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A sample with what one optimizer step needs besides.
 
     Attributes:
-        index: its place among the trainees of the update.
-        trainee: the rollout.
-        old: log-probabilities that ratios refer to; None: the learner's own, as they are at this step.
+        index: its place among the samples of the update.
+        sample: the rollout.
+        old_T: log-probabilities that ratios refer to; None: the learner's own, as they are at this step.
         weight: what each of its tokens counts in the minibatch (`sequence_weights`).
     """
 
     index: int
-    trainee: Trainee
-    old: Sequence[float] | None
+    sample: TrainSample
+    old_T: NDArray[np.float32] | None
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a micro-batch adds to a minibatch.
+
+    Attributes:
+        loss: its share of the policy's loss, with gradient.
+        value_loss: its share of the critic's; 0 without a critic.
+        traces: what was seen of each rollout, by its index; empty unless asked for.
+    """
+
+    loss: Tensor
+    value_loss: Tensor | float
+    traces: Mapping[int, Trace]
 
 
 class Objective:
@@ -55,29 +71,34 @@ class Objective:
     ) -> None:
         self._scorer, self._algorithm, self._reference, self._critic = scorer, algorithm, reference, critic
 
-    def refer(self, rows: Sequence[Sequence[Trainee]]) -> Tensor:
-        """Log-probabilities under the model that the divergence is measured from; only where there is one."""
+    def refer(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
+        """Log-probabilities [N] under the model that the divergence is measured from; only where there is one."""
         assert self._reference is not None
         bare = without_adapter(self._scorer.model) if self._reference is self._scorer else nullcontext()
         with torch.no_grad(), bare:
             return self._reference.score(rows).logprobs_N
 
-    def loss(
-        self, rows: Sequence[Sequence[Lesson]], tally: Tally, observe: Observer | None, *, first: bool
-    ) -> tuple[Tensor, Tensor | float]:
-        """A micro-batch's share of the minibatch's loss (the equation at the top of `loss.py`) and of the critic's."""
-        algorithm, lessons = self._algorithm, list(itertools.chain.from_iterable(rows))
-        trainees = [lesson.trainee for lesson in lessons]
-        texts = [[lesson.trainee for lesson in row] for row in rows]
+    def share(self, rows: Sequence[Sequence[Example]], tally: Tally, *, first: bool, traced: bool) -> Share:
+        """A micro-batch's share of the minibatch's loss (the equation at the top of `loss.py`) and of the critic's.
+
+        Args:
+            rows: each has one prompt.
+            tally: counts what metrics are made of.
+            first: whether the weights have not moved in this update, so that sampler and learner can be compared.
+            traced: whether traces are wanted.
+        """
+        algorithm, examples = self._algorithm, list(itertools.chain.from_iterable(rows))
+        samples = [example.sample for example in examples]
+        texts = [[example.sample for example in row] for row in rows]
         scores = self._scorer.score(texts, entropy_gradient=algorithm.entropy_coefficient > 0)
         logprobs_N, entropy_N = scores.logprobs_N, scores.entropy_N
-        sampler_N = flat([trainee.logprobs for trainee in trainees], logprobs_N)
-        olds = [lesson.old for lesson in lessons if lesson.old is not None]
+        sampler_N = flat([sample.logprobs_T for sample in samples], logprobs_N)
+        olds = [example.old_T for example in examples if example.old_T is not None]
         old_N = flat(olds, logprobs_N) if olds else logprobs_N.detach()
         loss_N, cut_N = clipped_surrogate(
             logprobs_N,
             old_N,
-            flat([trainee.advantages for trainee in trainees], logprobs_N),
+            flat([known(sample.advantages_T) for sample in samples], logprobs_N),
             clip_low=algorithm.clip_low,
             clip_high=algorithm.clip_high,
             dual_clip=algorithm.dual_clip,
@@ -97,39 +118,48 @@ class Objective:
         tally.add("clip_share", cut_N)
         tally.add("entropy", entropy_N)
         tally.ratios(torch.exp(logprobs_N.detach() - old_N))
-        if observe is not None:
-            _show(lessons, logprobs_N.detach(), old_N, reference_N, observe)
-        weights = [[lesson.weight] * len(lesson.trainee.logprobs) for lesson in lessons]
-        weights_N = flat(weights, logprobs_N)
-        return (loss_N * weights_N).sum(), self._value_loss(scores.states_NH, trainees, weights_N, tally)
+        weights_N = flat([np.full(len(e.sample.logprobs_T), e.weight) for e in examples], logprobs_N)
+        value_loss = self._value_loss(scores.states_NH, samples, weights_N, tally)
+        traces = _traces(examples, logprobs_N.detach(), old_N, reference_N) if traced else {}
+        return Share((loss_N * weights_N).sum(), value_loss, traces)
 
     def _value_loss(
-        self, states_NH: Tensor | None, trainees: Sequence[Trainee], weights_N: Tensor, tally: Tally
+        self, states_NH: Tensor | None, samples: Sequence[TrainSample], weights_N: Tensor, tally: Tally
     ) -> Tensor | float:
         """The critic's share of the minibatch's loss; 0 without a critic."""
         if self._critic is None or states_NH is None:
             return 0.0
-        old_N = flat([trainee.values for trainee in trainees], weights_N)
-        loss_N = self._critic.loss(states_NH, old_N, flat([trainee.returns for trainee in trainees], weights_N))
+        old_N = flat([known(sample.values_T) for sample in samples], weights_N)
+        returns_N = flat([known(sample.returns_T) for sample in samples], weights_N)
+        loss_N = self._critic.loss(states_NH, old_N, returns_N)
         tally.add("value_loss", loss_N)
         return (loss_N * weights_N).sum()
 
 
-def _show(
-    lessons: Sequence[Lesson], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None, observe: Observer
-) -> None:
-    """Tell the observer what this pass saw of each rollout."""
-    first = 0
-    logprobs, old = logprobs_N.cpu().numpy(), old_N.cpu().numpy()
-    reference = None if reference_N is None else reference_N.cpu().numpy()
-    for lesson in lessons:
-        at = slice(first, first + len(lesson.trainee.logprobs))
-        advantages = np.array(lesson.trainee.advantages, np.float64)
-        part = None if reference is None else reference[at]
-        observe(lesson.index, Trace(logprobs[at], old[at], advantages, lesson.weight, part))
-        first = at.stop
+def flat(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
+    """Arrays in a row [N], as a tensor of the same precision and place as another."""
+    return torch.from_numpy(np.concatenate(parts)).to(device=like.device, dtype=like.dtype)
 
 
-def flat(parts: Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    """The parts in a row, as a tensor of the same precision and place as another."""
-    return torch.tensor(list(itertools.chain.from_iterable(parts)), dtype=like.dtype, device=like.device)
+def known(array: NDArray[Any] | None) -> NDArray[Any]:
+    """An array of a sample that the learner cannot do without.
+
+    Raises:
+        ValueError: it is None.
+    """
+    if array is None:
+        raise ValueError("a sample lacks advantages, or the values and returns that a critic needs")
+    return array
+
+
+def _traces(
+    examples: Sequence[Example], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None
+) -> dict[int, Trace]:
+    """What this pass saw of each rollout, by its index."""
+    ends = np.cumsum([len(example.sample.logprobs_T) for example in examples])[:-1]
+    logprobs, old = (np.split(part_N.cpu().numpy(), ends) for part_N in (logprobs_N, old_N))
+    reference = [None] * len(examples) if reference_N is None else np.split(reference_N.cpu().numpy(), ends)
+    return {
+        example.index: Trace(logprobs_T, old_T, example.weight, reference_T)
+        for example, logprobs_T, old_T, reference_T in zip(examples, logprobs, old, reference, strict=True)
+    }

@@ -11,38 +11,42 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from azr.policy.base import Trainee
+from azr.policy.base import TrainSample
 
 
-def share_prompts(trainees: Sequence[Trainee]) -> list[list[int]]:
+def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
     """Put rollouts of one prompt into common rows; indices.
 
     A row takes completions up to the length of its prompt together. Beyond that, the attention between completions,
     which is computed only to be masked, would cost more than reading the prompt once more.
     """
     rows: list[list[int]] = []
-    open_rows: dict[tuple[int, ...], list[int]] = {}
-    room: dict[tuple[int, ...], int] = defaultdict(int)
-    for i, trainee in enumerate(trainees):
-        prompt, length = trainee.prompt_ids, len(trainee.completion_ids)
+    open_rows: dict[bytes, list[int]] = {}
+    room: dict[bytes, int] = defaultdict(int)
+    for i, sample in enumerate(samples):
+        prompt, length = sample.prompt_ids_P.tobytes(), len(sample.completion_ids_T)
         if room[prompt] < length:
             rows.append([])
-            open_rows[prompt], room[prompt] = rows[-1], len(prompt)
+            open_rows[prompt], room[prompt] = rows[-1], len(sample.prompt_ids_P)
         open_rows[prompt].append(i)
         room[prompt] -= length
     return rows
 
 
-def micro_batches(trainees: Sequence[Trainee], rows: Sequence[list[int]], token_budget: int) -> list[list[list[int]]]:
+def micro_batches(
+    samples: Sequence[TrainSample], rows: Sequence[list[int]], token_budget: int
+) -> list[list[list[int]]]:
     """Cut rows into micro-batches of at most `token_budget` tokens, padding included; a longer row goes alone.
 
     Neighbours in length go together, which keeps padding low.
     """
     parts: list[list[list[int]]] = [[]]
-    sized = sorted((_length([trainees[i] for i in row]), number) for number, row in enumerate(rows))
+    sized = sorted((_length([samples[i] for i in row]), number) for number, row in enumerate(rows))
     for size, number in sized:
         if parts[-1] and (len(parts[-1]) + 1) * size > token_budget:
             parts.append([])
@@ -71,29 +75,28 @@ class Layout:
     targets_N: Tensor
 
 
-def lay_out(rows: Sequence[Sequence[Trainee]]) -> Layout:
+def lay_out(rows: Sequence[Sequence[TrainSample]]) -> Layout:
     """Lay out rows of rollouts, each row with one prompt."""
     width = max(_length(row) for row in rows)
-    ids, positions, segments = [], [], []
-    at: list[tuple[int, int, int]] = []
+    ids_BL = np.zeros((len(rows), width), np.int64)
+    positions_BL, segments_BL = np.zeros_like(ids_BL), np.full_like(ids_BL, -1)
+    columns: list[NDArray[np.int64]] = []
     for number, row in enumerate(rows):
-        prompt = row[0].prompt_ids
-        text, where, owner = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-        for segment, trainee in enumerate(row, start=1):
-            before, fed = len(text), trainee.completion_ids[:-1]
-            columns = [len(prompt) - 1, *range(before, before + len(fed))]
-            at += zip([number] * len(columns), columns, trainee.completion_ids, strict=True)
-            text += fed
-            where += range(len(prompt), len(prompt) + len(fed))
-            owner += [segment] * len(fed)
-        padding = width - len(text)
-        # Padded with a token of its own: the padding token would make transformers warn of a missing mask.
-        ids.append(text + text[:1] * padding)
-        positions.append(where + [0] * padding)
-        segments.append(owner + [-1] * padding)
-    mask = _mask(torch.tensor(segments)) if any(len(row) > 1 for row in rows) else None
-    rows_N, columns_N, targets_N = torch.tensor(at).T
-    return Layout(torch.tensor(ids), torch.tensor(positions), mask, rows_N, columns_N, targets_N)
+        prompt_P, fed = row[0].prompt_ids_P, [sample.completion_ids_T[:-1] for sample in row]
+        start, sizes = len(prompt_P), [len(part) for part in fed]
+        ends = start + np.cumsum([0, *sizes])
+        ids_BL[number] = prompt_P[0]  # padded with a token of its own: transformers would warn of a padding token
+        ids_BL[number, : ends[-1]] = np.concatenate([prompt_P, *fed])
+        positions_BL[number, :start] = np.arange(start)
+        segments_BL[number, : ends[-1]] = np.repeat(np.arange(len(row) + 1), [start, *sizes])
+        for first, size in zip(ends[:-1], sizes, strict=True):
+            positions_BL[number, first : first + size] = np.arange(start, start + size)
+            columns.append(np.concatenate([[start - 1], np.arange(first, first + size)]))
+    rows_N = np.repeat(np.arange(len(rows)), [sum(len(sample.completion_ids_T) for sample in row) for row in rows])
+    targets_N = np.concatenate([sample.completion_ids_T for row in rows for sample in row]).astype(np.int64)
+    mask = _mask(torch.from_numpy(segments_BL)) if any(len(row) > 1 for row in rows) else None
+    arrays = rows_N, np.concatenate(columns), targets_N
+    return Layout(torch.from_numpy(ids_BL), torch.from_numpy(positions_BL), mask, *map(torch.from_numpy, arrays))
 
 
 def _mask(segments_BL: Tensor) -> Tensor:
@@ -104,6 +107,6 @@ def _mask(segments_BL: Tensor) -> Tensor:
     return (((key_B1L == 0) | (key_B1L == query_BL1)) & causal_LL)[:, None]
 
 
-def _length(row: Sequence[Trainee]) -> int:
+def _length(row: Sequence[TrainSample]) -> int:
     """Tokens fed for a row; nothing is predicted from a completion's last one."""
-    return len(row[0].prompt_ids) + sum(len(trainee.completion_ids) - 1 for trainee in row)
+    return len(row[0].prompt_ids_P) + sum(len(sample.completion_ids_T) - 1 for sample in row)

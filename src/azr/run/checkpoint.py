@@ -30,6 +30,9 @@ class State:
         failed_steps: steps in a row without a valid proposal.
         seconds: training time so far, over all its processes.
         before: held-out accuracy of the untrained model, as its metrics line has it.
+        evaluated: the last step after which held-out accuracy was measured.
+        seeding: while buffers are seeded, how often each verdict was given, by kind; None once they are. Such a
+            checkpoint has no model: it is still the untrained one.
     """
 
     step: int
@@ -37,6 +40,8 @@ class State:
     failed_steps: int = 0
     seconds: float = 0.0
     before: Mapping[str, Any] = field(default_factory=dict)
+    evaluated: int = 0
+    seeding: Mapping[str, Mapping[str, int]] | None = None
 
 
 class Checkpoints:

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from azr.story import Attempts, StepRecord, Story
 from azr.types import Rollout, Sample, Task, Verdict
 
@@ -39,13 +42,13 @@ def learning_events(
     step: int,
     rollouts: Sequence[Rollout],
     penalties: Sequence[float],
-    advantages: Sequence[Sequence[float]],
+    advantages: Sequence[NDArray[np.float64]],
     metrics: Mapping[str, float],
 ) -> Iterator[Event]:
     """The advantage of every rollout, then the update."""
     for rollout, penalty, advantages_T in zip(rollouts, penalties, advantages, strict=True):
         role, kind = rollout.cell
-        mean = sum(advantages_T) / len(advantages_T) if advantages_T else 0.0
+        mean = sum(advantages_T.tolist()) / len(advantages_T)
         about = {"event": "advantage", "step": step, "id": rollout.id, "role": role, "kind": kind}
         yield about | {"penalty": penalty, "advantage": mean}
     yield {"event": "update", "step": step, **metrics}

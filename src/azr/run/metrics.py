@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from azr import novelty
 from azr.buffer import TaskBuffer
 from azr.rewards import learnability
@@ -18,7 +21,7 @@ def step_metrics(
     record: StepRecord,
     buffer: TaskBuffer,
     kinds: Sequence[Kind],
-    advantages: Sequence[Sequence[float]],
+    advantages: Sequence[NDArray[np.float64]],
     learner: Mapping[str, float],
     trivial: Callable[[Task], str | None],
 ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from azr.screen import duration
 from azr.types import Task
 
 
-def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], str]) -> Iterator[str]:
+def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], str], *, stopped: bool) -> Iterator[str]:
     """What is printed when a run ends, or was told to stop, from the run's own logs.
 
     Args:
@@ -22,8 +22,9 @@ def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], st
         state: where it stands.
         steps: where it was to go.
         show: writes a task for people, as its domain does.
+        stopped: whether it was asked to stop before it was done.
     """
-    if state.step < steps:
+    if stopped:
         yield f"stopped after step {state.step} of {steps}; go on with: azr train --resume {run}"
         return
     yield f"{steps} steps in {duration(state.seconds)}"

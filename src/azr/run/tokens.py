@@ -10,7 +10,7 @@ difference in single precision, so that ratios and what clipping cuts come out a
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,23 +22,29 @@ from azr.types import Rollout
 Packed = dict[str, Any]
 
 
-def token_events(step: int, rollouts: Sequence[Rollout], traces: Mapping[int, Sequence[Trace]]) -> Iterator[Packed]:
+def token_events(
+    step: int,
+    rollouts: Sequence[Rollout],
+    advantages: Sequence[NDArray[np.float64]],
+    traces: Sequence[Sequence[Trace]],
+) -> Iterator[Packed]:
     """One event for each rollout.
 
     Args:
         step: its number.
         rollouts: what was learnt from.
-        traces: what the learner's passes saw of each, by its index.
+        advantages: of each rollout's tokens.
+        traces: what the learner's passes saw of each.
     """
-    for index, rollout in enumerate(rollouts):
-        sample = rollout.sample
+    for rollout, advantages_T, passes in zip(rollouts, advantages, traces, strict=True):
+        sample, sampler_T = rollout.sample, np.array(rollout.sample.logprobs, np.float32)
         yield {
             "event": "tokens",
             "step": step,
             "id": rollout.id,
             "tokens": pack(sample.completion_ids, np.int32),
             "sampler": pack(sample.logprobs, np.float16),
-            "passes": [_packed(trace, np.array(sample.logprobs, np.float32)) for trace in traces[index]],
+            "passes": [_packed(trace, advantages_T, sampler_T) for trace in passes],
         }
 
 
@@ -53,12 +59,12 @@ def unpack(text: str, dtype: DTypeLike) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<")).astype(dtype)
 
 
-def _packed(trace: Trace, sampler: NDArray[np.float32]) -> Packed:
-    same = len(set(trace.advantages.tolist())) == 1
+def _packed(trace: Trace, advantages_T: NDArray[np.float64], sampler_T: NDArray[np.float32]) -> Packed:
+    same, reference_T = bool((advantages_T == advantages_T[0]).all()), trace.reference_T
     return {
-        "old": None if np.array_equal(trace.old, sampler) else pack(trace.old - sampler, np.float32),
-        "ratio": pack(trace.logprobs - trace.old, np.float32),
-        "advantage": float(trace.advantages[0]) if same else pack(trace.advantages, np.float32),
+        "old": None if np.array_equal(trace.old_T, sampler_T) else pack(trace.old_T - sampler_T, np.float32),
+        "ratio": pack(trace.logprobs_T - trace.old_T, np.float32),
+        "advantage": float(advantages_T[0]) if same else pack(advantages_T, np.float32),
         "weight": trace.weight,
-        "reference": None if trace.reference is None else pack(trace.reference - trace.logprobs, np.float32),
+        "reference": None if reference_T is None else pack(reference_T - trace.logprobs_T, np.float32),
     }
