@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import numpy as np
-
+from azr.advantages import Baseline, Estimate
 from azr.buffer import TaskBuffer
 from azr.config import BufferConfig
 from azr.domains.python.domain import PythonDomain
@@ -72,13 +71,15 @@ class Played:
     async def step(self, number: int) -> StepRecord:
         """Play a step, and write it down as if every rollout had the advantage 0.5."""
         record = await self._play.step(number)
-        advantages = [np.full(len(rollout.sample.completion_ids), 0.5) for rollout in record.rollouts]
+        baseline = Baseline("the test's", 1, 0.0, None, False)
+        estimates = [Estimate.constant(rollout, 0.5, baseline) for rollout in record.rollouts]
+        advantages = [estimate.advantages_T for estimate in estimates]
         learnt = {"loss": 1.0 / number, "entropy": 2.0}
         metrics = step_metrics(record, self._play.buffer, self._domain.kinds, advantages, learnt, self._domain.trivial)
         penalties = [0.0] * len(record.rollouts)
         with self._run:
             self._run.write(EVENTS, step_events(record, self._domain.trivial))
-            self._run.write(EVENTS, learning_events(number, record.rollouts, penalties, advantages, learnt))
+            self._run.write(EVENTS, learning_events(number, record.rollouts, penalties, estimates, learnt))
             self._run.write(METRICS, [metrics | {"seconds": {"step": 2.0, "propose": 0.5, "solve": 1.0, "learn": 0.5}}])
         return record
 

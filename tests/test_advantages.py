@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from azr.advantages import advantages, gae, ppo, prompt_groups, trr_plus_plus
-from azr.config import AlgorithmConfig
+from azr.advantages import gae
+from azr.advantages import prompts as prompt_groups
+from azr.algorithms import ALGORITHMS
+from azr.config import AlgorithmConfig, PPOConfig
 from azr.types import Role
 from tests.rollouts import make_rollout
 
@@ -34,6 +37,14 @@ def make_batch(rows):
         make_rollout(reward, role=role, kind=kind, tokens=tokens, group=f"{role}/{kind}/{prompt}")
         for reward, (role, kind), tokens, prompt in rows
     ]
+
+
+def advantages(batch, config):
+    return [estimate.advantages_T for estimate in ALGORITHMS[config.name].estimate(batch, config)]
+
+
+def trr_plus_plus(batch, *, whiten):
+    return advantages(batch, AlgorithmConfig(whiten=whiten))
 
 
 def per_rollout(found):
@@ -123,10 +134,13 @@ def test_a_discount_makes_later_values_count_less():
 def test_ppo_has_the_reward_at_the_last_token_and_whitens_over_all_tokens():
     # lambda = 1: A = 1 - 0.5, 1 - 0.25 and 0 - 0.5; their mean is 0.25, their squared deviations sum to 0.875
     batch = [make_rollout(1.0, tokens=2), make_rollout(0.0, tokens=1)]
-    found, returns = ppo(batch, [(0.5, 0.25), (0.5,)], discount=1.0, gae_lambda=1.0)
+    config = AlgorithmConfig(name="ppo", ppo=PPOConfig(discount=1.0, gae_lambda=1.0))
+    estimates = ALGORITHMS["ppo"].estimate(batch, config, [np.float32([0.5, 0.25]), np.float32([0.5])])
+    found = [estimate.advantages_T for estimate in estimates]
     assert np.concatenate(found) == pytest.approx(np.array([0.25, 0.5, -0.75]) / np.sqrt(0.875 / 3))
     assert [len(advantages_T) for advantages_T in found] == [2, 1]
-    assert returns == [(1.0, 1.0), (0.0,)]
+    assert [estimate.returns_T.tolist() for estimate in estimates] == [[1.0, 1.0], [0.0]]
+    assert [estimate.baseline.mean for estimate in estimates] == [0.375, 0.5]
 
 
 @pytest.mark.parametrize("name", PROMPT_BASED)
@@ -136,6 +150,41 @@ def test_prompts_that_were_sampled_once_are_compared_within_their_cell(name):
     together = [make_rollout(r, role=Role.PROPOSE, group="one") for r in (1.0, 0.0, -1.0)]
     assert of(name, [*proposals, *other])[:3] == pytest.approx(of(name, together))
     assert of(name, [*proposals, *other])[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "n", "mean", "deviation"),
+    [
+        ("trr++", "the cell (solve, deduction)", 5, 0.3, 0.56**0.5),
+        ("reinforce++", "all rollouts of the step", 5, 0.3, 0.56**0.5),
+        ("grpo", "its prompt's rollouts", 3, 0.0, (2 / 3) ** 0.5),
+        ("rloo", "its prompt's rollouts", 3, -0.5, None),
+        ("dr-grpo", "its prompt's rollouts", 3, 0.0, None),
+    ],
+)
+def test_each_algorithm_says_what_it_compared_with(name, of, n, mean, deviation):
+    # rewards 1, 0, -1 and 1, 0.5: mean 0.3, mean square 0.65
+    baseline = ALGORITHMS[name].estimate(two_prompts(), AlgorithmConfig(name=name))[0].baseline
+    assert (baseline.of, baseline.n, baseline.by_token) == (of, n, False)
+    assert baseline.mean == pytest.approx(mean)
+    assert baseline.deviation == (None if deviation is None else pytest.approx(deviation))
+
+
+def test_a_baseline_by_token_weighs_long_responses_more():
+    batch = [make_rollout(1.0, tokens=1), make_rollout(0.0, tokens=3)]
+    baseline = ALGORITHMS["trr++"].estimate(batch, AlgorithmConfig(whiten="token"))[0].baseline
+    assert (baseline.n, baseline.mean, baseline.deviation, baseline.by_token) == (2, 0.25, 0.5, True)
+
+
+def test_a_prompt_that_was_sampled_once_has_its_cells_baseline():
+    batch = [make_rollout(r, role=Role.PROPOSE, group=str(i)) for i, r in enumerate((1.0, 0.0))]
+    baseline = ALGORITHMS["grpo"].estimate(batch, AlgorithmConfig(name="grpo"))[0].baseline
+    assert baseline.of == "the cell (propose, deduction), as its prompt was sampled once"
+
+
+def test_an_unknown_algorithm_is_refused_with_the_names_that_there_are():
+    with pytest.raises(ValidationError, match="'trr\\+\\+', 'reinforce\\+\\+', 'grpo', 'rloo', 'dr-grpo' or 'ppo'"):
+        AlgorithmConfig(name="trr")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +239,7 @@ def sets(algorithm, batch):
     if algorithm.name == "reinforce++":
         return [range(len(batch))]
     if algorithm.name in PROMPT_BASED:
-        return prompt_groups(batch)
+        return [group.members for group in prompt_groups(batch)]
     members = defaultdict(list)
     for i, rollout in enumerate(batch):
         members[rollout.cell].append(i)
@@ -239,11 +288,11 @@ def test_equal_rewards_teach_nothing(reward, count, algorithm):
 def test_leave_one_out_is_dr_grpo_stretched_by_n_over_n_minus_one(rows):
     batch = make_batch(rows)
     loo, plain = of("rloo", batch), of("dr-grpo", batch)
-    for members in prompt_groups(batch):
-        n = len(members)
+    for group in prompt_groups(batch):
+        members, n = group.members, len(group.members)
         assert loo[members] == pytest.approx(plain[members] * (n / (n - 1) if n > 1 else 0), abs=1e-9)
 
 
 @given(batches)
 def test_every_rollout_is_in_one_prompt_group(rows):
-    assert sorted(i for members in prompt_groups(make_batch(rows)) for i in members) == list(range(len(rows)))
+    assert sorted(i for group in prompt_groups(make_batch(rows)) for i in group.members) == list(range(len(rows)))

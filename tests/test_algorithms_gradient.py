@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from azr.advantages import advantages, ppo
+from azr.algorithms import ALGORITHMS
 from azr.config import AlgorithmConfig, PPOConfig
 from azr.policy.base import TrainSample
 from azr.policy.load import LanguageModel
@@ -98,9 +98,10 @@ def test_an_update_is_the_gradient_of_the_algorithms_own_equations(model: LlamaF
         )
         for i, (p, c, _) in enumerate(rollouts)
     ]
+    algorithm = ALGORITHMS[CASES[case].name]
     samples = [
-        TrainSample(np.int32(p), np.int32(c), old, np.array(a))
-        for (p, c, old), a in zip(rollouts, advantages(judged, CASES[case]), strict=True)
+        TrainSample(np.int32(p), np.int32(c), old, estimate.advantages_T)
+        for (p, c, old), estimate in zip(rollouts, algorithm.estimate(judged, CASES[case]), strict=True)
     ]
     policy = LanguageModel("llama", copy.deepcopy(model).eval(), None, (1,), (), None)
     taken = gradient(policy, samples, algorithm=CASES[case], temperature=TEMPERATURE)
@@ -182,10 +183,10 @@ def test_an_update_by_ppo_is_the_gradient_of_its_equations(ppo_case):
         Rollout(str(i), CELLS[i % 2], "g", Sample(tuple(p), tuple(c), (), "", True), Verdict(True, 1, ""), REWARDS[i])
         for i, (p, c, _) in enumerate(rollouts)
     ]
-    advantages_, returns_ = ppo(judged, values, discount=PPO.ppo.discount, gae_lambda=PPO.ppo.gae_lambda)
+    estimates = ALGORITHMS["ppo"].estimate(judged, PPO, values)
     samples = [
         TrainSample(
-            np.int32(p), np.int32(c), logprobs, np.array(advantages_[i]), np.float32(old[i]), np.array(returns_[i])
+            np.int32(p), np.int32(c), logprobs, estimates[i].advantages_T, np.float32(old[i]), estimates[i].returns_T
         )
         for i, (p, c, logprobs) in enumerate(rollouts)
     ]

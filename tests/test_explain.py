@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from azr.advantages import Baseline
 from azr.config import AlgorithmConfig
 from azr.errors import UserError
 from azr.policy.base import Trace
@@ -34,6 +35,7 @@ profile = "{profile}"
 {algorithm}
 """
 NAMES = ["1/propose/deduction/0000", *(f"1/solve/deduction/0000/{a}" for a in range(4)), "1/propose/deduction/0001"]
+BASELINE = {"of": "some rollouts", "n": 7, "mean": 0.5, "deviation": 0.25, "by_token": False}
 
 
 def write_run(folder: Path, *, marks: str = "RRWB", profile: str = "paper", algorithm: str = "", penalty=0.0) -> Path:
@@ -54,7 +56,8 @@ def write_run(folder: Path, *, marks: str = "RRWB", profile: str = "paper", algo
     lines.append(task | {"intrinsic": {"complexity": 0.0, "novelty": 0.5, "diversity": 0.0}})
     for name in NAMES:
         lines.append({"event": "reward", "step": 1, "id": name, "reward": 0.0})
-        lines.append({"event": "advantage", "step": 1, "id": name, "penalty": penalty, "advantage": 0.0})
+        said = {"penalty": penalty, "advantage": 0.75, "baseline": BASELINE}
+        lines.append({"event": "advantage", "step": 1, "id": name, **said})
     (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -87,8 +90,19 @@ def test_the_line_of_eq_6_that_decided_is_named(tmp_path, name, reward, rule):
     assert (found.reward, found.rule) == (reward, rule)
 
 
-def test_the_baseline_is_the_cells(tmp_path):
-    found = account(tmp_path, NAMES[1])  # 1, 1, -0.5, -1: mean 0.125, variance 0.796875
+def test_the_runs_baseline_and_advantage_are_those_that_it_wrote_down(tmp_path):
+    found = account(tmp_path, NAMES[1])
+    assert (found.baseline, found.advantage) == (Baseline(**BASELINE), 0.75)
+
+
+def test_a_log_without_baselines_is_explained_without_them(tmp_path):
+    log = write_run(tmp_path) / "events.jsonl"
+    log.write_text(log.read_text().replace(f', "baseline": {json.dumps(BASELINE)}', ""))
+    assert ledger(tmp_path, NAMES[1]).accounts[0].baseline is None
+
+
+def test_the_papers_baseline_is_the_cells(tmp_path):
+    found = account(tmp_path, NAMES[1], "paper")  # 1, 1, -0.5, -1: mean 0.125, variance 0.796875
     assert (found.baseline.n, found.baseline.mean) == (4, 0.125)
     assert found.baseline.deviation == pytest.approx(0.796875**0.5)
     assert found.advantage == pytest.approx(0.875 / 0.796875**0.5)
@@ -111,29 +125,6 @@ def test_the_runs_own_profile_is_the_configured_one(tmp_path):
     assert account(tmp_path, NAMES[0], "run", marks="RRRR", profile="reference").reward == -0.5
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "of", "mean", "deviation", "advantage"),
-    [
-        ("reinforce++", "all rollouts of the step", 0.0, (4.5 / 6) ** 0.5, 1 / (4.5 / 6) ** 0.5),
-        ("grpo", "its prompt's rollouts", 0.125, 0.796875**0.5, 0.875 / 0.796875**0.5),
-        ("rloo", "its prompt's rollouts", -1 / 6, None, 7 / 6),
-        ("dr-grpo", "its prompt's rollouts", 0.125, None, 0.875),
-    ],
-)
-def test_each_algorithm_names_its_own_baseline(tmp_path, algorithm, of, mean, deviation, advantage):
-    # all six rewards: 0.5, 1, 1, -0.5, -1, -1: mean 0, squares sum to 4.5
-    found = account(tmp_path, NAMES[1], algorithm=f'name = "{algorithm}"')
-    assert (found.baseline.of, found.baseline.mean) == (of, pytest.approx(mean, abs=1e-12))
-    assert found.baseline.deviation == (None if deviation is None else pytest.approx(deviation))
-    assert found.advantage == pytest.approx(advantage)
-
-
-def test_a_proposal_sampled_once_is_compared_within_its_cell(tmp_path):
-    found = account(tmp_path, NAMES[0], algorithm='name = "grpo"')
-    assert found.baseline.of == "the cell (propose, deduction), as its prompt was sampled once"
-    assert found.baseline.n == 2
-
-
 def test_intrinsic_rewards_are_added(tmp_path):
     algorithm = "[rewards.novelty]\ncoefficient = 0.2"
     found = account(tmp_path, NAMES[0], algorithm=algorithm)
@@ -143,8 +134,8 @@ def test_intrinsic_rewards_are_added(tmp_path):
 def test_the_divergence_is_taken_off_before_the_baseline(tmp_path):
     found = ledger(write_run(tmp_path, penalty=0.25), NAMES[1])
     assert found.penalty == 0.25
-    assert found.accounts[0].reward == 1.0
-    assert found.accounts[0].baseline.mean == pytest.approx(0.125 - 0.25)
+    assert [account.reward for account in found.accounts] == [1.0] * 3
+    assert found.accounts[1].baseline.mean == pytest.approx(0.125 - 0.25)
 
 
 # Tokens by hand
@@ -216,8 +207,10 @@ def learnt(run: Path, step: int) -> list[str]:
 def test_every_ledger_agrees_with_what_the_run_wrote_down(run):
     for name in learnt(run, 2):
         found = ledger(run, name)
-        own = found.accounts[0]
-        assert (own.reward, own.advantage) == pytest.approx((found.recorded["reward"], found.recorded["advantage"]))
+        own, paper, _ = found.accounts  # the run is one by the paper
+        assert own.reward == pytest.approx(found.recorded["reward"])
+        assert paper.advantage == pytest.approx(own.advantage)
+        assert paper.baseline.mean == pytest.approx(own.baseline.mean)
 
 
 def test_the_share_clipped_in_a_step_is_that_of_its_tokens(run):

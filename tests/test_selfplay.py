@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from azr.advantages import trr_plus_plus
 from azr.buffer import TaskBuffer
 from azr.config import BufferConfig, Config, GenerationConfig, ModelConfig, RewardConfig, SandboxConfig, SelfPlayConfig
 from azr.domains.python.config import PythonConfig
@@ -105,7 +104,6 @@ async def test_the_order_of_completion_changes_nothing(sandbox):
     shuffled = await make(sandbox, generator=ScriptedGenerator(script, delay)).step(1)
     assert shuffled.rollouts == straight.rollouts
     assert shuffled.admitted == straight.admitted
-    assert trr_plus_plus(shuffled.rollouts, whiten="rollout") == trr_plus_plus(straight.rollouts, whiten="rollout")
 
 
 async def test_new_tasks_enter_the_buffer_with_their_step_and_parents(sandbox):

@@ -1,130 +1,73 @@
-"""Advantages on one screen: TRR++ (Eq. 8) and its siblings, each beside its equation; `algorithm.name` picks one.
+"""What advantages are made of: who is compared with whom, whitening, generalised advantage estimation.
 
-With rewards r of a step's rollouts:
-
-    trr++        A = (r - mu_cell) / sigma_cell        cell: the rollouts of one role and one kind
-    reinforce++  A = (r - mu) / sigma                  over all rollouts of the step
-    grpo         A = (r - mu_group) / sigma_group      group: the rollouts of one prompt
-    rloo         A = r - mean of the group's others
-    dr-grpo      A = r - mu_group
-    ppo          A = sum of (gamma lambda)^l delta_{t+l}, whitened
-
-PPO alone needs more than rewards, the values of a critic, and gives every token an advantage of its own.
-The learner knows no algorithm: it gets one advantage per sampled token.
+`azr.algorithms` has the algorithms that use it. The learner knows no algorithm: it gets one advantage per token.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from azr.types import Rollout
 
-if TYPE_CHECKING:
-    from azr.config import AlgorithmConfig
-
 EPSILON = 1e-8
 """Added to every deviation. The paper's Eq. 8 has none; the reference implementation adds it to the variance."""
 
 Float = npt.NDArray[np.float64]
-Advantages: TypeAlias = list[tuple[float, ...]]
-"""For each rollout, one advantage per completion token."""
+Float32 = npt.NDArray[np.float32]
 Whiten: TypeAlias = Literal["rollout", "token"]
 
 
-def advantages(rollouts: Sequence[Rollout], config: AlgorithmConfig) -> Advantages:
-    """The advantages of one step's rollouts under the configured algorithm.
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a rollout's reward was compared with.
 
-    Args:
-        rollouts: in any order; the order changes no advantage. Their rewards are what is compared.
-        config: which algorithm, and its whitening where it has any.
+    Attributes:
+        of: in words, such as "the cell (solve, deduction)".
+        n: how many rollouts, or tokens, it was taken over.
+        mean: mu; for rloo the mean of the others; with a critic the mean of its values.
+        deviation: sigma; None where the algorithm divides by none.
+        by_token: whether it was taken over response tokens.
     """
-    return ALGORITHMS[config.name](rollouts, config)
+
+    of: str
+    n: int
+    mean: float
+    deviation: float | None
+    by_token: bool
 
 
-def trr_plus_plus(rollouts: Sequence[Rollout], *, whiten: Whiten) -> Advantages:
-    """A = (r - mu_cell) / (sigma_cell + eps), for the cell (role, kind) of each rollout (Eq. 8).
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """What an algorithm makes of one rollout.
 
-    Args:
-        rollouts: of one step.
-        whiten: "rollout" takes mu and the population sigma over rollouts, as the equation has it. "token" takes them
-            over response tokens with Bessel's correction, as the reference implementation does: there, a long response
-            weighs more in the baseline.
-
-    Returns:
-        one number for all tokens of a rollout. A cell without variance gives zeros.
+    Attributes:
+        advantages_T: one for each completion token.
+        baseline: what its reward was compared with.
+        returns_T: what a critic learns; None without one.
     """
-    return _spread(rollouts, _whitened(rollouts, cells(rollouts), whiten))
+
+    advantages_T: Float
+    baseline: Baseline
+    returns_T: Float | None = None
+
+    @classmethod
+    def constant(cls, rollout: Rollout, advantage: float, baseline: Baseline) -> Estimate:
+        """The same advantage at every token."""
+        return cls(np.full(len(rollout.sample.completion_ids), advantage, np.float64), baseline)
 
 
-def reinforce_plus_plus(rollouts: Sequence[Rollout], *, whiten: Whiten) -> Advantages:
-    """A = (r - mu) / (sigma + eps) with one baseline for the whole step (REINFORCE++, arXiv 2501.03262)."""
-    return _spread(rollouts, _whitened(rollouts, [list(range(len(rollouts)))], whiten))
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rollouts that are compared with each other: their name in words, and their indices."""
 
-
-def grpo(rollouts: Sequence[Rollout]) -> Advantages:
-    """A = (r - mu_group) / (sigma_group + eps) among the rollouts of one prompt (GRPO, arXiv 2402.03300)."""
-    return _spread(rollouts, _whitened(rollouts, prompt_groups(rollouts), "rollout"))
-
-
-def rloo(rollouts: Sequence[Rollout]) -> Advantages:
-    """A_i = r_i - sum over j != i of r_j / (n - 1): leave one out (RLOO, arXiv 2402.14740); 0 where n = 1."""
-    rewards, result = _rewards(rollouts), np.zeros(len(rollouts))
-    for members in prompt_groups(rollouts):
-        if (n := len(members)) > 1:
-            others = (rewards[members].sum() - rewards[members]) / (n - 1)
-            result[members] = rewards[members] - others
-    return _spread(rollouts, result)
-
-
-def dr_grpo(rollouts: Sequence[Rollout]) -> Advantages:
-    """A = r - mu_group, not divided by any deviation (Dr. GRPO, arXiv 2503.20783).
-
-    Its other half, a sum over tokens by a constant length, is `algorithm.aggregation`, "constant" for this algorithm
-    unless it is set otherwise.
-    """
-    rewards, result = _rewards(rollouts), np.zeros(len(rollouts))
-    for members in prompt_groups(rollouts):
-        result[members] = rewards[members] - rewards[members].mean()
-    return _spread(rollouts, result)
-
-
-def ppo(
-    rollouts: Sequence[Rollout], values: Sequence[npt.NDArray[np.float32]], *, discount: float, gae_lambda: float
-) -> tuple[Advantages, Advantages]:
-    """A_t = sum over l of (gamma lambda)^l delta_{t+l}, whitened over the step's tokens (PPO, arXiv 1707.06347).
-
-    The reward stands at a rollout's last token; there is none before.
-
-    Args:
-        rollouts: of one step.
-        values: the critic's, of the state in which each token was drawn.
-        discount: gamma.
-        gae_lambda: see `gae`.
-
-    Returns:
-        the advantages, and the returns that the critic learns, which are not whitened.
-    """
-    exact = [np.asarray(values_T, np.float64) for values_T in values]
-    plain = [
-        gae(_at_the_end(rollout), values_T, discount=discount, gae_lambda=gae_lambda)
-        for rollout, values_T in zip(rollouts, exact, strict=True)
-    ]
-    returns = [tuple((A_T + values_T).tolist()) for A_T, values_T in zip(plain, exact, strict=True)]
-    tokens_N = np.concatenate(plain)
-    white_N = standardise(tokens_N, np.ones(len(tokens_N)), ddof=0)
-    parts = np.split(white_N, np.cumsum([len(A_T) for A_T in plain])[:-1])
-    return [tuple(A_T.tolist()) for A_T in parts], returns
-
-
-def _at_the_end(rollout: Rollout) -> Float:
-    rewards_T = np.zeros(len(rollout.sample.completion_ids))
-    rewards_T[-1] = rollout.reward
-    return rewards_T
+    name: str
+    members: list[int]
 
 
 def gae(
@@ -148,25 +91,65 @@ def gae(
     return advantages_T
 
 
-ALGORITHMS: dict[str, Callable[[Sequence[Rollout], AlgorithmConfig], Advantages]] = {
-    "trr++": lambda rollouts, config: trr_plus_plus(rollouts, whiten=config.whiten),
-    "reinforce++": lambda rollouts, config: reinforce_plus_plus(rollouts, whiten=config.whiten),
-    "grpo": lambda rollouts, config: grpo(rollouts),
-    "rloo": lambda rollouts, config: rloo(rollouts),
-    "dr-grpo": lambda rollouts, config: dr_grpo(rollouts),
-}
+def whitened(rollouts: Sequence[Rollout], groups: Sequence[Group], whiten: Whiten) -> list[Estimate]:
+    """A = (r - mu) / (sigma + eps) within each group.
+
+    Args:
+        rollouts: of one step.
+        groups: each rollout is in one of them.
+        whiten: whether mu and sigma are the population's over rollouts, or over response tokens with Bessel's
+            correction.
+    """
+    found: dict[int, Estimate] = {}
+    by_token = whiten == "token"
+    for group in groups:
+        lengths = [len(rollouts[i].sample.completion_ids) if by_token else 1 for i in group.members]
+        values, mu, sigma = standardise(rewards_of(rollouts, group), np.array(lengths), ddof=int(by_token))
+        baseline = Baseline(group.name, len(group.members), mu, sigma, by_token)
+        for i, value in zip(group.members, values, strict=True):
+            found[i] = Estimate.constant(rollouts[i], value, baseline)
+    return [found[i] for i in range(len(rollouts))]
+
+
+def standardise(
+    values_N: Float, weights_N: npt.NDArray[np.float64 | np.int64], *, ddof: int
+) -> tuple[Float, float, float]:
+    """(v - mu) / (sigma + eps) with mu and sigma weighted, then mu and sigma; zeros where all values are equal.
+
+    Args:
+        values_N: what is standardised.
+        weights_N: how often each value counts.
+        ddof: 0 for the population's deviation, 1 for Bessel's correction on the total weight.
+    """
+    total = weights_N.sum()
+    mu = (weights_N * values_N).sum() / total
+    if total <= ddof or np.ptp(values_N) == 0:
+        return np.zeros_like(values_N), float(mu), 0.0
+    sigma = np.sqrt((weights_N * (values_N - mu) ** 2).sum() / (total - ddof))
+    return (values_N - mu) / (sigma + EPSILON), float(mu), float(sigma)
+
+
+def rewards_of(rollouts: Sequence[Rollout], group: Group) -> Float:
+    """Rewards of the members of a group, in their order."""
+    return np.array([rollouts[i].reward for i in group.members], dtype=np.float64)
 
 
 # What is compared with what
 
 
-def cells(rollouts: Sequence[Rollout]) -> list[list[int]]:
-    """Indices of the rollouts of each (role, kind)."""
-    return _groups(rollouts, lambda rollout: rollout.cell)
+def all_together(rollouts: Sequence[Rollout]) -> list[Group]:
+    """All rollouts of the step."""
+    return [Group("all rollouts of the step", list(range(len(rollouts))))]
 
 
-def prompt_groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
-    """Indices of the rollouts of each prompt; prompts that were sampled once are pooled by cell.
+def cells(rollouts: Sequence[Rollout]) -> list[Group]:
+    """The rollouts of each (role, kind)."""
+    found = _groups(rollouts, lambda rollout: rollout.cell)
+    return [Group(_cell_name(rollouts[members[0]]), members) for members in found]
+
+
+def prompts(rollouts: Sequence[Rollout]) -> list[Group]:
+    """The rollouts of each prompt; prompts that were sampled once are pooled by cell.
 
     Every proposal has a prompt of its own, since references are drawn anew. A group of one has no baseline but itself,
     so that the proposer would never learn; its cell is the nearest set of rollouts that it can be compared with.
@@ -174,45 +157,15 @@ def prompt_groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
     groups = _groups(rollouts, lambda rollout: rollout.group)
     single = [members[0] for members in groups if len(members) == 1]
     pools = _groups([rollouts[i] for i in single], lambda rollout: rollout.cell)
-    return [members for members in groups if len(members) > 1] + [[single[i] for i in pool] for pool in pools]
+    return [Group("its prompt's rollouts", members) for members in groups if len(members) > 1] + [
+        Group(f"{_cell_name(rollouts[single[pool[0]]])}, as its prompt was sampled once", [single[i] for i in pool])
+        for pool in pools
+    ]
 
 
-def standardise(rewards: Float, weights: Float, *, ddof: int) -> Float:
-    """(r - mu) / (sigma + eps) with mu and sigma weighted; zeros where all rewards are equal.
-
-    Args:
-        rewards: shape (N,).
-        weights: shape (N,); how often each reward counts.
-        ddof: 0 for the population's deviation, 1 for Bessel's correction on the total weight.
-    """
-    total = weights.sum()
-    if total <= ddof or np.ptp(rewards) == 0:
-        return np.zeros_like(rewards)
-    mu = (weights * rewards).sum() / total
-    sigma = np.sqrt((weights * (rewards - mu) ** 2).sum() / (total - ddof))
-    result: Float = (rewards - mu) / (sigma + EPSILON)
-    return result
-
-
-def _whitened(rollouts: Sequence[Rollout], groups: Sequence[list[int]], whiten: Whiten) -> Float:
-    rewards, result = _rewards(rollouts), np.zeros(len(rollouts))
-    lengths = np.array([len(rollout.sample.completion_ids) for rollout in rollouts])
-    for members in groups:
-        if whiten == "rollout":
-            result[members] = standardise(rewards[members], np.ones(len(members)), ddof=0)
-        else:
-            result[members] = standardise(rewards[members], lengths[members], ddof=1)
-    return result
-
-
-def _rewards(rollouts: Sequence[Rollout]) -> Float:
-    return np.array([rollout.reward for rollout in rollouts], dtype=np.float64)
-
-
-def _spread(rollouts: Sequence[Rollout], per_rollout: Float) -> Advantages:
-    """The same number at every token of a rollout."""
-    pairs = zip(rollouts, per_rollout, strict=True)
-    return [(float(advantage),) * len(rollout.sample.completion_ids) for rollout, advantage in pairs]
+def _cell_name(rollout: Rollout) -> str:
+    role, kind = rollout.cell
+    return f"the cell ({role}, {kind})"
 
 
 def _groups(rollouts: Sequence[Rollout], key: Callable[[Rollout], Hashable]) -> list[list[int]]:

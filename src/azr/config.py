@@ -7,7 +7,7 @@ Reading files, overrides and error messages live in `azr.settings`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from azr.algorithms import ALGORITHMS, Aggregation
 from azr.served import Served, served
 from azr.types import Kind
 
@@ -34,6 +35,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
+
+if TYPE_CHECKING:
+    AlgorithmName = str
+else:
+    AlgorithmName = Literal[tuple(ALGORITHMS)]
 
 Style = Literal["r1", "chat", "compact"]
 
@@ -220,7 +226,7 @@ class PPOConfig(Section):
 class AlgorithmConfig(Section):
     """Advantages (Eq. 8) and the surrogate; docs/algorithms.md has the equations."""
 
-    name: Literal["trr++", "reinforce++", "grpo", "rloo", "dr-grpo", "ppo"] = Field(
+    name: AlgorithmName = Field(
         "trr++",
         description="baseline of each role x kind (trr++), of the step (reinforce++), of the prompt (grpo, rloo,"
         " dr-grpo), or a critic (ppo)",
@@ -238,7 +244,7 @@ class AlgorithmConfig(Section):
         "loss", description="a term of every token's loss, or taken off every rollout's reward before the baseline"
     )
     entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus; the paper has 0.001")
-    aggregation: Literal["token_mean", "sequence_mean", "constant"] = Field(
+    aggregation: Aggregation = Field(
         "token_mean",
         description="how token losses become one number; unless set, grpo has sequence_mean and dr-grpo constant",
     )
@@ -254,9 +260,8 @@ class AlgorithmConfig(Section):
     @classmethod
     def _own_aggregation(cls, data: Any) -> Any:
         """What an algorithm's own paper does, where nothing else is asked for."""
-        own = {"grpo": "sequence_mean", "dr-grpo": "constant"}
-        if isinstance(data, dict) and data.get("name") in own:
-            return {"aggregation": own[data["name"]], **data}
+        if isinstance(data, dict) and (algorithm := ALGORITHMS.get(data.get("name", ""))) is not None:
+            return {"aggregation": algorithm.aggregation, **data}
         return data
 
     @model_validator(mode="after")

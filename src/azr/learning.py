@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from azr.advantages import advantages as advantages_of
-from azr.advantages import ppo
+from azr.advantages import Estimate
+from azr.algorithms import ALGORITHMS
 from azr.config import AlgorithmConfig
 from azr.policy.base import Learner, Trace, TrainSample, UpdateStopped
 from azr.run.events import Event, learning_events
@@ -27,19 +27,24 @@ class Learnt:
         rollouts: what was learnt from.
         metrics: the learner's.
         penalties: what the divergence took off each rollout's reward.
-        advantages: of each rollout's tokens [T].
+        estimates: advantages and baseline of each rollout.
         traces: what the learner's passes saw of each rollout; empty unless they were asked for.
     """
 
     rollouts: Sequence[Rollout]
     metrics: Mapping[str, float]
     penalties: Sequence[float]
-    advantages: Sequence[NDArray[np.float64]]
+    estimates: Sequence[Estimate]
     traces: Sequence[Sequence[Trace]]
+
+    @property
+    def advantages(self) -> list[NDArray[np.float64]]:
+        """Of each rollout's tokens [T]."""
+        return [estimate.advantages_T for estimate in self.estimates]
 
     def events(self, step: int) -> Iterator[Event]:
         """The events that tell of it."""
-        yield from learning_events(step, self.rollouts, self.penalties, self.advantages, self.metrics)
+        yield from learning_events(step, self.rollouts, self.penalties, self.estimates, self.metrics)
         if self.traces:
             yield from token_events(step, self.rollouts, self.advantages, self.traces)
 
@@ -64,19 +69,19 @@ async def learn(
     penalties: list[float] = (await stop.unless(learner.penalties(samples))).tolist()
     compared = [replace(r, reward=r.reward - penalty) for r, penalty in zip(rollouts, penalties, strict=True)]
     values = await stop.unless(learner.values(samples))
-    if values is None:
-        advantages = [np.array(A_T) for A_T in advantages_of(compared, algorithm)]
-        samples = [replace(s, advantages_T=A_T) for s, A_T in zip(samples, advantages, strict=True)]
-    else:
-        found, returns = ppo(compared, values, discount=algorithm.ppo.discount, gae_lambda=algorithm.ppo.gae_lambda)
-        advantages = [np.array(A_T) for A_T in found]
-        samples = [
-            replace(sample, advantages_T=A_T, values_T=values_T, returns_T=np.array(returns_T))
-            for sample, A_T, values_T, returns_T in zip(samples, advantages, values, returns, strict=True)
-        ]
+    estimates = ALGORITHMS[algorithm.name].estimate(compared, algorithm, values)
+    samples = [
+        replace(
+            sample,
+            advantages_T=estimate.advantages_T,
+            values_T=None if values is None else values[i],
+            returns_T=estimate.returns_T,
+        )
+        for i, (sample, estimate) in enumerate(zip(samples, estimates, strict=True))
+    ]
     try:
         result = await learner.update(samples, traced=traced, stopping=lambda: stop.asked)
     except UpdateStopped:
         raise Stopped from None
     metrics = dict(result.metrics) | ({"penalty": fmean(penalties)} if any(penalties) else {})
-    return Learnt(rollouts, metrics, penalties, advantages, result.traces)
+    return Learnt(rollouts, metrics, penalties, estimates, result.traces)

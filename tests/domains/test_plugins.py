@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from azr.advantages import trr_plus_plus
+from azr.algorithms import TRRPlusPlus
 from azr.buffer import TaskBuffer
 from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPlayConfig
 from azr.domains import registry
@@ -144,7 +144,8 @@ async def test_kinds_of_ones_own_go_through_the_whole_loop(bases):
     play = SelfPlay(config, Parts(bases, ScriptedGenerator(script), None, plain), buffer)
     await play.seed()
     record = await play.step(1)
-    advantages = trr_plus_plus(record.rollouts, whiten="rollout")
+    estimates = TRRPlusPlus().estimate(record.rollouts, config.algorithm)
+    advantages = [estimate.advantages_T for estimate in estimates]
     metrics = step_metrics(record, buffer, bases.kinds, advantages, {}, bases.trivial)
     assert {rollout.cell for rollout in record.rollouts} == {(role, k) for role in Role for k in ("reading", "writing")}
     assert set(metrics["kinds"]) == {"reading", "writing"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from azr.advantages import ppo
+from azr.algorithms import ALGORITHMS
 from azr.config import AlgorithmConfig, PPOConfig
 from azr.errors import UserError
 from azr.policy.base import TrainSample
@@ -27,10 +27,10 @@ def rollouts_for(taught, policy, reward=1.0):
     judged = [Rollout(str(i), (Role.SOLVE, "k"), "g", s, Verdict(True, 1, ""), reward) for i, s in enumerate(samples)]
     plain = [TrainSample.of(sample) for sample in samples]
     values = taught.values(plain)
-    advantages, returns = ppo(judged, values, discount=1.0, gae_lambda=0.95)
+    estimates = ALGORITHMS["ppo"].estimate(judged, PPO, values)
     return [
-        replace(sample, advantages_T=np.array(A_T), values_T=values_T, returns_T=np.array(returns_T))
-        for sample, A_T, values_T, returns_T in zip(plain, advantages, values, returns, strict=True)
+        replace(sample, advantages_T=estimate.advantages_T, values_T=values_T, returns_T=estimate.returns_T)
+        for sample, estimate, values_T in zip(plain, estimates, values, strict=True)
     ]
 
 

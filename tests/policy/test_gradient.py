@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from azr.advantages import trr_plus_plus
+from azr.algorithms import TRRPlusPlus
 from azr.config import AlgorithmConfig
 from azr.policy.base import TrainSample
 from azr.policy.load import LanguageModel
@@ -165,8 +165,8 @@ def _with_our_advantages(rollouts):
         Rollout(str(i), CELLS[i % 2], "g", Sample(tuple(p), tuple(c), (), "", True), Verdict(True, 1, ""), REWARDS[i])
         for i, (p, c, _) in enumerate(rollouts)
     ]
-    advantages = trr_plus_plus(judged, whiten="rollout")
+    estimates = TRRPlusPlus().estimate(judged, AlgorithmConfig())
     return [
-        TrainSample(np.int32(p), np.int32(c), old, np.array(a))
-        for (p, c, old), a in zip(rollouts, advantages, strict=True)
+        TrainSample(np.int32(p), np.int32(c), old, estimate.advantages_T)
+        for (p, c, old), estimate in zip(rollouts, estimates, strict=True)
     ]

@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 
-from azr.advantages import trr_plus_plus
+from azr.algorithms import TRRPlusPlus
 from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.domains import registry
@@ -114,10 +114,10 @@ class AbsoluteZero:
         self._model.train(training)
         if self._on_step is not None:
             self._on_step(record)
-        advantages = trr_plus_plus(record.rollouts, whiten="rollout")
+        estimates = TRRPlusPlus().estimate(record.rollouts, self._config.algorithm)
         cells: dict[str, list[tuple[Rollout, float]]] = defaultdict(list)
-        for rollout, advantages_T in zip(record.rollouts, advantages, strict=True):
-            cells["/".join(rollout.cell)].append((rollout, advantages_T[0]))
+        for rollout, estimate in zip(record.rollouts, estimates, strict=True):
+            cells["/".join(rollout.cell)].append((rollout, float(estimate.advantages_T[0])))
         chosen = [(cells[prompt].pop(0) if cells[prompt] else _short(prompt)) for prompt in prompts]
         samples = [rollout.sample for rollout, _ in chosen]
         return {

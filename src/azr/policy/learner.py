@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
+from azr.algorithms import ALGORITHMS
 from azr.errors import UserError
 from azr.policy.background import Background, Check, check_also
 from azr.policy.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
@@ -77,7 +78,7 @@ class PolicyLearner:
             raise UserError("model.dtype = float16 cannot be trained here; use bfloat16 or float32")
         self._policy, self._config, self._algorithm = policy, config, algorithm
         self._total_steps, self._seed = total_steps, seed
-        self._critic = Critic(policy.model, config, algorithm.ppo) if algorithm.name == "ppo" else None
+        self._critic = Critic(policy.model, config, algorithm.ppo) if ALGORITHMS[algorithm.name].has_critic else None
         self._scorer = Scorer(policy.model, temperature=temperature, keeps_states=self._critic is not None)
         self._budget = TokenBudget(config.token_budget, shares_prompts=self._scorer.shares_prompts)
         self._reference: Scorer | None = None

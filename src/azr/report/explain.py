@@ -9,22 +9,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from azr.algorithms import ALGORITHMS
 from azr.errors import UserError
 from azr.report.ledger import Account, Ledger
 from azr.report.surrogate import Pass, cut
 from azr.rewards import mean
 from azr.screen import visible
 from azr.types import Role
-
-ADVANTAGES = {
-    "trr++": "A = (r - mu_cell) / sigma_cell (Eq. 8)",
-    "reinforce++": "A = (r - mu) / sigma",
-    "grpo": "A = (r - mu_prompt) / sigma_prompt",
-    "rloo": "A = r - mean of the others",
-    "dr-grpo": "A = r - mu_prompt",
-    "ppo": "A = sum of (gamma lambda)^l delta_{t+l}, whitened",
-}
-"""Each algorithm's equation as the ledger shows it."""
 
 Row = tuple[str, str, str]
 """Name, value, and the equation or rule behind it."""
@@ -61,7 +52,7 @@ def rows(ledger: Ledger) -> Iterator[Row]:
         base, unit = account.baseline, "response tokens" if account.baseline.by_token else "rollouts"
         deviation = "" if base.deviation is None else f", deviation {base.deviation:.4f}"
         yield "baseline", f"mean {base.mean:.4f}{deviation}", f"{base.of}: n = {base.n}, over {unit}"
-    yield "advantage", f"{ledger.recorded['advantage']:+.4f}", ADVANTAGES[ledger.algorithm.name]
+    yield "advantage", f"{ledger.recorded['advantage']:+.4f}", ALGORITHMS[ledger.algorithm.name].equation
 
 
 def differences(ledger: Ledger) -> Table | None:

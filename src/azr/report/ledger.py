@@ -1,7 +1,7 @@
-"""One rollout from text to gradient, recomputed from the run's events: the data behind `azr explain`.
+"""One rollout from text to gradient, from the run's events: the data behind `azr explain`.
 
-Three accounts of the same rollouts stand side by side: `run` is what the configuration asked for, `paper` and
-`reference` are what the two profiles would have made of them.
+Three accounts of the same rollouts stand side by side: `run` has the baseline and the advantage that the run wrote
+down, `paper` and `reference` are what TRR++ would have made of them under the two profiles.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from azr import settings
-from azr.advantages import advantages, prompt_groups
+from azr.advantages import Baseline, Estimate
+from azr.algorithms import TRRPlusPlus
 from azr.config import AlgorithmConfig, Config, RewardConfig
 from azr.domains import registry
 from azr.errors import UserError
@@ -23,28 +22,9 @@ from azr.report.reading import parsed
 from azr.report.surrogate import Pass, passes
 from azr.rewards import intrinsic_reward, learnability, mean, propose_reward, solve_reward
 from azr.run.directory import EVENTS, RunDirectory, explained
-from azr.types import Cell, Role, Rollout, Sample, Verdict
+from azr.types import Role, Rollout, Sample, Verdict
 
 Event = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What a reward was compared with.
-
-    Attributes:
-        of: in words, such as "the cell (solve, deduction)".
-        n: rollouts in it.
-        mean: mu; for rloo the mean of the others.
-        deviation: sigma; None where the algorithm divides by none.
-        by_token: whether both are over response tokens.
-    """
-
-    of: str
-    n: int
-    mean: float
-    deviation: float | None
-    by_token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +37,8 @@ class Account:
         rule: which line of Eq. 6 applied, in words.
         intrinsic: sum of the intrinsic rewards.
         reward: the composite reward.
-        baseline: None for PPO, whose critic has one for every token.
-        advantage: the mean over tokens; None for PPO without token-level events.
+        baseline: of the run's own profile as it was written down; None where it was not.
+        advantage: the mean over tokens.
     """
 
     profile: str
@@ -67,7 +47,7 @@ class Account:
     intrinsic: float
     reward: float
     baseline: Baseline | None
-    advantage: float | None
+    advantage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,26 +172,18 @@ def cell_of(name: str) -> tuple[Role, str]:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """One profile's settings and what they make of a step: its rollouts, and the advantages of each."""
+    """One profile's rewards, and the advantages that TRR++ would have made of a step's."""
 
     rewards: RewardConfig
-    algorithm: AlgorithmConfig
-    rollouts: Sequence[Rollout]
-    advantages: Sequence[Sequence[float]]
-    index: Mapping[str, int]
-    cells: Mapping[Cell, Sequence[Rollout]]
+    estimates: Mapping[str, Estimate]
 
 
 def _books(facts: Facts, config: Config) -> dict[str, Book]:
     books = {}
     for profile, (rewards, algorithm) in _profiles(config).items():
         rollouts = facts.rollouts(rewards)
-        index = {rollout.id: at for at, rollout in enumerate(rollouts)}
-        learnt = [] if algorithm.name == "ppo" else advantages(rollouts, algorithm)
-        cells: dict[Cell, list[Rollout]] = {}
-        for rollout in rollouts:
-            cells.setdefault(rollout.cell, []).append(rollout)
-        books[profile] = Book(rewards, algorithm, rollouts, learnt, index, cells)
+        estimates = TRRPlusPlus().estimate(rollouts, algorithm)
+        books[profile] = Book(rewards, {r.id: estimate for r, estimate in zip(rollouts, estimates, strict=True)})
     return books
 
 
@@ -219,6 +191,7 @@ def _ledger(facts: Facts, name: str, config: Config, books: Mapping[str, Book]) 
     text, (role, kind) = facts.texts[name], cell_of(name)
     found = passes(facts.tokens[name], config.algorithm) if name in facts.tokens else ()
     accounts = [_account(facts, name, profile, book) for profile, book in books.items()]
+    accounts.insert(0, _own_account(facts, name, config.rewards))
     task = facts.proposed.get(name, {}).get("task") if role == Role.PROPOSE else {"id": text["task"]}
     return Ledger(
         id=name,
@@ -240,12 +213,11 @@ def _ledger(facts: Facts, name: str, config: Config, books: Mapping[str, Book]) 
 
 
 def _profiles(config: Config) -> dict[str, tuple[RewardConfig, AlgorithmConfig]]:
-    """The run's own settings, then TRR++ as the paper and as the reference code have it."""
+    """TRR++ as the paper and as the reference code have it."""
     algorithm = config.algorithm
     paper = {"name": "trr++", "whiten": "rollout", "clip_low": 0.2, "clip_high": 0.2}
     reference = {"name": "trr++", "whiten": "token", "clip_low": 0.2, "clip_high": 0.28}
     return {
-        "run": (config.rewards, algorithm),
         "paper": (config.rewards.model_copy(update={"profile": "paper"}), algorithm.model_copy(update=paper)),
         "reference": (
             config.rewards.model_copy(update={"profile": "reference"}),
@@ -254,19 +226,27 @@ def _profiles(config: Config) -> dict[str, tuple[RewardConfig, AlgorithmConfig]]
     }
 
 
+def _own_account(facts: Facts, name: str, rewards: RewardConfig) -> Account:
+    """Advantage and baseline as the run wrote them down."""
+    event = facts.advantages[name]
+    baseline = Baseline(**event["baseline"]) if event.get("baseline") else None
+    return _account_of(facts, name, "run", rewards, baseline, event["advantage"])
+
+
 def _account(facts: Facts, name: str, profile: str, book: Book) -> Account:
-    reward, intrinsic = facts.reward(name, book.rewards)
-    baseline, advantage = None, None
-    if book.algorithm.name != "ppo":
-        baseline = _baseline(book, book.index[name])
-        advantages_T = book.advantages[book.index[name]]
-        advantage = sum(advantages_T) / len(advantages_T)
-    elif name in facts.tokens:
-        advantage = facts.advantages[name]["advantage"]
+    """Advantage and baseline as a profile would have had them."""
+    estimate = book.estimates[name]
+    return _account_of(facts, name, profile, book.rewards, estimate.baseline, float(estimate.advantages_T.mean()))
+
+
+def _account_of(
+    facts: Facts, name: str, profile: str, rewards: RewardConfig, baseline: Baseline | None, advantage: float
+) -> Account:
+    reward, intrinsic = facts.reward(name, rewards)
     return Account(
         profile=profile,
         role_reward=_role_reward(facts, name),
-        rule=_rule(facts, name, book.rewards),
+        rule=_rule(facts, name, rewards),
         intrinsic=intrinsic,
         reward=reward + intrinsic,
         baseline=baseline,
@@ -296,33 +276,6 @@ def _rule(facts: Facts, name: str, config: RewardConfig) -> str:
         return "a right answer earns its role's reward"
     partly = config.partial_credit and verdict.score > 0
     return "a partly right answer earns its share" if partly else f"a wrong, well formed answer earns {config.wrong:g}"
-
-
-def _baseline(book: Book, index: int) -> Baseline:
-    """The set that the algorithm compares a rollout with, and its statistics."""
-    algorithm, rollouts, members = book.algorithm, book.rollouts, book.rollouts
-    role, kind = rollouts[index].cell
-    if algorithm.name == "trr++":
-        of, members = f"the cell ({role}, {kind})", book.cells[role, kind]
-    elif algorithm.name == "reinforce++":
-        of = "all rollouts of the step"
-    else:
-        group = next(group for group in prompt_groups(rollouts) if index in group)
-        members = [rollouts[i] for i in group]
-        single = len({member.group for member in members}) == len(members) > 1
-        of = f"the cell ({role}, {kind}), as its prompt was sampled once" if single else "its prompt's rollouts"
-    values = np.array([member.reward for member in members])
-    if algorithm.name == "rloo":
-        others = (values.sum() - rollouts[index].reward) / (len(values) - 1) if len(values) > 1 else values[0]
-        return Baseline(of, len(values), float(others), None, by_token=False)
-    by_token = algorithm.name in ("trr++", "reinforce++") and algorithm.whiten == "token"
-    weights = np.array([len(member.sample.completion_ids) if by_token else 1 for member in members])
-    centre = float(np.average(values, weights=weights))
-    if algorithm.name == "dr-grpo":
-        return Baseline(of, len(values), centre, None, by_token=False)
-    freedom = max(1, weights.sum() - by_token)  # Bessel's correction goes with tokens
-    spread = float(np.sqrt((weights * (values - centre) ** 2).sum() / freedom))
-    return Baseline(of, len(values), centre, spread, by_token)
 
 
 def _events(path: Path, step: int) -> Iterator[Event]:

@@ -7,7 +7,8 @@ Types and their fields (all have `event` and `step`):
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
-    advantage  id, role, kind, penalty (taken off the reward before), advantage (mean over its tokens)
+    advantage  id, role, kind, penalty (taken off the reward before), advantage (mean over its tokens),
+               baseline (of, n, mean, deviation, by_token: see `azr.advantages.Baseline`)
     tokens     id, and arrays with an entry a token (`azr.run.tokens`)
     update     the learner's metrics
 """
@@ -18,9 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from azr.advantages import Estimate
 from azr.story import Attempts, StepRecord, Story
 from azr.types import Rollout, Sample, Task, Verdict
 
@@ -42,15 +41,15 @@ def learning_events(
     step: int,
     rollouts: Sequence[Rollout],
     penalties: Sequence[float],
-    advantages: Sequence[NDArray[np.float64]],
+    estimates: Sequence[Estimate],
     metrics: Mapping[str, float],
 ) -> Iterator[Event]:
-    """The advantage of every rollout, then the update."""
-    for rollout, penalty, advantages_T in zip(rollouts, penalties, advantages, strict=True):
+    """The advantage and the baseline of every rollout, then the update."""
+    for rollout, penalty, estimate in zip(rollouts, penalties, estimates, strict=True):
         role, kind = rollout.cell
-        mean = sum(advantages_T.tolist()) / len(advantages_T)
+        mean = sum(estimate.advantages_T.tolist()) / len(estimate.advantages_T)
         about = {"event": "advantage", "step": step, "id": rollout.id, "role": role, "kind": kind}
-        yield about | {"penalty": penalty, "advantage": mean}
+        yield about | {"penalty": penalty, "advantage": mean, "baseline": asdict(estimate.baseline)}
     yield {"event": "update", "step": step, **metrics}
 
 
