@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from tests.runs import forkserver, metrics, only_run, tiny_config
 STEPS = 4
 
 
-def _start(config: Path, out: Path) -> None:
+def _start(config: Path, out: Path, words: Sequence[str] = ()) -> None:
     from azr.command import start_run
 
-    start_run(str(config), [f"output_dir={out}"])
+    start_run(str(config), [f"output_dir={out}", *words])
 
 
 def _resume(run: Path) -> None:
@@ -155,6 +156,33 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_nothing_had_happene
     assert len(metrics(run)) == int(newest(run))  # what was abandoned has left nothing behind
     finish(_resume, run)
     assert contents(run) == contents(whole)
+
+
+EVALUATING = "azr.train:Training:_evaluate_if_due"  # once before each step
+EVALUATED = ["evaluation.tasks=2", "evaluation.every=1"]
+
+
+@pytest.mark.parametrize("call", [2, 3])
+def test_an_evaluation_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, call):
+    code, run = stopped_run(uninterrupted[0], tmp_path / "runs", EVALUATING, call, *EVALUATED)
+    assert (code, newest(run)) == (3, f"{call - 1:06d}")
+    finish(_resume, run)
+    assert contents(run) == contents(evaluated)
+
+
+@pytest.mark.parametrize("call", [2, 3])
+def test_an_evaluation_before_a_step_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, call):
+    code, run = stopped_run(uninterrupted[0], tmp_path / "runs", LEARNING, call, *EVALUATED)
+    assert (code, newest(run)) == (3, f"{call - 1:06d}")
+    finish(_resume, run)
+    assert contents(run) == contents(evaluated)
+
+
+@pytest.fixture(scope="module")
+def evaluated(uninterrupted, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    finish(_start, uninterrupted[0], folder / "runs", EVALUATED)
+    return only_run(folder / "runs")
 
 
 def test_seeding_that_was_stopped_is_not_begun_anew(uninterrupted, tmp_path):

@@ -138,7 +138,7 @@ class Objective:
 
 def flat(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
     """Arrays in a row [N], as a tensor of the same precision and place as another."""
-    return torch.from_numpy(np.concatenate(parts)).to(device=like.device, dtype=like.dtype)
+    return torch.from_numpy(np.concatenate(parts)).to(like.dtype).to(like.device)  # MPS has no float64
 
 
 def known(array: NDArray[Any] | None) -> NDArray[Any]:
