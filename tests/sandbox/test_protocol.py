@@ -36,7 +36,8 @@ def test_any_bytes_give_valid_outcomes_or_none(payload, mode, whole):
         assert mode is Mode.SCRIPT or (outcome.value or "1").isprintable()
         assert outcome.detail.isprintable()
         assert len(outcome.detail) <= 200
-        assert outcome.reason not in (Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED, Reason.NONDETERMINISTIC)
+        assert outcome.reason not in (Reason.TAMPERED, Reason.NONDETERMINISTIC)
+        assert mode is Mode.SCRIPT or outcome.reason not in (Reason.TIMEOUT, Reason.CRASHED)
     assert outcomes is None or len(outcomes) <= 3
 
 
@@ -60,6 +61,14 @@ def test_a_child_that_was_killed_may_leave_a_part_and_one_that_ended_may_not(rec
 def test_more_outcomes_than_inputs_are_a_forgery():
     payload = pack_outcome({"value": "1", "reason": None, "error": None, "detail": ""}) * 4
     assert read(payload) is None
+
+
+@pytest.mark.parametrize("reason", ["timeout", "crashed"])
+def test_a_supervisor_says_how_a_script_was_killed_and_no_child_says_it_of_itself(reason):
+    payload = pack_outcome({"value": None, "reason": reason, "error": None, "detail": "why"})
+    assert [outcome.reason for outcome in read(payload, mode=Mode.SCRIPT)] == [reason]
+    assert read(payload, mode=Mode.CALL) is None
+    assert read(payload, mode=Mode.LITERAL) is None
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,6 @@ def run(program, *inputs, **changes):
     return [record["value"] or record["error"] or record["reason"] for record in execute(request | changes)]
 
 
-def script(program, *inputs, **changes):
-    return run(program, *inputs, mode="script", **changes)
-
-
 def test_each_input_has_its_own_outcome():
     program = "def f(x, y=2):\n    return 1 / x if y else None"
     assert run(program, "4", "0", "x=1, y=0", "x", "1, 2, 3", "") == [
@@ -150,40 +146,6 @@ def test_memory_error_is_a_reason_of_its_own():
     assert run("def f(): raise MemoryError", "") == ["memory"]
 
 
-def test_a_script_reads_its_input_and_its_output_is_the_value():
-    assert script("print(int(input()) + 1)", "41", "x", "1\n2") == ["42\n", "ValueError", "2\n"]
-    assert script("import sys\nsys.stdout.write(sys.stdin.read())", "a\u00e9\n b") == ["a\u00e9\n b"]
-
-
-def test_a_script_is_main_and_starts_afresh_for_each_input():
-    assert script("try: n += 1\nexcept NameError: n = 1\nprint(n, __name__)", "", "") == ["1 __main__\n"] * 2
-
-
-@pytest.mark.parametrize(
-    ("ending", "outcome"),
-    [
-        ("exit()", "1\n"),
-        ("exit(0)", "1\n"),
-        ("exit(2)", "SystemExit"),
-        ("exit('no')", "SystemExit"),
-        ("raise OSError", "OSError"),
-    ],
-)
-def test_how_a_script_ends(ending, outcome):
-    assert script(f"import sys\nprint(1)\nsys.{ending}" if "exit" in ending else f"print(1)\n{ending}", "") == [outcome]
-
-
-def test_a_script_that_prints_too_much_is_stopped_even_if_it_objects():
-    program = "while True:\n    try:\n        print('x' * 100)\n    except BaseException:\n        break\nprint('fine')"
-    assert script(program, "") == ["output_too_large"]
-    assert script("print('x' * 999)", "") == ["x" * 999 + "\n"]
-    assert script("print('x' * 1000)", "") == ["output_too_large"]
-
-
-def test_output_that_is_no_text_is_not_supported():
-    assert script("import sys\nsys.stdout.buffer.write(b'\\xff')", "") == ["unsupported_value"]
-
-
 def test_literals_are_brought_to_canonical_text():
     texts = ("{2, 1}", "{'b': 1, 'a': 1e999}", "[1,2 ]", "f(1)", "1j", "'" + "a" * 2000 + "'", " -0.0 ")
     assert run("", *texts, mode="literal") == [
@@ -193,11 +155,9 @@ def test_literals_are_brought_to_canonical_text():
 
 def test_the_interpreter_is_left_as_it_was_found():
     run("import sys\nsys.setrecursionlimit(99999)\nsys.set_int_max_str_digits(700)\ndef f(): return 10**800", "")
-    script("import sys\nsys.stdin = sys.stdout = None", "")
     import sys
 
     assert sys.getrecursionlimit() < 99999
-    assert sys.stdout is not None
     sys.set_int_max_str_digits(4300)
 
 

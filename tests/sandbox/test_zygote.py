@@ -29,7 +29,7 @@ def serve():
                 for wanted, descriptor in enumerate(high, zygote.JOBS):
                     os.dup2(descriptor, wanted)
                 os.closerange(200, 204)
-                zygote._serve(2**40, numbers, orphans=False)
+                zygote._serve(2**40, numbers, orphans=False, scripts=None)
             finally:
                 os._exit(0)
         for descriptor in (jobs_read, results_write, payload_read, payload_write):

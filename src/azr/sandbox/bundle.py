@@ -9,8 +9,8 @@ from functools import cache
 from importlib import resources
 
 _MODULES = (
-    *("azr.sandbox.canonical", "azr.sandbox.worker"),
-    *("azr.sandbox.wire", "azr.sandbox.child", "azr.sandbox.forkserver"),
+    *("azr.sandbox.canonical", "azr.sandbox.running", "azr.sandbox.wire", "azr.sandbox.bpf", "azr.sandbox.threads"),
+    *("azr.sandbox.script", "azr.sandbox.worker", "azr.sandbox.child", "azr.sandbox.forkserver"),
 )
 """In the order of their imports; each imports the standard library and those before it."""
 

@@ -21,19 +21,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from azr.sandbox.preload import LEAN
+from azr.sandbox.running import describe, failure
 from azr.sandbox.wire import FINAL, FULL, HEADER, LENGTH, NONCE_BYTES, WHOLE, pack_outcome, unpack_job
 from azr.sandbox.wire import LEAN as FOR_LEAN
-from azr.sandbox.worker import (
-    REFUSALS,
-    arguments,
-    checked,
-    describe,
-    execute,
-    failure,
-    imported_modules,
-    may_import,
-    plain_imports,
-)
+from azr.sandbox.worker import REFUSALS, arguments, checked, execute, imported_modules, may_import, plain_imports
 
 _LARGEST = 2**20
 """Longer answers are not given: a text that swells when it is compiled is dealt with where its limits hold."""

@@ -26,7 +26,8 @@ def run_job(job: bytes, descriptor: int) -> None:
         descriptor: where the outcomes go, as `wire.pack_outcome` writes them.
     """
     request = json.loads(job)
-    _limit_self(request["cpu_seconds"], request["memory_bytes"])
+    _limit_self(request["cpu_seconds"], request["memory_bytes"], supervisor=request["mode"] == "script")
+    request["payload"] = descriptor
     for record in outcomes(request):
         view = memoryview(pack_outcome(record))
         while view:
@@ -46,8 +47,14 @@ def main() -> None:
     os._exit(0)  # not sys.exit: nothing that the program left behind (atexit, threads, finalizers) runs
 
 
-def _limit_self(cpu_seconds: int, memory_bytes: int) -> None:
-    """Lower this process's limits, hard ones too, so that the program cannot raise them again."""
+def _limit_self(cpu_seconds: int, memory_bytes: int, *, supervisor: bool) -> None:
+    """Lower this process's limits, hard ones too, so that the program cannot raise them again.
+
+    Args:
+        cpu_seconds: as in `azr.sandbox.base.Limits`.
+        memory_bytes: likewise.
+        supervisor: no program runs in this process, which has to write files and fork: `script.py` limits the script.
+    """
     limits: dict[str, tuple[int, int]] = {
         "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, then SIGKILL for who ignores it
         "RLIMIT_AS": (_address_space() + memory_bytes,) * 2,
@@ -57,6 +64,8 @@ def _limit_self(cpu_seconds: int, memory_bytes: int) -> None:
         "RLIMIT_NPROC": (0, 0),
         "RLIMIT_MSGQUEUE": (0, 0),
     }
+    if supervisor:
+        del limits["RLIMIT_FSIZE"], limits["RLIMIT_NPROC"]
     for name, limit in limits.items():
         number: Any = getattr(resource, name, None)
         if number is not None:

@@ -15,7 +15,7 @@ from azr.sandbox.forkserver import CHUNK, JOB, READY, REPORT
 
 _RIGHTS = (
     *("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-    *("--user", "65534:65534", "--pids-limit", "16", "--ulimit", "core=0:0", "--workdir", "/"),
+    *("--user", "65534:65534", "--pids-limit", "64", "--ulimit", "core=0:0", "--workdir", "/"),
     # Or the engine would keep every value that ever came out of a container in a file on the host.
     *("--log-driver", "none"),
     # Nothing that one job leaves may be there for the next: no /dev/shm, no System V objects. The child's own limits

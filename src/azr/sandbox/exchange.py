@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 from azr.sandbox.base import JOB_BYTES, Job, Limits, Mode, Outcome, Reason
 from azr.sandbox.protocol import room_for_outcome, unpack_outcomes
+from azr.sandbox.wire import cause_of_death, processor_time_detail, was_killed
 from azr.sandbox.worker import excess, second_order, utf8_bytes
 
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
-
-_SPENT = 0.5
-"""Where a limit on processor time killed a process, this share of it was used at least. The kernel samples that clock
-by ticks, so on a busy machine the one that it reports may be well behind; with less, someone else did it."""
 
 
 class Stop(Enum):
@@ -121,7 +117,7 @@ def killed_by_others(report: Report, cpu_seconds: int) -> bool:
 
     No program can send SIGKILL, not even to itself, and the kernel sends it at the limit.
     """
-    return report.exit_code == -signal.SIGKILL and report.cpu_seconds < cpu_seconds * _SPENT
+    return was_killed(report.exit_code, report.cpu_seconds, cpu_seconds)
 
 
 def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
@@ -151,20 +147,14 @@ def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
 
 def processor_time_up(limits: Limits) -> Outcome:
     """Give the outcome of an input whose job had used up its processor time."""
-    return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.cpu_seconds} s of processor time")
+    return Outcome(reason=Reason.TIMEOUT, detail=processor_time_detail(limits.cpu_seconds))
 
 
 def _death(report: Report, limits: Limits) -> Outcome:
     """Say why a process ended before it was through."""
-    code = report.exit_code
     if report.stop is Stop.WALL_CLOCK:
         return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
     if report.stop is Stop.LOST:
         return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
-    # Who ignores SIGXCPU is killed, by the kernel.
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and not killed_by_others(report, limits.cpu_seconds)):
-        return processor_time_up(limits)
-    if code >= 0:
-        return Outcome(reason=Reason.CRASHED, detail=f"the process ended itself with status {code}")
-    known = {number.value: number.name for number in signal.Signals}
-    return Outcome(reason=Reason.CRASHED, detail=f"the process was killed by {known.get(-code, f'signal {-code}')}")
+    reason, detail = cause_of_death(report.exit_code, report.cpu_seconds, limits.cpu_seconds)
+    return Outcome(reason=Reason(reason), detail=detail)

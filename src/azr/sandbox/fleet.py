@@ -35,7 +35,7 @@ class Fleet:
     Once a zygote has stood, one that cannot be started is tried again for as long as the callers of its runs wait.
 
     Args:
-        kind: "full", "lean" or "checker", as in `zygote.main`.
+        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
         tier: "full" or "seccomp".
         cpus: the processor for each zygote.
         seed: of hashes and of the `random` module in every zygote.

@@ -21,6 +21,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 JOB = struct.Struct(">dII")
 """Before each job: wall seconds, the most bytes that its child may write, the length of the job that follows."""
@@ -88,6 +89,7 @@ def _run_child(
     if stop != _NONE:
         os.kill(child, signal.SIGKILL)
     status, cpu_seconds = _wait(child, deadline)
+    _bury_orphans()
     if status is None:
         return _WALL_CLOCK, -signal.SIGKILL, cpu_seconds
     return stop, os.waitstatus_to_exitcode(status), cpu_seconds
@@ -156,6 +158,13 @@ def _wait(child: int, deadline: float) -> tuple[int | None, float]:
             return None, usage.ru_utime + usage.ru_stime
         time.sleep(pause)
         pause = min(2 * pause, 0.01)
+
+
+def _bury_orphans() -> None:
+    """Wait for the script that a supervisor left behind, which was killed when that died."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _vitals() -> tuple[object, ...]:

@@ -23,7 +23,7 @@ from azr.sandbox.spawn import Channels, read_hello, shortage, spawn
 if TYPE_CHECKING:
     from azr.sandbox.fleet import Fleet
 
-AHEAD = {"full": 2, "lean": 2, "checker": 8}
+AHEAD = {"full": 2, "lean": 2, "script": 2, "checker": 8}
 """How many runs a zygote of each kind has at most; a checker is through with one sooner than we send the next."""
 
 _READ_BYTES = 2**18

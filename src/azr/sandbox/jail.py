@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Collection
 
-from azr.sandbox import landlock, seccomp
+from azr.sandbox import bpf, landlock, seccomp
 
 NOBODY = 65534
 HOST_NAME = "sandbox"
@@ -164,14 +164,15 @@ def drop_capabilities() -> None:
         raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
 
 
-def limit_files(descriptors: int) -> None:
-    """Allow no file to grow, no core dump, and few descriptors."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+def limit_files(descriptors: int, *, growing: bool) -> None:
+    """Allow no core dump, few descriptors and, unless `growing`, no file to grow."""
+    if not growing:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
-def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int) -> int:
+def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int, scripts: bool) -> int:
     """Shut the door: reading beneath a folder, the system calls of the list, nothing else, for good.
 
     Args:
@@ -179,14 +180,16 @@ def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: i
         hidden: names in it of what cannot be read.
         splice_from: see `seccomp.conditions`.
         splice_to: likewise.
+        scripts: likewise.
 
     Returns:
         the version of Landlock in force; 0 where the kernel has none.
     """
     machine = seccomp.this_machine()
-    code = seccomp.assemble(machine, seccomp.conditions(splice_from=splice_from, splice_to=splice_to))
+    rules = seccomp.conditions(splice_from=splice_from, splice_to=splice_to, scripts=scripts)
+    code = seccomp.assemble(machine, rules, scripts=scripts)
     drop_capabilities()
-    seccomp.no_new_privileges()
+    bpf.no_new_privileges()
     version = landlock.abi()
     if version:
         landlock.restrict_to_reading(folder, hidden=hidden)
@@ -194,7 +197,7 @@ def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: i
     _prctl(_PR_SET_DUMPABLE, 0)
     # After every change of credentials, which clears it.
     die_with_parent()
-    seccomp.install(code)
+    bpf.install(code)
     return version
 
 

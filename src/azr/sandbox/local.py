@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any, Literal
 
-from azr.sandbox.base import Job, Outcome, SandboxError
+from azr.sandbox.base import Job, Mode, Outcome, SandboxError
 from azr.sandbox.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
@@ -36,9 +36,9 @@ _CHECK_BYTES = 2**20
 class LocalSandbox:
     """Runs jobs in jailed processes of this machine.
 
-    A checker and a lean zygote stay on each processor. Full zygotes are started by the first job that needs one, a
-    second set of zygotes, with another hash seed, by the first that asks for `determinism`. They die with the thread
-    that first ran a job.
+    A checker and a lean zygote stay on each processor. Full zygotes and those for scripts are started by the first job
+    that needs one, a second set of zygotes, with another hash seed, by the first that asks for `determinism`. They die
+    with the thread that first ran a job.
 
     Args:
         workers: processes in a set; None for one on each processor that this process may use.
@@ -191,7 +191,7 @@ class _Home:
             return outcomes(job, answer._replace(payload=made), second=False), 0.0
         if kind in (LEAN, FULL):
             request["ready"], request["second"] = made, False
-        zygotes = "lean" if kind == LEAN else "full"
+        zygotes = "script" if job.mode is Mode.SCRIPT else "lean" if kind == LEAN else "full"
         if not (job.determinism and job.program):
             run = await self._begin(zygotes, _SEED, job, request)
             return await self._end(run, zygotes, job, request, second=False)

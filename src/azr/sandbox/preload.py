@@ -17,9 +17,10 @@ PRELOADED = (
     " fractions functools hashlib heapq inspect io itertools json math numbers operator pickle pprint queue random re"
     " statistics string struct textwrap threading time traceback types typing unicodedata uuid zlib"
     " _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _multibytecodec"
+    " _contextvars _opcode _posixsubprocess _socket binascii"
 )
 """Imported once for all children of a full zygote. A module in C that is not here cannot be loaded later: no new page
-is executable."""
+is executable. The last line is what other modules of the library are written in Python around, such as base64."""
 
 LEAN = frozenset(
     "bisect cmath collections collections.abc copy functools heapq itertools math operator re string typing".split()
@@ -93,7 +94,7 @@ def warm_up(kind: str, seed: int) -> None:
     """Import what programs use, and leave nothing of the host in sight.
 
     Args:
-        kind: "full", "lean" or "checker".
+        kind: "full", "lean", "script" or "checker".
         seed: of the `random` module.
     """
     os.environ.clear()
@@ -103,9 +104,10 @@ def warm_up(kind: str, seed: int) -> None:
     # random numbers are meant to be repeatable.
     os.register_at_fork = lambda **hooks: None
     sys.modules["_hashlib"] = None  # type: ignore[assignment]  # OpenSSL: many more pages to copy at each fork
-    for name in PRELOADED.split() if kind == "full" else sorted(LEAN):
+    full = kind in ("full", "script")
+    for name in PRELOADED.split() if full else sorted(LEAN):
         importlib.import_module(name)
-    if kind == "full":
+    if full:
         sys.modules["random"].seed(seed)
     sys.path[:] = [os.path.dirname(os.__file__)]
 

@@ -10,7 +10,17 @@ that would count as another child's.
 from __future__ import annotations
 
 from azr.sandbox.base import Mode, Outcome, Reason
-from azr.sandbox.wire import HEADER, LENGTH, NONCE_BYTES, REASONS, RECORD, pack_job, pack_outcome, unpack_job
+from azr.sandbox.wire import (
+    HEADER,
+    LENGTH,
+    NONCE_BYTES,
+    OF_SCRIPTS,
+    REASONS,
+    RECORD,
+    pack_job,
+    pack_outcome,
+    unpack_job,
+)
 
 __all__ = [
     "HEADER",
@@ -76,7 +86,8 @@ def _outcome(body: bytes, reason: Reason | None, lengths: list[int], mode: Mode)
     plain = (value.isprintable() and bool(value)) or mode is Mode.SCRIPT
     fits_reason = plain if reason is None else not value
     named = bool(error) == (reason is Reason.ERROR)
-    if not (fits_reason and named and (error + detail).isprintable()):
+    sayable = reason not in OF_SCRIPTS or mode is Mode.SCRIPT
+    if not (fits_reason and named and sayable and (error + detail).isprintable()):
         return None
     if max(len(error), len(detail)) > _MOST_CHARACTERS:
         return None

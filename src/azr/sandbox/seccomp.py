@@ -9,26 +9,26 @@ Only the standard library is imported here: this module runs inside the zygote.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import mmap
 import os
 import signal
-import struct
-import sys
 import termios
 from typing import NamedTuple
 
+from azr.sandbox import bpf
+
 PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
 
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_CHILD_SETTID = 0x01000000
 _FORK = signal.SIGCHLD | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID
-"""The flags with which glibc forks; any other clone makes a thread or a namespace."""
+"""The flags with which glibc forks."""
+
+_THREAD = 0x003D0F00
+"""The flags with which glibc makes a thread: CLONE_ VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID and
+CHILD_CLEARTID. Any other clone makes a namespace, or something in between."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | (os.O_TMPFILE & ~os.O_DIRECTORY)
 
@@ -46,6 +46,8 @@ class Machine(NamedTuple):
 
     audit: int
     numbers: dict[str, int]
+    supervising: dict[str, int]
+    """Calls that are allowed only where scripts are supervised. No script can make them: see `threads.py`."""
 
 
 _X86_64 = {
@@ -78,24 +80,27 @@ _AARCH64 = {
     "getitimer": 102, "setitimer": 103, "getrandom": 278, "sysinfo": 179,
 }  # fmt: skip
 
-MACHINES = {"x86_64": Machine(0xC000003E, _X86_64), "aarch64": Machine(0xC00000B7, _AARCH64)}
+MACHINES = {
+    "x86_64": Machine(bpf.AUDIT["x86_64"], _X86_64, {"seccomp": bpf.SECCOMP["x86_64"], "memfd_create": 319}),
+    "aarch64": Machine(bpf.AUDIT["aarch64"], _AARCH64, {"seccomp": bpf.SECCOMP["aarch64"], "memfd_create": 279}),
+}
 
 _REFUSED_AS_UNKNOWN = frozenset({"clone3"})
 """Calls for which libc has an older one to fall back on, which it tries only when the newer does not exist."""
 
 
-def conditions(*, splice_from: int, splice_to: int) -> dict[str, tuple[Condition, ...]]:
+def conditions(*, splice_from: int, splice_to: int, scripts: bool) -> dict[str, tuple[Condition, ...]]:
     """Give the conditions under which some of the calls are allowed.
 
     Args:
         splice_from: the descriptor from which the zygote moves a child's payload; the child has it closed.
         splice_to: where it moves it; likewise.
+        scripts: whether children supervise scripts, which may have threads.
     """
-    fork_only = (Condition(0, values=(_FORK,)),)
     itself_only = (Condition(0, values=(0,)),)
     commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
     return {
-        "clone": fork_only,
+        "clone": (Condition(0, values=(_FORK, _THREAD) if scripts else (_FORK,)),),
         # No page is ever executable that was not so when the jail was shut.
         "mmap": (Condition(2, clear=mmap.PROT_EXEC),),
         "mprotect": (Condition(2, clear=mmap.PROT_EXEC),),
@@ -114,79 +119,42 @@ def conditions(*, splice_from: int, splice_to: int) -> dict[str, tuple[Condition
         # A child may only ask to die with its zygote, never take it back.
         "prctl": (Condition(0, values=(PR_SET_PDEATHSIG,)), Condition(1, values=(signal.SIGKILL,))),
         "splice": (Condition(0, values=(splice_from,)), Condition(2, values=(splice_to,))),
+        # Another filter and nothing else: no descriptor that decides about calls, no action on other threads.
+        "seccomp": (Condition(0, values=(bpf.SET_MODE_FILTER,)), Condition(1, values=(0,))),
     }
 
 
 # --- from the list to BPF ----------------------------------------------------------------------------------------
 
-_LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
-_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
-_AT_NUMBER, _AT_AUDIT, _AT_ARGUMENTS = 0, 4, 16
-_X32 = 0x40000000
-"""On x86-64 a number with this bit names the call of another ABI."""
 
-
-def assemble(machine: Machine, rules: dict[str, tuple[Condition, ...]]) -> bytes:
+def assemble(machine: Machine, rules: dict[str, tuple[Condition, ...]], *, scripts: bool) -> bytes:
     """Write the filter as an array of `struct sock_filter`.
 
     Args:
         machine: the architecture; a call made in any other's way ends the process.
         rules: conditions by the name of the call, as from `conditions`.
+        scripts: whether the calls of `Machine.supervising` are allowed too.
     """
-    refuse = _step(_RETURN, _ERRNO | errno.EPERM)
-    code = [
-        _step(_LOAD, _AT_AUDIT),
-        _step(_JUMP_EQUAL, machine.audit, then=1),
-        _step(_RETURN, _KILL_PROCESS),
-        _step(_LOAD, _AT_NUMBER),
-        _step(_JUMP_AT_LEAST, _X32, otherwise=1),
-        _step(_RETURN, _KILL_PROCESS),
-    ]
-    for name, number in machine.numbers.items():
+    refuse = bpf.step(bpf.RETURN, bpf.ERRNO | errno.EPERM)
+    code = bpf.opening(machine.audit)
+    for name, number in (machine.numbers | (machine.supervising if scripts else {})).items():
         if name in _REFUSED_AS_UNKNOWN:
-            body = [_step(_RETURN, _ERRNO | errno.ENOSYS)]
+            body = [bpf.step(bpf.RETURN, bpf.ERRNO | errno.ENOSYS)]
         else:
             body = [step for condition in rules.get(name, ()) for step in _test(condition, refuse)]
-            body.append(_step(_RETURN, _ALLOW))
-        code += [_step(_JUMP_EQUAL, number, otherwise=len(body)), *body]
+            body.append(bpf.step(bpf.RETURN, bpf.ALLOW))
+        code += [bpf.step(bpf.JUMP_EQUAL, number, otherwise=len(body)), *body]
     return b"".join([*code, refuse])
 
 
 def _test(condition: Condition, refuse: bytes) -> list[bytes]:
     """Write the test of one argument's lower half: the kernel itself ignores the upper half of all that are tested."""
-    load = _step(_LOAD, _AT_ARGUMENTS + 8 * condition.argument)
+    load = bpf.step(bpf.LOAD, bpf.AT_ARGUMENTS + 8 * condition.argument)
     if condition.clear:
-        return [load, _step(_JUMP_ANY_BIT, condition.clear, otherwise=1), refuse]
+        return [load, bpf.step(bpf.JUMP_ANY_BIT, condition.clear, otherwise=1), refuse]
     last = len(condition.values) - 1
-    tests = [_step(_JUMP_EQUAL, value, then=last - i + 1) for i, value in enumerate(condition.values)]
+    tests = [bpf.step(bpf.JUMP_EQUAL, value, then=last - i + 1) for i, value in enumerate(condition.values)]
     return [load, *tests, refuse]
-
-
-def _step(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, then, otherwise, value & 0xFFFFFFFF)
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-def install(code: bytes) -> None:
-    """Put the filter on this process and on all that it will fork, for good.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    no_new_privileges()
-    libc = ctypes.CDLL(None, use_errno=True)
-    program = _Program(len(code) // 8, code)
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "seccomp filter refused")
-
-
-def no_new_privileges() -> None:
-    """Give up, for good, what a set-uid program could gain."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "no_new_privs refused")
 
 
 def this_machine() -> Machine:
@@ -195,7 +163,4 @@ def this_machine() -> Machine:
     Raises:
         OSError: one for which there is no list here.
     """
-    name = os.uname().machine
-    if name not in MACHINES or sys.maxsize < 2**32:
-        raise OSError(errno.ENOSYS, f"no list of system calls for {name}")
-    return MACHINES[name]
+    return MACHINES[bpf.this_machine()]

@@ -67,7 +67,7 @@ def spawn(kind: str, tier: str, *, cpu: int | None, seed: int) -> Channels:
     """Start a zygote: a fresh interpreter with an environment of our own, never a fork of the host.
 
     Args:
-        kind: "full", "lean" or "checker", as in `zygote.main`.
+        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
         tier: "full" or "seccomp".
         cpu: the processor that it stays on.
         seed: of hashes and of the `random` module.

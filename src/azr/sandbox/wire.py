@@ -6,6 +6,7 @@ Only the standard library is imported: this module also runs inside the jail, an
 from __future__ import annotations
 
 import marshal
+import signal
 import struct
 from typing import Any
 
@@ -25,9 +26,12 @@ RECORD = struct.Struct("=BIHH")
 
 REASONS = (
     *(None, "syntax", "forbidden", "no_entry", "bad_input", "error", "memory", "output_too_large"),
-    "unsupported_value",
+    *("unsupported_value", "timeout", "crashed"),
 )
-"""What a child can say about itself, by the numbers that stand for it. All other reasons are for the host to find."""
+"""What a child can say, by the numbers that stand for it. All other reasons are for the host to find."""
+
+OF_SCRIPTS = frozenset({"timeout", "crashed"})
+"""What only a supervisor can say, of a script's process; of itself no child can."""
 
 NEEDS_FULL = 4
 """The exit status of a child in a lean zygote whose program asked for a module that is not there. A program may exit
@@ -68,3 +72,36 @@ def pack_outcome(record: dict[str, Any]) -> bytes:
     error: bytes = (record["error"] or "").encode()
     detail: bytes = record["detail"].encode()
     return RECORD.pack(_CODES[record["reason"]], len(value), len(error), len(detail)) + value + error + detail
+
+
+_SPENT = 0.5
+"""Where a limit on processor time killed a process, this share of it was used at least. The kernel samples that clock
+by ticks, so on a busy machine the one that it reports may be well behind; with less, someone else did it."""
+
+
+def was_killed(exit_code: int, cpu_seconds: float, allowed: int) -> bool:
+    """Whether SIGKILL ended a process that had not come to its limit on processor time; see `cause_of_death`."""
+    return exit_code == -signal.SIGKILL and cpu_seconds < allowed * _SPENT
+
+
+def processor_time_detail(allowed: int) -> str:
+    """Say that a limit on processor time was reached."""
+    return f"more than {allowed} s of processor time"
+
+
+def cause_of_death(exit_code: int, cpu_seconds: float, allowed: int) -> tuple[str, str]:
+    """Say why a process ended before it was through: a reason, and a detail for people.
+
+    Args:
+        exit_code: its exit status, or minus the signal that ended it.
+        cpu_seconds: processor time that it used.
+        allowed: its limit on that.
+    """
+    # Who ignores SIGXCPU is killed, by the kernel.
+    killed = exit_code == -signal.SIGKILL and not was_killed(exit_code, cpu_seconds, allowed)
+    if killed or exit_code == -signal.SIGXCPU:
+        return "timeout", processor_time_detail(allowed)
+    if exit_code >= 0:
+        return "crashed", f"the process ended itself with status {exit_code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return "crashed", f"the process was killed by {known.get(-exit_code, f'signal {-exit_code}')}"

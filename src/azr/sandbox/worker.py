@@ -3,26 +3,29 @@
 `execute` takes a request as plain data and gives outcomes as plain data. It keeps nobody safe by itself: the jail
 around the process does. It never sees an answer key, so all that a program can forge is what it could have returned.
 
-Only the standard library and `azr.sandbox.canonical` are imported, so these two files are all that a container needs.
+Only the standard library and modules of this package that import no more are needed here, so that `bundle.py` can send
+them to a container.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import io
 import marshal
 import re
-import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from _sitebuiltins import Quitter
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from azr.sandbox.canonical import NotLiteralError, TooLargeError, UnsupportedError, call_arguments, canonical, literal
+from azr.sandbox.running import TO_CALL, TO_MODULE, Record, describe, failure, frames_below, run_module, success, tried
+from azr.sandbox.script import outcomes as script_outcomes
 
-Record = dict[str, Any]
-"""One outcome as plain data: `value`, `reason`, `error`, `detail`, as in `azr.sandbox.base.Outcome`."""
+for _name in ("exit", "quit"):  # left out by -S, and there in every other interpreter
+    if not hasattr(builtins, _name):
+        setattr(builtins, _name, Quitter(_name, "Ctrl-D (i.e. EOF)"))
 
 
 def execute(request: dict[str, Any]) -> list[Record]:
@@ -71,17 +74,8 @@ def second_order(count: int) -> list[int]:
 def _run(code: types.CodeType, inputs: list[Any], request: dict[str, Any]) -> Iterator[Record]:
     """Run a program that may run: on `arguments` of the inputs, whoever read them."""
     if request["mode"] == "script":
-        return (_script_outcome(code, text, request) for text in inputs)
+        return script_outcomes(code, inputs, request)
     return _call_outcomes(code, inputs, request)
-
-
-def failure(reason: str, detail: str = "", error: str | None = None) -> Record:
-    """Make the record of an input that has no value."""
-    return {"value": None, "reason": reason, "error": error, "detail": detail}
-
-
-def _success(value: str) -> Record:
-    return {"value": value, "reason": None, "error": None, "detail": ""}
 
 
 # --- before the program runs -------------------------------------------------------------------------------------
@@ -194,10 +188,6 @@ _IMPORTERS = frozenset({"__import__", "import_module"})
 
 
 _NO_ROOM = "MemoryError while the input was read"
-_NO_KEYWORDS: dict[str, object] = {}
-_TO_MODULE, _TO_CALL = 2, 1
-"""Frames between this module's own and a program's, calls in C included, less those that a script would have. Measured;
-the interpreter counts one more for a call in C that it has not yet seen often."""
 
 # --- running -----------------------------------------------------------------------------------------------------
 
@@ -218,9 +208,9 @@ def _call_outcomes(code: types.CodeType, calls: list[Any], request: dict[str, An
     """Run the program once, then call its entry for each input."""
     module = types.ModuleType("program")
     broken: Record | None = None
-    below = _frames_below()
+    below = frames_below()
     if tuple in map(type, calls):
-        broken, _ = _tried(below + _TO_MODULE, _run_module, (code, module))
+        broken, _ = tried(below + TO_MODULE, run_module, (code, module))
         broken = broken or _no_entry(module, request["entry"])
     for call in calls:
         if isinstance(call, dict):
@@ -256,143 +246,16 @@ def _no_entry(module: types.ModuleType, entry: str) -> Record | None:
 def _call_outcome(
     function: Callable[..., object], call: tuple[list[object], dict[str, object]], request: dict[str, Any], below: int
 ) -> Record:
-    failed, value = _tried(below + _TO_CALL, function, *call)
+    failed, value = tried(below + TO_CALL, function, *call)
     return failed or _value_outcome(value, request)
-
-
-def _script_outcome(code: types.CodeType, text: str, request: dict[str, Any]) -> Record:
-    """Run the program as a script: the input is its standard input, its output is the value."""
-    sink = _Sink(request["output_bytes"])
-    streams = sys.stdin, sys.stdout
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8", "surrogatepass")
-    sys.stdout = io.TextIOWrapper(sink, "utf-8", write_through=True)
-    try:
-        module = types.ModuleType("__main__")
-        failed, _ = _tried(_frames_below() + _TO_MODULE, _run_module, (code, module), {"exits": True})
-    finally:
-        sys.stdin, sys.stdout = streams
-    if sink.full:
-        return failure("output_too_large", f"printed more than {request['output_bytes']} bytes")
-    if failed is not None:
-        return failed
-    try:
-        return _success(bytes(sink.content).decode())
-    except UnicodeDecodeError as error:
-        return failure("unsupported_value", f"printed what is not UTF-8: {error.reason}")
-
-
-class _OutputFull(BaseException):
-    """Ends a program that printed too much; not an Exception, so that an honest program does not catch it."""
-
-
-class _Sink(io.RawIOBase):
-    """Standard output, kept in memory up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.content = bytearray()
-        self.limit = limit
-        self.full = False
-
-    def writable(self) -> bool:
-        """Say that this is a stream to write to."""
-        return True
-
-    def write(self, data: Any, /) -> int:
-        """Keep `data`, or end the program when there is no room for it."""
-        size = memoryview(data).nbytes
-        if self.full or len(self.content) + size > self.limit:
-            self.full = True
-            raise _OutputFull
-        self.content += data
-        return size
-
-
-def _run_module(code: types.CodeType, module: types.ModuleType, *, exits: bool = False) -> None:
-    """Run a program as a module that can be found by its name, as dataclasses and pickle expect.
-
-    Args:
-        code: the program.
-        module: where it runs.
-        exits: whether SystemExit with no error is a normal end.
-    """
-    sys.modules[module.__name__] = module
-    module.__dict__["__builtins__"] = builtins
-    try:
-        exec(code, module.__dict__)
-    except SystemExit as error:
-        if not exits or error.code not in (None, 0):
-            raise
-
-
-def _tried(
-    frames: int,
-    function: Callable[..., object],
-    arguments: Sequence[object],
-    keywords: Mapping[str, object] = _NO_KEYWORDS,
-) -> tuple[Record | None, object]:
-    """Call a function; afterwards the interpreter's recursion limit is as it was.
-
-    Args:
-        frames: how many more frames lie below the program than below a script of its own; it gets the depth that it
-            would have as that script.
-        function: what to call; no closure, as making one costs a child two more pages.
-        arguments: by position.
-        keywords: by name.
-
-    Returns:
-        how it failed, or None; and what it returned.
-    """
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + frames)
-    try:
-        return None, function(*arguments, **keywords)
-    except MemoryError:
-        return failure("memory", "MemoryError"), None
-    except BaseException as error:
-        return failure("error", describe(error), class_name(error)), None
-    finally:
-        sys.setrecursionlimit(limit)
-
-
-def _frames_below() -> int:
-    """Count the frames below the caller, and the caller."""
-    frame: types.FrameType | None = sys._getframe()
-    count = -1
-    while frame is not None:
-        count, frame = count + 1, frame.f_back
-    return count
 
 
 def _value_outcome(value: object, request: dict[str, Any]) -> Record:
     try:
-        return _success(canonical(value, output_bytes=request["output_bytes"], depth=request["depth"]))
+        return success(canonical(value, output_bytes=request["output_bytes"], depth=request["depth"]))
     except UnsupportedError as error:
         return failure("unsupported_value", describe(error))
     except TooLargeError:
         return failure("output_too_large", f"the value's text has more than {request['output_bytes']} bytes")
     except MemoryError:
         return failure("memory", "MemoryError while the value was written")
-
-
-# --- words for people --------------------------------------------------------------------------------------------
-
-
-def class_name(error: BaseException) -> str:
-    """Give the name of an exception's class, whatever its metaclass says; two quotes for a class that has none."""
-    return _printable(type.__dict__["__name__"].__get__(type(error)), 100) or "''"
-
-
-def describe(error: BaseException) -> str:
-    """Give an exception's message as one line of at most 200 characters; empty where it has none that can be had."""
-    try:
-        # A text of the builtin class, whatever `__str__` gave, and cut before it is worked on: it may be huge.
-        message = str.__str__(str(error))[:2000]
-    except BaseException:
-        return ""
-    return _printable(" ".join(message.split()), 200)
-
-
-def _printable(text: str, length: int) -> str:
-    """Cut `text` to a length and escape what cannot be printed."""
-    text = str.__str__(text)[:length]
-    return text if text.isprintable() else ascii(text)[1:-1][:length]

@@ -22,7 +22,7 @@ import sys
 import termios
 from typing import Any
 
-from azr.sandbox import checker, jail
+from azr.sandbox import census, checker, jail
 from azr.sandbox.preload import PRELOADED, Absent, find_library_at, rehearse, warm_up
 from azr.sandbox.rlimits import LimitError, what_is_left
 from azr.sandbox.wire import HEADER, LENGTH, NONCE_BYTES, pack_outcome, unpack_job
@@ -42,13 +42,18 @@ _HIDDEN = ("site-packages", "dist-packages", "test")
 _NO_MORE_JOBS = 3
 """The exit status of a child that found the end of the jobs. Any program can exit so: the zygote looks for itself."""
 
+_SCRIPT_KILLED = 5
+"""The exit status of a supervisor whose script was killed by others. For the host that is as if it had been killed
+itself, which no process in the jail can do. Nothing but our own code can end a supervisor with a status."""
+
 
 def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
     """Be a zygote: return when there are no more jobs, or when the jail cannot be built.
 
     Args:
         kind: "full" has all of the standard library that programs use, "lean" the little that most need and so a
-            cheaper fork; "checker" does not fork, but checks programs for the others.
+            cheaper fork; "script" is full, and its children supervise scripts; "checker" does not fork, but checks
+            programs for the others.
         tier: "full" or "seccomp".
         cpu: the processor to stay on; a zygote that wanders loses half its speed to cold caches.
         seed: of the `random` module, which all children inherit: a program that draws without seeding gives the same in
@@ -67,11 +72,12 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         if tier == "full":
             jail.unshare()
         guard = _leave_guard()
+        scripts = _prepare_for_scripts(tier) if kind == "script" else None
         numbers = jail.number_children(seed) if tier == "full" else None
         rehearse()
         if tier == "full":
             jail.change_root(_HIDDEN)
-        hello = _shut_in(tier) | limits
+        hello = _shut_in(tier, scripts=scripts is not None) | limits
         _end_without(guard)
     except LimitError as error:
         hello = {"refused": str(error), "limit": True}
@@ -86,7 +92,13 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
     else:
         if kind == "lean":
             sys.meta_path[:] = [Absent]
-        _serve(address_space, numbers, orphans=tier != "full")
+        _serve(address_space, numbers, orphans=tier != "full", scripts=scripts)
+
+
+def _prepare_for_scripts(tier: str) -> census.Census:
+    """Take in scripts whose supervisors die, and count what there is beside their threads to come."""
+    jail.adopt_orphans()
+    return census.take(alone=tier == "full")
 
 
 def _address_space() -> int:
@@ -131,16 +143,21 @@ def _end_without(guard: int) -> None:
     os.close(guard)
 
 
-def _shut_in(tier: str) -> dict[str, Any]:
-    """Shut the door behind this process, and say what holds."""
+def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
+    """Shut the door behind this process, and say what holds.
+
+    Args:
+        tier: "full" or "seccomp".
+        scripts: whether its children supervise scripts.
+    """
     room = fcntl.fcntl(PAYLOAD_WRITE, fcntl.F_GETPIPE_SZ)
     reachable = os.access(_STDLIB, os.R_OK | os.X_OK)
     folder = os.open(_STDLIB if reachable else ".", os.O_PATH | os.O_DIRECTORY)
     if folder != _FOLDER:
         os.dup2(folder, _FOLDER, inheritable=False)
         os.close(folder)
-    jail.limit_files(_DESCRIPTORS)
-    version = jail.shut(_FOLDER, hidden=_HIDDEN, splice_from=PAYLOAD_READ, splice_to=RESULTS)
+    jail.limit_files(_DESCRIPTORS, growing=scripts)
+    version = jail.shut(_FOLDER, hidden=_HIDDEN, splice_from=PAYLOAD_READ, splice_to=RESULTS, scripts=scripts)
     if not version and tier != "full":
         raise OSError("this kernel has no Landlock")
     if reachable:
@@ -150,13 +167,14 @@ def _shut_in(tier: str) -> dict[str, Any]:
     return {"tier": tier, "landlock": version, "room": room}
 
 
-def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
+def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts: census.Census | None) -> None:
     """Fork a child for each job. It is forked before its job is there: a fork takes longer than many a program.
 
     Args:
         address_space: of this process, in bytes.
         numbers: what children may have as process ids; when they are used up this process ends, and is replaced.
         orphans: whether a child would outlive this process; in a pid namespace it cannot.
+        scripts: see `_do_job`.
     """
     gc.freeze()  # or a child's first collection would touch, and so copy, every page
     zygote = os.getpid() if orphans else 0
@@ -165,10 +183,14 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
     while True:
         child = os.fork()
         if child == 0:
-            _be_child(address_space, zygote)
+            _be_child(address_space, zygote, scripts)
         _, status, usage = os.wait4(child, 0)
         if status == _NO_MORE_JOBS << 8 and jobs.poll(0) == [(JOBS, select.POLLHUP)]:
             return
+        if status and scripts:
+            _bury_orphans()
+            if status == _SCRIPT_KILLED << 8:
+                status = signal.SIGKILL
         waiting = struct.unpack("=i", fcntl.ioctl(PAYLOAD_READ, termios.FIONREAD, b"0000"))[0]
         os.write(RESULTS, HEADER.pack(status, waiting, usage.ru_utime + usage.ru_stime))
         while waiting:
@@ -177,21 +199,29 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool) -> None:
             return
 
 
-def _be_child(address_space: int, zygote: int) -> None:
+def _bury_orphans() -> None:
+    """Wait for the script that a supervisor left behind: it was killed when that died, and no job runs beside it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def _be_child(address_space: int, zygote: int, scripts: census.Census | None) -> None:
     """Read one job, let go of every way to another's, run it, and end. Never returns."""
     status = 1
     try:
-        status = _do_job(address_space, zygote)
+        status = _do_job(address_space, zygote, scripts)
     finally:
         os._exit(status)
 
 
-def _do_job(address_space: int, zygote: int) -> int:
+def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> int:
     """Do one job.
 
     Args:
         address_space: of the zygote, in bytes.
         zygote: the parent to die with; 0 in a pid namespace, which ends with it.
+        scripts: where this process only supervises, what else there is; None where the program runs in it.
     """
     if zygote:
         jail.die_with_parent()
@@ -208,7 +238,13 @@ def _do_job(address_space: int, zygote: int) -> int:
     request = unpack_job(body)
     del body  # or it would count against the program's memory
     _limit(request, address_space)
+    if scripts is None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    else:
+        request |= {"payload": PAYLOAD_WRITE, "processes": scripts.limit()}
     for record in outcomes(request):
+        if scripts and record.get("killed"):
+            return _SCRIPT_KILLED
         os.write(PAYLOAD_WRITE, pack_outcome(record))
     return 0
 
@@ -228,11 +264,10 @@ def _read(wanted: int) -> bytes | bytearray:
 
 
 def _limit(request: dict[str, Any], address_space: int) -> None:
-    """Set what this child may use. One process is all that it may be, so limits on a process are limits on the job."""
+    """Set what this child may use. Only one process runs a program, so limits on a process are limits on the job."""
     memory = address_space + request["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     # The kernel sends SIGXCPU at the soft limit, which can be ignored, and SIGKILL at the hard one.
     resource.setrlimit(resource.RLIMIT_CPU, (request["cpu_seconds"], request["cpu_seconds"]))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     # The host has a clock too, for programs that stop this one; but to kill a child it has to kill its zygote.
     signal.setitimer(signal.ITIMER_REAL, request["wall_seconds"])

@@ -1,0 +1,102 @@
+"""How many processes and threads a user may have, for there to be room for a script's threads and not for many more.
+
+RLIMIT_NPROC counts all that a user has: in a user namespace of the jail's own these are few and known; elsewhere there
+may be any number, and what they do meanwhile is not for us to know. Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import struct
+from typing import NamedTuple
+
+THREADS = 256
+"""What a script may have, threads in its one process."""
+
+_MOST = 2**16
+_COUNT = struct.Struct("=I")
+_PROCS = 80
+"""Where `struct sysinfo` of a 64-bit machine has the number of all threads, as 16 bits."""
+
+
+class Census(NamedTuple):
+    """What was counted before any program came near.
+
+    Attributes:
+        user: processes and threads of this user.
+        machine: of everybody, of which only the lower 16 bits are known; None where the user's own cannot change.
+    """
+
+    user: int
+    machine: int | None
+
+    def limit(self) -> int:
+        """Give RLIMIT_NPROC for a script that starts now.
+
+        What the machine has more than at the census may be this user's: the allowance is larger by as much.
+        """
+        if self.machine is None:
+            return self.user + THREADS
+        grown = (_threads_of_machine() - self.machine) % 2**16
+        return self.user + THREADS + (grown if grown < 2**15 else 0)
+
+
+def take(*, alone: bool) -> Census:
+    """Count.
+
+    Args:
+        alone: whether this process has a user namespace of its own.
+    """
+    return Census(_processes_of_user(), None if alone else _threads_of_machine())
+
+
+def _processes_of_user() -> int:
+    """Give the lowest RLIMIT_NPROC under which this user can start a process; found by trying, in a child.
+
+    What can be read about it (/proc, cgroups) is not what the kernel counts where there are containers.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, _COUNT.pack(_lowest()))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        (count,) = _COUNT.unpack(pipe.read())
+    os.waitpid(child, 0)
+    return int(count)
+
+
+def _lowest() -> int:
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    low, high = 0, _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    while low < high:
+        middle = (low + high) // 2
+        resource.setrlimit(resource.RLIMIT_NPROC, (middle, hard))
+        if _can_fork():
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _can_fork() -> bool:
+    try:
+        child = os.fork()
+    except BlockingIOError:
+        return False
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return True
+
+
+def _threads_of_machine() -> int:
+    answer = ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None, use_errno=True).sysinfo(answer) != 0:
+        raise OSError(ctypes.get_errno(), "sysinfo refused")
+    return int(struct.unpack_from("=H", answer, _PROCS)[0])
