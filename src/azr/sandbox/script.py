@@ -159,13 +159,17 @@ def _be_script(code: types.CodeType, writer: int) -> Never:
     """Run the program and end this process as an interpreter would end."""
     module = types.ModuleType("__main__")
     module.__file__ = _NAME
-    failed, _ = tried(frames_below() + TO_MODULE, run_module, (code, module), {"exits": True})
-    if failed is None:
-        failed, _ = tried(0, _finish, (module,))
+    failed, _ = tried(frames_below() + 1 + TO_MODULE, _run, (code, module))
     if failed is None:
         os._exit(0)
     os.write(writer, "\n".join((failed["reason"], failed["error"] or "", failed["detail"])).encode())
     os._exit(_FAILED)
+
+
+def _run(code: types.CodeType, module: types.ModuleType) -> None:
+    """Run the program to its end, that of its threads included: the recursion limit holds for them too."""
+    run_module(code, module, exits=True)
+    _finish(module)
 
 
 def _finish(module: types.ModuleType) -> None:
@@ -180,7 +184,6 @@ def _finish(module: types.ModuleType) -> None:
     _flush(sys.stdout)
     if "_thread" not in sys.modules or not sys.modules["_thread"]._count():
         module.__dict__.clear()
-        _flush(sys.stdout)
     _flush(sys.__stdout__)
 
 
