@@ -75,7 +75,9 @@ script(
         print(sum(map(int, line.split())))
     """,
 )
-script("open(0).read()", "n, *lines = open(0).read().splitlines()\nfor l in lines:\n    print(sum(map(int, l.split())))")
+script(
+    "open(0).read()", "n, *lines = open(0).read().splitlines()\nfor l in lines:\n    print(sum(map(int, l.split())))"
+)
 script("open(0) as a list", "n, *lines = open(0)\nfor l in lines:\n    print(sum(map(int, l.split())))")
 script(
     "sys.stdin = open(0)",
@@ -193,7 +195,9 @@ script(
         print(sum(map(int, input().split())))
     """,
 )
-script("seek and read again", "import sys\nsys.stdin.read()\nsys.stdin.seek(0)\nprint(len(sys.stdin.read()))", PAIR, "10\n")
+script(
+    "seek and read again", "import sys\nsys.stdin.read()\nsys.stdin.seek(0)\nprint(len(sys.stdin.read()))", PAIR, "10\n"
+)
 
 # --- printing ----------------------------------------------------------------------------------------------------
 
