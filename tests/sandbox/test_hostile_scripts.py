@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from azr.sandbox import Job, LocalSandbox, Mode
+from azr.sandbox import Job, Limits, LocalSandbox, Mode, Reason
 from tests.sandbox.hostile import Snippet
 from tests.sandbox.hostile_scripts import SCRIPTS
 from tests.sandbox.test_hostile import came_of, descendants
@@ -48,3 +48,17 @@ async def test_a_hostile_script_gets_nothing_and_leaves_nothing(
 
 def test_there_are_enough_hostile_scripts_and_no_two_share_a_name() -> None:
     assert len({snippet.name for snippet in SCRIPTS}) == len(SCRIPTS) >= 35
+
+
+async def test_a_script_dies_with_its_supervisor_and_its_zygote_lives_on(jail: tuple[LocalSandbox, set[int]]) -> None:
+    sandbox, strangers = jail
+    limits = Limits(wall_seconds=0.3)
+    for _ in range(10):  # where the machine is so busy that the host's clock comes first, another time
+        await sandbox.run(Job("print(1)", mode=Mode.SCRIPT))
+        before = set(descendants()) - strangers
+        (outcome,) = await sandbox.run(Job("while True: pass", mode=Mode.SCRIPT, limits=limits))
+        assert outcome.reason is Reason.TIMEOUT
+        await sandbox.run(Job("print(1)", mode=Mode.SCRIPT))
+        if len(before & set(descendants())) >= PROCESSES - 1:  # all but the child that waits for a job
+            return
+    raise AssertionError("the zygote had to be replaced each time")
