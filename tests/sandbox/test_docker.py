@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from azr.sandbox import DockerSandbox, Job, Limits, Reason, SandboxError
+from azr.sandbox import DockerSandbox, Job, Limits, Mode, Outcome, Reason, SandboxError
 from azr.sandbox.container import Container, ContainerDiedError
 from azr.sandbox.exchange import most_bytes, request
 from azr.sandbox.image import build_local_image
@@ -71,6 +71,25 @@ return c.shmget(77, 4096, 0o1666), c.semget(77, 1, 0o1666), c.msgget(77, 0o1666)
 async def test_no_process_or_thread_can_be_started(box: DockerSandbox, body: str) -> None:
     (outcome,) = await box.run(Job("def f():\n  " + body.replace("\n", "\n  "), ("",)))
     assert (outcome.reason, outcome.error in {"BlockingIOError", "RuntimeError"}) == (Reason.ERROR, True)
+
+
+async def test_a_script_can_have_threads_and_no_process(box: DockerSandbox) -> None:
+    program = """
+import os, threading
+thread = threading.Thread(target=print, args=("thread",))
+thread.start(); thread.join()
+try: os.fork()
+except PermissionError: print("refused")
+"""
+    assert await box.run(Job(program, mode=Mode.SCRIPT)) == (Outcome("thread\nrefused\n"),)
+
+
+async def test_a_script_that_is_killed_leaves_nothing_to_the_next(box: DockerSandbox) -> None:
+    spin = Job("while True: pass", mode=Mode.SCRIPT, limits=Limits(wall_seconds=0.5))
+    (outcome,) = await box.run(spin)
+    assert outcome.reason is Reason.TIMEOUT
+    body = "import os\nreturn [name for name in os.listdir('/proc') if name.isdigit() and name != str(os.getpid())]"
+    assert await value(box, body) == "['1']"
 
 
 async def test_there_are_no_rights_and_none_can_be_gained(box: DockerSandbox) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from azr.sandbox import Job
+from azr.sandbox import Job, Mode
 from azr.sandbox.bundle import SERVE, program
 from azr.sandbox.exchange import Report, Stop, outcomes, request
 from azr.sandbox.forkserver import CHUNK, JOB, READY, REPORT
@@ -29,13 +29,14 @@ class Server:
         self.seed = seed
         assert process.stdin is not None
         assert process.stdout is not None
+        self.pid = process.pid
         self.stdin, self.stdout = process.stdin.fileno(), process.stdout.fileno()
         self._data = bytearray()
 
-    def run(self, job: Job, *, wait_for: int = 0) -> Report:
-        """Run a job; begin to read when so many bytes are there."""
+    def run(self, job: Job, *, wait_for: int = 0, seconds: float = 10.0) -> Report:
+        """Run a job for at most so many seconds; begin to read when so many bytes are there."""
         text = request(job, second=False)
-        os.write(self.stdin, JOB.pack(10.0, 1 << 20, len(text)) + text)
+        os.write(self.stdin, JOB.pack(seconds, 1 << 20, len(text)) + text)
         end = time.monotonic() + 30
         while self._waiting() < wait_for and time.monotonic() < end:
             time.sleep(0.01)
@@ -55,6 +56,10 @@ class Server:
         del self._data[:length]
         return piece
 
+    def children(self) -> str:
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
+            return file.read()
+
     def _waiting(self) -> int:
         count: int = struct.unpack("=i", fcntl.ioctl(self.stdout, termios.FIONREAD, bytes(4)))[0]
         return count
@@ -62,7 +67,9 @@ class Server:
 
 @pytest.fixture(params=["1", "2"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    command = [sys.executable, "-s", "-S", "-c", program(SERVE)]
+    # As process 1 of a container it would inherit every orphan.
+    adopt = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # PR_SET_CHILD_SUBREAPER
+    command = [sys.executable, "-s", "-S", "-c", adopt + program(SERVE)]
     environment = {"PYTHONHASHSEED": request.param}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         server = Server(process, int(request.param))
@@ -104,3 +111,30 @@ def test_more_than_is_passed_on_at_once_arrives_whole(server: Server) -> None:
 def test_process_ids_of_children_are_odd_with_an_odd_hash_seed_and_even_with_an_even_one(server: Server) -> None:
     for _ in range(5):
         assert value(server.run(Job("import os\ndef f(): return os.getpid() % 2"))) == str(server.seed % 2)
+
+
+def test_a_script_that_outlives_its_supervisor_is_killed_and_buried(server: Server) -> None:
+    report = server.run(Job("while True: pass", mode=Mode.SCRIPT), seconds=0.5)
+    assert report.stop is Stop.WALL_CLOCK
+    assert server.children() == ""
+    assert value(server.run(HONEST)) == "42"
+
+
+def test_a_script_can_have_threads_and_no_process_and_cannot_ask_to_live_on(server: Server) -> None:
+    program = """
+import ctypes, os, threading
+thread = threading.Thread(target=print, args=("thread",))
+thread.start(); thread.join()
+print(ctypes.CDLL(None).prctl(1, 0, 0, 0, 0))
+try: os.fork()
+except PermissionError: print("refused")
+"""
+    job = Job(program, mode=Mode.SCRIPT)
+    (outcome,) = outcomes(job, server.run(job), second=False)
+    assert outcome.value == "thread\n-1\nrefused\n"
+
+
+def test_process_ids_of_scripts_are_even_with_an_odd_hash_seed_and_odd_with_an_even_one(server: Server) -> None:
+    job = Job("import os\nprint(os.getpid() % 2)", ("",) * 5, mode=Mode.SCRIPT)
+    found = outcomes(job, server.run(job), second=False)
+    assert [outcome.value for outcome in found] == [f"{(server.seed + 1) % 2}\n"] * 5

@@ -81,6 +81,12 @@ async def test_a_crash_on_one_input_leaves_the_others(box: Sandbox) -> None:
     assert await run(box, program, "1", "2", "3") == ["fine\n", "crashed", "fine\n"]
 
 
+async def test_a_crash_leaves_inputs_that_another_supervisor_gets(box: Sandbox) -> None:
+    program = "import os\nif input() == '1': os.abort()\nprint('fine')"
+    limits = Limits(wall_seconds=30, cpu_seconds=10, output_bytes=900_000)  # one at a time fits a pipe
+    assert await run(box, program, "1", "2", "1", limits=limits) == ["crashed", "fine\n", "crashed"]
+
+
 async def test_output_may_be_as_long_as_the_limit_and_no_longer(box: Sandbox) -> None:
     assert await run(box, "print('x' * int(input()))", "999", "1000", "100000") == [
         "x" * 999 + "\n",

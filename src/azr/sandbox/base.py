@@ -19,7 +19,8 @@ class Mode(StrEnum):
     CALL = "call"
     """Each input is the text between the parentheses of a call of the entry function: literals only."""
     SCRIPT = "script"
-    """The program is run as `__main__` once per input, which is its standard input; the value is what it printed."""
+    """The program is run as `__main__` once per input, each time in a process of its own. The input is its standard
+    input, and the value is what it printed."""
     LITERAL = "literal"
     """No program: each input is a literal, brought to its canonical text."""
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any, Literal
 
-from azr.sandbox.base import Job, Mode, Outcome, SandboxError
+from azr.sandbox.base import Job, Mode, Outcome, Reason, SandboxError
 from azr.sandbox.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
 from azr.sandbox.fleet import Fleet
 from azr.sandbox.protocol import pack_job, room_for_outcome
@@ -167,7 +167,8 @@ class _Home:
                 spent += seconds
                 found += [time_up if outcome == processor_time_up(left) else outcome for outcome in part_outcomes]
                 last = found[-1]
-            if last.reason in DECISIVE:
+            # A script that crashed did so in a process of its own, and left the job's time for others.
+            if last.reason in DECISIVE and (job.mode is not Mode.SCRIPT or last.reason is not Reason.CRASHED):
                 found += [last] * (len(job.inputs) - len(found))
         return found
 

@@ -65,7 +65,7 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     given, printed = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
     reader, writer = os.pipe()
     supervisor = os.getpid()
-    child = os.fork()
+    child = _fork()
     if child == 0:
         try:
             _enter(given, printed, (reader, request.get("payload")), supervisor)
@@ -80,6 +80,22 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     for descriptor in (given, printed, reader):
         os.close(descriptor)
     return _record(failed, output, request["output_bytes"])
+
+
+def _fork() -> int:
+    """Fork a script whose process id is odd where the supervisor's is even, and even where that is odd.
+
+    Supervisors of a determinism pair may be in containers that count from 1 each, where theirs differ in this. With
+    several inputs the ids that come next would not.
+    """
+    supervisor = os.getpid()
+    while True:
+        child = os.fork()
+        if ((child or os.getpid()) - supervisor) % 2:
+            return child
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 def _file(content: bytes) -> int:
