@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from azr.sandbox import Job, Limits, LocalSandbox, Outcome, Reason
+from azr.sandbox import Job, Limits, LocalSandbox, Mode, Outcome, Reason
 from azr.sandbox.local import Tier
 from tests.sandbox.test_hostile import descendants
 
@@ -43,7 +43,8 @@ _ENDLESS = (
     "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\n"
     "def f(x):\n    while x: pass\n    return [x, 'endless', {number}]"
 )
-_KINDS = (_PLAIN,) * 11 + (_FULL,) * 4 + (_NAPPING,) * 4 + (_AT_THE_DEADLINE,)
+_SCRIPT = "import os, time\nx = int(input())\ntime.sleep(0.02 * x)\nos.write(1, b\"[%d, 'script', {number}]\" % x)"
+_KINDS = (_PLAIN,) * 9 + (_FULL,) * 3 + (_NAPPING,) * 4 + (_SCRIPT,) * 3 + (_AT_THE_DEADLINE,)
 
 
 def jobs(count: int, rng: random.Random) -> Iterator[tuple[Job, list[str]]]:
@@ -54,7 +55,9 @@ def jobs(count: int, rng: random.Random) -> Iterator[tuple[Job, list[str]]]:
         program = kind.replace("{seconds}", f"{_WALL_SECONDS + rng.uniform(0.24, 0.29):.4f}")
         word = kind.partition("'")[2].partition("'")[0]
         limits = _BRIEF if kind in (_AT_THE_DEADLINE, _ENDLESS) else Limits(wall_seconds=20.0)
-        job = Job(program.replace("{number}", str(number)), ("0", "1"), limits=limits, determinism=number % 3 == 0)
+        mode = Mode.SCRIPT if kind is _SCRIPT else Mode.CALL
+        text = program.replace("{number}", str(number))
+        job = Job(text, ("0", "1"), mode=mode, limits=limits, determinism=number % 3 == 0)
         yield job, [f"[{x}, '{word}', {number}]" for x in (0, 1)]
 
 
@@ -76,6 +79,7 @@ class Chaos:
         """Run all jobs, some at a time."""
         for kind in ("", "import signal\n"):  # so that every zygote stands
             await self.sandbox.run(Job(f"{kind}def f(): return 1", determinism=True))
+        await self.sandbox.run(Job("print(1)", mode=Mode.SCRIPT, determinism=True))
         threads = [threading.Thread(target=one) for one in (self._spin, self._kill, self._watch)]
         for thread in threads:
             thread.start()

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import pytest_asyncio
 
-from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, SandboxError
+from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, Mode, SandboxError
 from azr.sandbox.protocol import HEADER, NONCE_BYTES
 from azr.sandbox.remains import Left
 from tests.sandbox.test_hostile import came_of, descendants
@@ -181,16 +181,19 @@ def is_running(zygote, run):
     return struct.unpack("=i", waiting)[0] >= NONCE_BYTES
 
 
-async def kill_while_it_runs(sandbox, times, family):
-    """Run a job, and kill processes of its zygote so many times while a child is at it."""
+async def kill_while_it_runs(sandbox, times, family, mode=Mode.CALL):
+    """Run a job, and kill processes of its zygote so many times while a child, or its script, is at it."""
     program = "import time\ndef f(x):\n    time.sleep(x)\n    return x"
-    await outcomes(sandbox, program, "0")
-    job = asyncio.create_task(sandbox.run(Job(program, ("0", "2"), limits=Limits(wall_seconds=60))))
-    (zygote,) = sandbox._home._fleets["full", 1]._zygotes
+    if mode is Mode.SCRIPT:
+        program = "import time\nx = input()\ntime.sleep(float(x))\nprint(x)"
+    await outcomes(sandbox, program, "0", mode=mode)
+    job = asyncio.create_task(sandbox.run(Job(program, ("2", "0"), mode=mode, limits=Limits(wall_seconds=60))))
+    (zygote,) = sandbox._home._fleets["script" if mode is Mode.SCRIPT else "full", 1]._zygotes
+    below = 3 if mode is Mode.SCRIPT else 2  # zygote, child and script
     await until(lambda: zygote._runs)
     run = zygote._runs[0]
     for _ in range(times):
-        await until(lambda: is_running(zygote, run))
+        await until(lambda: is_running(zygote, run) and len(descendants(zygote._channels.process.pid)) >= below)
         tries = run.tries
         kill(*family(zygote._channels.process.pid))
         await until(lambda: run.tries > tries or job.done())  # noqa: B023
@@ -208,7 +211,18 @@ def the_child(guard):
 @pytest.mark.parametrize("family", [the_guard_and_all, the_child])
 async def test_a_job_whose_process_is_killed_by_others_is_begun_again(jail, family):
     found = await kill_while_it_runs(jail, 3, family)
-    assert [came_of(outcome) for outcome in found] == ["0", "2"]
+    assert [came_of(outcome) for outcome in found] == ["2", "0"]
+    assert all(outcome.disturbed for outcome in found)
+
+
+def the_supervisor(guard):
+    return descendants(guard)[-2:-1]
+
+
+@pytest.mark.parametrize("family", [the_guard_and_all, the_supervisor, the_child])
+async def test_a_script_whose_process_or_supervisor_is_killed_by_others_is_begun_again(jail, family):
+    found = await kill_while_it_runs(jail, 2, family, Mode.SCRIPT)
+    assert [came_of(outcome) for outcome in found] == ["2\n", "0\n"]
     assert all(outcome.disturbed for outcome in found)
 
 

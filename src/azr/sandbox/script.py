@@ -26,7 +26,7 @@ from typing import Any, Never
 
 from azr.sandbox.running import TO_MODULE, Record, failure, frames_below, printable, run_module, success, tried
 from azr.sandbox.threads import die_with_parent, only_threads
-from azr.sandbox.wire import cause_of_death, processor_time_detail
+from azr.sandbox.wire import cause_of_death, processor_time_detail, was_killed
 
 _FAILED = 1
 """The exit status of a script's process that says how the program failed. A program that forges both has failed too."""
@@ -61,7 +61,7 @@ def _seconds_of_children() -> float:
 def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: float) -> Record:
     """Run the program on one input with the processor time that is left."""
     if seconds <= 0:
-        return failure("timeout", processor_time_detail(request["cpu_seconds"]))
+        return _time_up(request)
     given, printed = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
     reader, writer = os.pipe()
     supervisor = os.getpid()
@@ -75,11 +75,17 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
             os._exit(_FAILED)
     os.close(writer)
     _, status, usage = os.wait4(child, 0)
-    failed = _failed(status, reader, usage.ru_utime + usage.ru_stime, request["cpu_seconds"])
+    failed = _failed(status, reader, usage.ru_utime + usage.ru_stime, math.ceil(seconds))
+    if failed is not None and failed["reason"] == "timeout":
+        failed = _time_up(request)
     output = os.pread(printed, request["output_bytes"] + 1, 0)
     for descriptor in (given, printed, reader):
         os.close(descriptor)
     return _record(failed, output, request["output_bytes"])
+
+
+def _time_up(request: dict[str, Any]) -> Record:
+    return failure("timeout", processor_time_detail(request["cpu_seconds"]))
 
 
 def _fork() -> int:
@@ -120,7 +126,17 @@ def _empty_file() -> int:
 
 
 def _failed(status: int, reader: int, seconds: float, allowed: int) -> Record | None:
-    """Say how a script's process failed; None where it came to a good end."""
+    """Say how a script's process failed; None where it came to a good end.
+
+    Args:
+        status: its wait status.
+        reader: where it may have said why.
+        seconds: processor time that it used.
+        allowed: its limit on that.
+
+    Returns:
+        a record, with `killed` where neither the script nor that limit ended it.
+    """
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code == 0:
         return None
@@ -129,7 +145,7 @@ def _failed(status: int, reader: int, seconds: float, allowed: int) -> Record | 
     if len(said) == 3 and said[0] in ("error", "memory"):
         reason, error, detail = said
         return failure(reason, printable(detail, 200), (printable(error, 100) or "''") if reason == "error" else None)
-    return failure(*cause_of_death(exit_code, seconds, allowed))
+    return failure(*cause_of_death(exit_code, seconds, allowed)) | {"killed": was_killed(exit_code, seconds, allowed)}
 
 
 def _record(failed: Record | None, output: bytes, most: int) -> Record:

@@ -187,7 +187,7 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts:
         _, status, usage = os.wait4(child, 0)
         if status == _NO_MORE_JOBS << 8 and jobs.poll(0) == [(JOBS, select.POLLHUP)]:
             return
-        if status and scripts:
+        if status and scripts is not None:
             _bury_orphans()
             if status == _SCRIPT_KILLED << 8:
                 status = signal.SIGKILL
@@ -243,7 +243,7 @@ def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> i
     else:
         request |= {"payload": PAYLOAD_WRITE, "processes": scripts.limit()}
     for record in outcomes(request):
-        if scripts and record.get("killed"):
+        if scripts is not None and record.get("killed"):
             return _SCRIPT_KILLED
         os.write(PAYLOAD_WRITE, pack_outcome(record))
     return 0
