@@ -142,15 +142,21 @@ SAVING = "azr.policy.learner:PolicyLearner:save"
 
 
 @pytest.mark.parametrize(
-    ("place", "call", "saved"),
-    [(SEEDING, 2, "000000"), (PLAYING, 20, None), (LEARNING, 3, "000002"), (SAVING, 3, "000002")],
-    ids=["seeding", "playing", "learning", "saving"],
+    ("place", "call", "saved", "every"),
+    [
+        (SEEDING, 2, "000000", 1),
+        (PLAYING, 20, None, 10),
+        (LEARNING, 3, "000002", 1),
+        (LEARNING, 3, "000002", 10),  # where the state before the step was not saved yet
+        (SAVING, 3, "000002", 1),
+    ],
+    ids=["seeding", "playing", "learning", "learning-unsaved", "saving"],
 )
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_nothing_had_happened(
-    uninterrupted, tmp_path, place, call, saved
+    uninterrupted, tmp_path, place, call, saved, every
 ):
     config, whole, _ = uninterrupted
-    code, run = stopped_run(config, tmp_path / "runs", place, call)
+    code, run = stopped_run(config, tmp_path / "runs", place, call, f"checkpoint.every={every}")
     assert code == 3
     assert newest(run) == (saved or newest(run)) < f"{STEPS:06d}"
     assert len(metrics(run)) == int(newest(run))  # what was abandoned has left nothing behind
@@ -170,10 +176,11 @@ def test_an_evaluation_that_was_stopped_is_made_once(uninterrupted, evaluated, t
     assert contents(run) == contents(evaluated)
 
 
-@pytest.mark.parametrize("call", [2, 3])
-def test_an_evaluation_before_a_step_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, call):
-    code, run = stopped_run(uninterrupted[0], tmp_path / "runs", LEARNING, call, *EVALUATED)
-    assert (code, newest(run)) == (3, f"{call - 1:06d}")
+@pytest.mark.parametrize("every", [1, 10])
+def test_an_evaluation_before_a_step_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, every):
+    words = [*EVALUATED, f"checkpoint.every={every}"]
+    code, run = stopped_run(uninterrupted[0], tmp_path / "runs", LEARNING, 3, *words)
+    assert (code, newest(run)) == (3, "000002")
     finish(_resume, run)
     assert contents(run) == contents(evaluated)
 

@@ -27,11 +27,10 @@ class Background:
 
     async def run(self, work: Callable[[Check], _Result]) -> _Result:
         """Do the work in the thread. The check that it gets ends it once the caller was cancelled."""
-        cancelled = threading.Event()
+        cancelled, loop = threading.Event(), asyncio.get_running_loop()
+        check = check_also(_nothing, cancelled.is_set)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, work, check_also(_nothing, cancelled.is_set)
-            )
+            return await loop.run_in_executor(self._thread, work, check)
         except asyncio.CancelledError:
             cancelled.set()
             raise
