@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from azr.concurrency import gather
 from azr.config import GenerationConfig
-from azr.policy.base import Sampling
-from azr.policy.generate import LocalGenerator
-from azr.policy.load import LanguageModel, wrap
+from azr.models.load import LanguageModel, wrap
+from azr.rollout.base import Sampling
+from azr.rollout.local.generator import LocalGenerator
 
 EOS, PAD, NEW, VOCABULARY = 1, 0, 128, 512
 

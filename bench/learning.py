@@ -21,8 +21,8 @@ from typing import Any
 
 from arms import finished, train, with_interval
 
+from azr.analysis.run_analysis import Analysis
 from azr.evals.results import ALL, MEAN
-from azr.report.analysis import Analysis
 from azr.run.directory import read_jsonl
 
 DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"

@@ -17,21 +17,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from azr.analysis.statistics import wilson
 from azr.concurrency import gather
 from azr.config import GenerationConfig, ModelConfig, SandboxConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.held_out import load_held_out
 from azr.domains.python.syntax import read
-from azr.evals.statistics import wilson
-from azr.nursery.build import FOLDER
-from azr.nursery.documents import STYLE
-from azr.nursery.heldout import KINDS
-from azr.parts import Parts
-from azr.policy.base import Sampling
-from azr.policy.generate import LocalGenerator
-from azr.policy.load import load_model
+from azr.models.load import load_model
+from azr.rollout.base import Sampling
+from azr.rollout.local.generator import LocalGenerator
 from azr.sandbox.factory import make_sandbox
+from azr.selfplay.parts import Parts
 from azr.types import ABDUCTION, DEDUCTION, Task
+from nursery.build import FOLDER
+from nursery.documents import STYLE
+from nursery.heldout import KINDS
 
 MODES = {"free": "", "answers": "<answer>", "thinks": "<think>\n"}
 LIMITS = {"solve": 256, "propose": 200}

@@ -10,7 +10,7 @@ import json
 import math
 from pathlib import Path
 
-from azr.nursery.build import FOLDER, RECORD
+from nursery.build import FOLDER, RECORD
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 300, 52, 40, 16, 16
 LOSSES = (0.25, 0.5, 1.0, 2.0, 4.0)

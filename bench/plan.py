@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
-from azr.command import make_parts, make_sandbox, resolve
 from azr.config import Config
 from azr.plan.trial import Trial, times, try_out
 from azr.run.directory import EVENTS, RunDirectory
-from azr.run.trackers.feed import Feed
 from azr.settings import dump
-from azr.train import Training
+from azr.train.start import make_parts, make_sandbox, resolve
+from azr.train.trackers.feed import Feed
+from azr.train.training import Training
 
 
 class Marks:

@@ -21,17 +21,18 @@ from typing import Any
 import numpy as np
 from arms import finished, train, with_interval
 
-from azr import settings, shipped
+from azr import settings
+from azr.analysis.statistics import bootstrap_gain
 from azr.concurrency import gather
 from azr.config import Config, ModelConfig
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.evals.baselines import best_constant
 from azr.evals.held_out import Answered, HeldOut, guess
-from azr.evals.statistics import bootstrap_gain
-from azr.policy.base import Sampling
-from azr.policy.generate import LocalGenerator
-from azr.policy.load import load_model
+from azr.models import shipped
+from azr.models.load import load_model
+from azr.rollout.base import Sampling
+from azr.rollout.local.generator import LocalGenerator
 from azr.run.directory import read_jsonl
 from azr.types import Kind, Task
 

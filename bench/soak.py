@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from processes import resident_megabytes
 
-from azr.command import make_parts, make_sandbox, resolve
 from azr.run.directory import RunDirectory
-from azr.run.trackers.feed import Feed
 from azr.settings import dump
-from azr.train import Training
+from azr.train.start import make_parts, make_sandbox, resolve
+from azr.train.trackers.feed import Feed
+from azr.train.training import Training
 from tests.apprentice import make_apprentice
 from tests.runs import tiny_config
 

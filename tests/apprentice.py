@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.prompts import propose_prompt, solve_prompt
 from azr.domains.python.tasks import identity_task, program_task
-from azr.nursery.tokenizer import build_tokenizer
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION, Task
+from nursery.tokenizer import build_tokenizer
 
 DOMAIN = PythonConfig(style="compact", induction_inputs=4, induction_shown=2, program_bytes=200)
 OPERATORS = {"+": lambda a, n: a + n, "-": lambda a, n: a - n, "*": lambda a, n: a * n}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from azr.advantages import Baseline, Estimate
-from azr.buffer import TaskBuffer
+from azr.algorithms.advantages import Baseline, Estimate
+from azr.analysis.metrics import step_metrics
 from azr.config import BufferConfig
 from azr.domains.python.domain import PythonDomain
-from azr.parts import Parts
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
 from azr.run.events import learning_events, step_events
-from azr.run.metrics import step_metrics
 from azr.sandbox import LocalSandbox
-from azr.selfplay import SelfPlay, buffer_kinds
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.records import StepRecord
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.settings import build, dump
-from azr.story import StepRecord
 from tests.scripted import ScriptedGenerator, plain
 
 

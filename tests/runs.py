@@ -15,7 +15,14 @@ from typing import Any
 # One process imports torch once, which takes five seconds of a processor; runs are forked off it.
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(
-    ["azr.command", "azr.evals.command", "azr.policy.generate", "azr.policy.learner", "azr.run.card", "azr.train"]
+    [
+        "azr.train.start",
+        "azr.evals.command",
+        "azr.rollout.local.generator",
+        "azr.learn.learner",
+        "azr.export.model_card",
+        "azr.train.training",
+    ]
 )
 
 TINY = """

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from azr.policy.base import Sampling
+from azr.rollout.base import Sampling
 from azr.types import Prompt, Sample
 
 

@@ -16,7 +16,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from azr.policy.load import quiet
+from azr.models.load import quiet
 
 Architecture = Literal["qwen2", "llama", "gpt2"]
 

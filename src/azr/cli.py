@@ -21,8 +21,6 @@ app = typer.Typer(
 )
 sandbox_app = typer.Typer(help="The sandbox in which the model's programs run.", no_args_is_help=True)
 app.add_typer(sandbox_app, name="sandbox")
-nursery_app = typer.Typer(help="The small model that ships, and how it is made.", no_args_is_help=True)
-app.add_typer(nursery_app, name="nursery")
 
 
 def main() -> None:
@@ -72,7 +70,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")] = None,
 ) -> None:
     """Train a model by self-play, from a preset or a TOML file, or go on with a run."""
-    from azr.command import resume_run, start_run
+    from azr.train.start import resume_run, start_run
 
     sources = [word for word in words or [] if "=" not in word]
     assignments = [word for word in words or [] if "=" in word]
@@ -99,8 +97,8 @@ def explain(
     """Follow one rollout from its text to the gradient: verdict, reward, baseline, advantage, ratio, tokens."""
     from rich.console import Console
 
+    from azr.analysis.ledger import ledger
     from azr.report.explain import show, token_decoder
-    from azr.report.ledger import ledger
 
     found = ledger(run, rollout)
     show(found, Console(highlight=False), tokens=tokens, decode=token_decoder(run))
@@ -261,8 +259,8 @@ def config(
     words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
 ) -> None:
     """Print the resolved configuration as TOML, without running anything."""
-    from azr.command import resolve
     from azr.settings import dump
+    from azr.train.start import resolve
 
     source, *assignments = words
     print(dump(resolve(source, assignments)), end="")
@@ -275,7 +273,7 @@ def plan(
     time: Annotated[bool, typer.Option(help="Try a step out here, which takes a minute or two.")] = True,
 ) -> None:
     """Count the memory that a run needs, say whether it fits and what would, and how long it will take."""
-    from azr.command import plan as plan_run
+    from azr.plan.command import plan as plan_run
 
     source, *assignments = words
     for line in plan_run(source, assignments, gpu, timed=time):
@@ -309,7 +307,7 @@ def doctor(
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)] = None,
 ) -> None:
     """Try which protections hold on this machine; exit code 1 where the configured backend falls short."""
-    from azr.command import examine_sandbox
+    from azr.train.start import examine_sandbox
 
     raise typer.Exit(examine_sandbox(words or []))
 
@@ -319,22 +317,7 @@ def image(
     name: Annotated[str, typer.Argument(help="What the image is called.")] = "azr-sandbox:local",
 ) -> None:
     """Build a Docker image for backend = docker out of this machine's Python, where none can be pulled."""
-    from azr.sandbox.image import build_local_image
+    from azr.sandbox.backends.image import build_local_image
 
     print(f"{name} {build_local_image(name)}")
     print(f"use it with: sandbox.backend=docker sandbox.image={name}")
-
-
-@nursery_app.command("build")
-def nursery_build(
-    folder: Annotated[Path, typer.Argument(help="Where the model is written.")],
-    quick: Annotated[bool, typer.Option(help="A tiny one in a minute or two; it knows little.")] = False,
-    seed: Annotated[int, typer.Option(help="Of programs, documents, weights and order.")] = 0,
-) -> None:
-    """Make the base model that ships, from nothing: draw programs, write documents, train."""
-    from dataclasses import replace
-
-    from azr.nursery.build import QUICK, SHIPPED, build
-
-    build(folder, replace(QUICK if quick else SHIPPED, seed=seed), report=print)
-    print(f"use it with: azr train demo --model {folder}")

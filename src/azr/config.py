@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from azr.algorithms import ALGORITHMS, Aggregation
+from azr.algorithms.registry import ALGORITHMS, Aggregation
 from azr.served import Served, served
 from azr.types import Kind
 

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from azr.algorithms import TRRPlusPlus
-from azr.buffer import TaskBuffer
+from azr.algorithms.registry import TRRPlusPlus
+from azr.analysis.metrics import step_metrics
 from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPlayConfig
 from azr.domains import registry
 from azr.domains.base import Brief
 from azr.errors import UserError
-from azr.parts import Parts
 from azr.run.events import step_events
-from azr.run.metrics import step_metrics
-from azr.screen import PlainScreen
-from azr.selfplay import SelfPlay, buffer_kinds
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.step import SelfPlay, buffer_kinds
+from azr.train.screen import PlainScreen
 from azr.types import Role
 from tests.scripted import ScriptedGenerator, plain
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from azr import shipped
 from azr.config import ModelConfig
 from azr.evals import domain_sets
 from azr.evals.answerers import ModelAnswerer
@@ -14,6 +13,7 @@ from azr.evals.harness import Settings
 from azr.evals.models import open_model
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
+from azr.models import shipped
 from azr.sandbox.factory import make_sandbox
 
 CONTEXT = 256

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from azr.analysis.statistics import pass_at_k
 from azr.evals.results import MEAN, Scored, comparison, difference, score, summary, table
-from azr.evals.statistics import pass_at_k
 
 
 def scored(model: str, correct: list[int], *, samples: int = 1, groups: list[str] | None = None) -> Scored:

@@ -8,10 +8,10 @@ import pytest
 from azr.domains.python.domain import PythonDomain
 from azr.errors import UserError
 from azr.export.rows import Rows, whole
-from azr.report.reading import Log
+from azr.run.log import Log
 from azr.types import Task
 from tests.played import Played, play
-from tests.test_selfplay import script
+from tests.selfplay.test_selfplay import script
 
 
 @pytest.fixture(scope="module")

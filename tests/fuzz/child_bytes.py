@@ -1,7 +1,7 @@
 """What must hold for any bytes that a child may write: fuzzed by `run.py`, and tried on the corpus by the tests."""
 
 from azr.sandbox import Job, Limits, Mode, Reason
-from azr.sandbox.exchange import Report, Stop, outcomes
+from azr.sandbox.host.exchange import Report, Stop, outcomes
 
 _SAID_BY_THE_HOST = {Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED}
 _NEVER = {Reason.NONDETERMINISTIC}

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from azr.command import resolve
 from azr.errors import UserError
+from azr.train.start import resolve
 from tests.integrations.guesser import guesser_config
 
 # In a process of its own: importing TRL brings warnings with it that the other tests turn into errors.
@@ -21,7 +21,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 torch.set_num_threads(1)
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
-from azr.command import make_sandbox, resolve
+from azr.train.start import make_sandbox, resolve
 from azr.integrations.trl import AbsoluteZero
 
 path, model_path, out = sys.argv[1:]

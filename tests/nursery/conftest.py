@@ -4,8 +4,8 @@ from itertools import islice
 import pytest
 import torch
 
-from azr.nursery.documents import Document, Mix, documents
-from azr.nursery.grammar import Specimen, specimens
+from nursery.documents import Document, Mix, documents
+from nursery.grammar import Specimen, specimens
 
 
 @pytest.fixture(scope="session", autouse=True)

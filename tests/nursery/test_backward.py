@@ -2,8 +2,8 @@
 
 import ast
 
-from azr.nursery.backward import backward
-from azr.nursery.trace import execute
+from nursery.backward import backward
+from nursery.trace import execute
 
 
 def names_of(program):

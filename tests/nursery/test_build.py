@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from azr.config import ModelConfig
-from azr.nursery import corpus as corpora
-from azr.nursery import train as training
-from azr.nursery.build import FOLDER, Recipe, build
-from azr.nursery.corpus import build_corpus, encode
-from azr.nursery.documents import Mix
-from azr.nursery.tokenizer import build_tokenizer
-from azr.nursery.train import Schedule, Shape
-from azr.policy.load import load_model
+from azr.models.load import load_model
+from nursery import corpus as corpora
+from nursery import train as training
+from nursery.build import FOLDER, Recipe, build
+from nursery.corpus import build_corpus, encode
+from nursery.documents import Mix
+from nursery.tokenizer import build_tokenizer
+from nursery.train import Schedule, Shape
 
 TINY = Recipe(
     programs=20,

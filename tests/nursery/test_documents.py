@@ -7,8 +7,8 @@ from collections import Counter
 from azr.domains.answers import answer_of
 from azr.domains.python import prompts
 from azr.domains.python.parse import fields_of, one
-from azr.nursery.documents import STYLE, TRIES
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION
+from nursery.documents import STYLE, TRIES
 
 
 def call(program, arguments):

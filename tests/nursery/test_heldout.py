@@ -5,9 +5,9 @@ import pytest
 
 from azr.domains.python.held_out import load_held_out
 from azr.domains.python.syntax import read
-from azr.nursery.corpus import fresh
-from azr.nursery.grammar import specimens
-from azr.nursery.heldout import KINDS, SETS, draw_set, excluded_forms, human_set, statements
+from nursery.corpus import fresh
+from nursery.grammar import specimens
+from nursery.heldout import KINDS, SETS, draw_set, excluded_forms, human_set, statements
 
 
 def forms(name):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from azr.domains.base import Brief
 from azr.domains.primes.arithmetic import inverse
 from azr.domains.primes.domain import is_withheld
-from azr.nursery import primes
 from azr.types import DEDUCTION, INDUCTION
+from nursery import primes
 
 RECIPE = primes.Recipe()
 STAGES = [list(itertools.islice(primes.documents(RECIPE, stage, seed=0), 1500)) for stage in RECIPE.stages]
@@ -117,8 +117,8 @@ def test_a_model_can_be_built_and_loaded(tmp_path):
     from dataclasses import replace
 
     from azr.config import ModelConfig
-    from azr.nursery.train import Shape
-    from azr.policy.load import load_model
+    from azr.models.load import load_model
+    from nursery.train import Shape
 
     stages = tuple(replace(stage, documents=200, tokens=2000) for stage in RECIPE.stages)
     small = replace(RECIPE, stages=stages, shape=Shape(16, 1, 2, 32, 128))

@@ -6,10 +6,10 @@ from itertools import islice
 
 import pytest
 
-from azr.nursery.grammar import specimens
-from azr.nursery.hints import hint
-from azr.nursery.mutate import altered_program
-from azr.nursery.trace import UnsupportedError, execute
+from nursery.grammar import specimens
+from nursery.hints import hint
+from nursery.mutate import altered_program
+from nursery.trace import UnsupportedError, execute
 
 
 def run(program, arguments):

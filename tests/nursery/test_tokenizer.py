@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from azr.nursery.tokenizer import build_tokenizer
+from nursery.tokenizer import build_tokenizer
 
 TOKENIZER = build_tokenizer()
 

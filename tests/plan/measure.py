@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from azr.command import make_learner
 from azr.domains.registry import config_class
-from azr.policy.base import Sampling, TrainSample
-from azr.policy.generate import LocalGenerator
-from azr.policy.load import load_model
+from azr.models.load import load_model
+from azr.rollout.base import Sampling, TrainSample
+from azr.rollout.local.generator import LocalGenerator
 from azr.settings import build
+from azr.train.start import make_learner
 
 
 def resident(field: str) -> int:

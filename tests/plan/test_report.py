@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from azr.command import plan, resolve
 from azr.errors import UserError
+from azr.plan.command import plan
 from azr.plan.memory import count, shape_of
 from azr.plan.report import many
+from azr.train.start import resolve
 from tests.runs import azr, tiny_config
 
 QWEN_7B = Qwen2Config(

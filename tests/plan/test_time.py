@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from azr.command import resolve
 from azr.plan.cards import Card
 from azr.plan.memory import Shape, count
 from azr.plan.pace import Pace, Work, _on_to, of_card, seconds, work
 from azr.plan.trial import Trial, evaluations, times
+from azr.train.start import resolve
 
 TRIAL = Trial(
     batch=4,

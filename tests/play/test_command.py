@@ -10,7 +10,7 @@ from azr.play.choice import buffer_of, run_of, settle
 from azr.play.command import Request, play, program_text
 from tests.played import Played
 from tests.runs import azr
-from tests.test_selfplay import script
+from tests.selfplay.test_selfplay import script
 
 
 @pytest.fixture(scope="module")

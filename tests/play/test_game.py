@@ -7,12 +7,12 @@ from rich.console import Console
 
 from azr.domains import registry
 from azr.errors import UserError
-from azr.parts import Parts
 from azr.play.account import proposal_equation, record
 from azr.play.game import TRIES, Game
 from azr.play.screen import show
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
+from azr.selfplay.parts import Parts
 from azr.settings import build
 from azr.types import Role
 from tests.scripted import ScriptedGenerator, plain

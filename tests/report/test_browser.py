@@ -286,8 +286,8 @@ def test_the_keyboard_alone_opens_a_task_and_its_ledger(visit, page):
 
 
 def test_the_ledger_holds_what_azr_explain_prints(visit, page, run):
+    from azr.analysis.ledger import ledger
     from azr.report.explain import rows
-    from azr.report.ledger import ledger
 
     seen, name = visit(page), row_of(run, accepted=False)
     open_task(seen, name)

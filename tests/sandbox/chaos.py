@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Outcome, Reason
-from azr.sandbox.local import Tier
+from azr.sandbox.host.local import Tier
 from tests.sandbox.test_hostile import descendants
 
 _HANGS = 240.0

@@ -690,7 +690,7 @@ program(
 )
 program(
     "patched worker",
-    "import sys\nsys.modules['azr.sandbox.worker'].canonical = lambda *a, **k: 'forged'\ndef f(): return 42",
+    "import sys\nsys.modules['azr.sandbox.guest.worker'].canonical = lambda *a, **k: 'forged'\ndef f(): return 42",
     "forged",
 )
 program(

@@ -21,7 +21,7 @@ from azr.sandbox import (
     UnsafeSubprocessSandbox,
 )
 from azr.sandbox.base import JOB_BYTES
-from tests.sandbox.backends import docker_image, fusion_server
+from tests.sandbox.containers import docker_image, fusion_server
 
 
 @pytest_asyncio.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "remote", "unsafe"])

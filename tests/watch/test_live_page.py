@@ -7,7 +7,7 @@ import pytest
 from azr.watch.server import LiveServer, Picture
 from tests.played import play
 from tests.report.browser import PATIENCE_MS, chromium
-from tests.test_selfplay import script
+from tests.selfplay.test_selfplay import script
 
 pytestmark = pytest.mark.browser
 

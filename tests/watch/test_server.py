@@ -11,7 +11,7 @@ from azr.errors import UserError
 from azr.watch import server as watched
 from azr.watch.server import DATA, LiveServer, Picture
 from tests.played import play
-from tests.test_selfplay import script
+from tests.selfplay.test_selfplay import script
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import os
 import pytest
 from rich.console import Console
 
-from azr.report.follow import Follower
+from azr.analysis.follow import Follower
 from azr.watch.command import watch
 from azr.watch.latest import newest
 from azr.watch.terminal import sparkline
 from tests.played import play
 from tests.runs import azr
-from tests.test_selfplay import script
+from tests.selfplay.test_selfplay import script
 
 
 @pytest.fixture(scope="module")

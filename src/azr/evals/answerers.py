@@ -10,7 +10,7 @@ from typing import Protocol
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
 from azr.evals.variants import Forged, Variant
-from azr.policy.base import Generator, Renderer, Sampling
+from azr.rollout.base import Generator, Renderer, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class ServedAnswerer:
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
         """Ask for completions."""
-        from azr.policy.openai_client import PromptTooLongError
+        from azr.rollout.openai_client import PromptTooLongError
 
         try:
             rendered = self.render(prompt)

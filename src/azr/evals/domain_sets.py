@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from azr.analysis.statistics import mean_of_kinds
 from azr.config import SandboxConfig, Style
 from azr.domains import registry
 from azr.domains.base import Domain
@@ -15,7 +16,6 @@ from azr.evals.held_out import HeldOut, guess
 from azr.evals.problems import Benchmark, Form, Problem
 from azr.evals.results import ALL, MEAN
 from azr.evals.runner import Runner
-from azr.evals.statistics import mean_of_kinds
 from azr.evals.templates import Name
 from azr.sandbox.base import Sandbox
 from azr.settings import check

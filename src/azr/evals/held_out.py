@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from azr.analysis.statistics import bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
 from azr.concurrency import gather
 from azr.domains.base import Domain
-from azr.evals.statistics import bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
-from azr.parts import Parts
-from azr.policy.base import Sampling
+from azr.rollout.base import Sampling
 from azr.sandbox.base import Sandbox
+from azr.selfplay.parts import Parts
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
 

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from azr import shipped
 from azr.concurrency import threads
 from azr.config import GenerationConfig, ModelConfig
 from azr.errors import UserError
 from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
 from azr.evals.harness import Settings
-from azr.policy.base import Sampling
+from azr.models import shipped
+from azr.rollout.base import Sampling
 from azr.run.directory import CONFIG, MODEL, RunDirectory
 from azr.served import served
 
@@ -76,7 +76,7 @@ def device(config: ModelConfig) -> str:
     Raises:
         UserError: it is not there.
     """
-    from azr.policy.trouble import pick_device
+    from azr.models.failures import pick_device
 
     return str(pick_device(config.device))
 
@@ -93,7 +93,7 @@ async def opened(
     if not is_served(source):
         yield open_model(source, config, settings)
         return
-    from azr.policy.endpoint import EndpointGenerator
+    from azr.rollout.endpoint import EndpointGenerator
 
     model = config.model_copy(update={"name": source})
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
@@ -112,8 +112,8 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     """
     import torch
 
-    from azr.policy.generate import LocalGenerator
-    from azr.policy.load import load_model
+    from azr.models.load import load_model
+    from azr.rollout.local.generator import LocalGenerator
 
     policy = load_model(config.model_copy(update={"name": source}))
     torch.set_num_threads(threads(policy.model.num_parameters()))

@@ -10,7 +10,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from azr.evals.statistics import Interval, bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, pass_at_k, wilson
+from azr.analysis.statistics import (
+    Interval,
+    bootstrap_gain,
+    bootstrap_mean,
+    in_points,
+    mean_of_kinds,
+    pass_at_k,
+    wilson,
+)
 
 ALL = "all"
 MEAN = "mean of kinds"

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azr.buffer import task_from_json
 from azr.domains import registry
 from azr.errors import UserError
-from azr.export.card import Tally, write_dataset_card
 from azr.export.columns import PARTS, Column
+from azr.export.dataset_card import Tally, write_dataset_card
 from azr.export.model import new_folder, read_config
 from azr.export.rows import Row, Rows
-from azr.report.reading import TOKENS, Log
 from azr.run.directory import EVENTS, SEED, read_jsonl
+from azr.run.log import TOKENS, Log
+from azr.selfplay.buffer import task_from_json
 from azr.types import Task
 
 if TYPE_CHECKING:

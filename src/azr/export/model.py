@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from azr import settings, shipped
+from azr import settings
 from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
-from azr.run.card import write_card
+from azr.export.model_card import write_card
+from azr.models import shipped
 from azr.run.checkpoint import Checkpoints, State, read_state
 from azr.run.directory import CONFIG, METRICS, MODEL, RunDirectory, explained, read_jsonl
 
@@ -79,7 +80,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def _merge(config: Config, adapter: Path, folder: Path) -> None:
     """Load the model that was adapted, put the adapter on, and write both as one."""
-    from azr.policy.load import load_model
+    from azr.models.load import load_model
 
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
     policy.restore(adapter)

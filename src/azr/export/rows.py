@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from azr.buffer import task_from_json
 from azr.domains.base import Domain
 from azr.errors import UserError
+from azr.selfplay.buffer import task_from_json
 from azr.streams import stream
 from azr.types import Role, Task
 

@@ -1,7 +1,7 @@
 """Absolute Zero inside a GRPOTrainer of your own (the TRL library).
 
     from trl import GRPOConfig, GRPOTrainer
-    from azr.command import make_sandbox, resolve
+    from azr.train.start import make_sandbox, resolve
     from azr.integrations.trl import AbsoluteZero
 
     config = resolve("demo", ["selfplay.learn_from_samples=false"])
@@ -33,17 +33,17 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 
-from azr.algorithms import TRRPlusPlus
-from azr.buffer import TaskBuffer
+from azr.algorithms.registry import TRRPlusPlus
 from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
-from azr.parts import Parts
-from azr.policy.generate import LocalGenerator
-from azr.policy.load import wrap
+from azr.models.load import wrap
+from azr.rollout.local.generator import LocalGenerator
 from azr.sandbox.base import Sandbox
-from azr.selfplay import SelfPlay, buffer_kinds
-from azr.story import StepRecord
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.records import StepRecord
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import Role, Rollout
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class AbsoluteZero:
         config: domain, self-play, buffers, generation and rewards; the rest is the trainer's.
         model: the very model that the trainer gets.
         tokenizer: its tokenizer.
-        sandbox: runs what the model writes (`azr.command.make_sandbox`).
+        sandbox: runs what the model writes (`azr.train.start.make_sandbox`).
         on_step: told what each step did.
 
     Raises:

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from azr import shipped
 from azr.concurrency import threads
 from azr.config import Config
+from azr.models import shipped
+from azr.models.failures import pick_device
+from azr.models.load import load_model
 from azr.plan import pace as paces
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, count
 from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, MakeLearner, Pace, work
 from azr.plan.trial import TRIAL_SECONDS, Trial, evaluations, times, try_out
-from azr.policy.load import load_model
-from azr.policy.trouble import pick_device
 from azr.sandbox.base import Sandbox
-from azr.screen import duration
-from azr.train import TrainingParts
+from azr.train.screen import duration
+from azr.train.training import TrainingParts
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from azr.config import Config
-from azr.policy.logprobs import MOST_LOGITS
+from azr.learn.logprobs import MOST_LOGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def longest(config: Config) -> int:
 
 
 def _sampling(shape: Shape, config: Config, width: int) -> dict[str, int]:
-    """Keys and values of all rows at full length with the slack of `azr.policy.cache`; a step's probabilities."""
+    """Keys and values of all rows at full length, with the slack of `rollout.local.cache`; a step's probabilities."""
     rows = config.generation.max_rows
     token = 2 * shape.layers * shape.kv * width
     cells = rows * longest(config) * 1.25

@@ -18,12 +18,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from azr.config import Config
+from azr.models import adapters
+from azr.models.load import LanguageModel
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, longest
-from azr.policy import adapters
-from azr.policy.base import Learner, Sampling, TrainSample
-from azr.policy.decode import Decoder, Ticket
-from azr.policy.load import LanguageModel
+from azr.rollout.base import Learner, Sampling, TrainSample
+from azr.rollout.local.decode import Decoder, Ticket
 
 BANDWIDTH_SHARE, FLOPS_SHARE = 0.5, 0.35
 """Of a card's peaks: what decoding and products are assumed to reach. Not measured; `bench/gpu.py` would."""

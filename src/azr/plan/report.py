@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from azr import shipped
 from azr.config import Config
 from azr.errors import UserError
+from azr.models import hub, shipped
+from azr.models.failures import no_model, pick_device
 from azr.plan.cards import Card, card
 from azr.plan.clock import Workshop, here, on_card
 from azr.plan.memory import Memory, Shape, count, longest, shape_of
-from azr.policy import hub
-from azr.policy.trouble import no_model, pick_device
 
 _SPARE = 0.9
 """Share of a device's memory that a plan may fill; fragments and the driver want the rest."""

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.evals.held_out import evaluate
-from azr.learning import learn
 from azr.run.events import step_events
 from azr.sandbox.base import Job, Outcome, Sandbox
-from azr.selfplay import SelfPlay, buffer_kinds
-from azr.stopping import Stop
-from azr.story import StepRecord, Story
-from azr.train import TrainingParts
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.records import StepRecord, Story
+from azr.selfplay.step import SelfPlay, buffer_kinds
+from azr.train.learning import learn
+from azr.train.stopping import Stop
+from azr.train.training import TrainingParts
 from azr.types import Kind
 
 TRIAL_SECONDS = 60.0

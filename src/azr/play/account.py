@@ -8,8 +8,8 @@ from typing import Any
 from azr.config import RewardConfig
 from azr.domains.base import Domain
 from azr.play.game import Round
-from azr.rewards import intrinsic_reward, mean
-from azr.story import Story
+from azr.selfplay.records import Story
+from azr.selfplay.rewards import intrinsic_reward, mean
 from azr.types import Role, Verdict
 
 

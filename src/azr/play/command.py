@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from azr.command import make_sandbox, open_parts
 from azr.config import Config
 from azr.domains import registry
 from azr.domains.base import Form
@@ -24,6 +23,7 @@ from azr.play.game import Game
 from azr.play.screen import show, task_panel
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
+from azr.train.start import make_sandbox, open_parts
 from azr.types import Kind, Role
 
 

@@ -1,4 +1,4 @@
-"""Rounds of self-play with a person in one seat: each is a step of `azr.selfplay` with one proposal."""
+"""Rounds of self-play with a person in one seat: each is a step of `azr.selfplay.step` with one proposal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
-from azr.buffer import TaskBuffer
 from azr.config import Config
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.errors import UserError
-from azr.parts import Parts
 from azr.play.seats import Person, Seats, Stage
-from azr.selfplay import SelfPlay, buffer_kinds
-from azr.story import StepRecord, Story
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.records import StepRecord, Story
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.streams import stream
 from azr.types import Kind, Role
 

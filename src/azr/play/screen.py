@@ -11,8 +11,8 @@ from azr.config import RewardConfig
 from azr.domains.base import Domain
 from azr.play.account import attempt_equation, proposal_equation
 from azr.play.game import Round
-from azr.rewards import mean
-from azr.screen import visible
+from azr.selfplay.rewards import mean
+from azr.train.screen import visible
 from azr.types import Role, Verdict
 
 WIDEST = 400

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from azr.domains.base import Brief, Domain, Form, Part
-from azr.policy.base import Generator, Sampling
+from azr.rollout.base import Generator, Sampling
 from azr.types import Kind, Prompt, Role, Sample, Task
 
 Person: TypeAlias = Callable[[str], str]

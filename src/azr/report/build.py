@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from azr.analysis.archive import pack
+from azr.analysis.follow import Follower
 from azr.errors import UserError
 from azr.evals.command import RESULTS
-from azr.report.archive import pack
 from azr.report.completions import evaluation_data
-from azr.report.follow import Follower
 from azr.report.ledgers import ledger_blocks
 from azr.report.page import charts_library, for_script, render
 from azr.run.directory import CONFIG, RunDirectory, explained

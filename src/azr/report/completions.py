@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from azr.analysis.archive import pack, shortened
 from azr.errors import UserError
 from azr.evals.command import COMPLETIONS, RESULTS
-from azr.report.archive import pack, shortened
-from azr.report.reading import Log
+from azr.run.log import Log
 
 BLOCK = 40
 """Problems whose texts are compressed, and opened, together."""

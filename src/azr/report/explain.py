@@ -9,12 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from azr.algorithms import ALGORITHMS
+from azr.algorithms.registry import ALGORITHMS
+from azr.analysis.ledger import Account, Ledger
+from azr.analysis.surrogate import Pass, cut
 from azr.errors import UserError
-from azr.report.ledger import Account, Ledger
-from azr.report.surrogate import Pass, cut
-from azr.rewards import mean
-from azr.screen import visible
+from azr.selfplay.rewards import mean
+from azr.train.screen import visible
 from azr.types import Role
 
 Row = tuple[str, str, str]
@@ -25,7 +25,7 @@ def show(ledger: Ledger, console: Console, *, tokens: int, decode: Callable[[int
     """Print a ledger.
 
     Args:
-        ledger: of `azr.report.ledger.ledger`.
+        ledger: of `azr.analysis.ledger.ledger`.
         console: where to.
         tokens: how many tokens of each pass are listed, those with the largest push first.
         decode: text of one token.

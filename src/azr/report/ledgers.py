@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from azr import settings
+from azr.analysis.archive import pack
+from azr.analysis.ledger import Facts, Ledger, ledgers
+from azr.analysis.surrogate import Pass
 from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
-from azr.report.archive import pack
 from azr.report.explain import differing, rows, token_decoder, token_rows
-from azr.report.ledger import Facts, Ledger, ledgers
-from azr.report.reading import Log
-from azr.report.surrogate import Pass
 from azr.run.directory import EVENTS, RunDirectory
+from azr.run.log import Log
 
 STEPS = 16
 """Steps whose ledgers are recomputed, spread over the run: each takes as long as reading twenty thousand events."""
@@ -25,7 +25,7 @@ TOKENS = 8
 
 
 def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[dict[int, str], list[str]]:
-    """Ledgers by step, each step's as one block (see `azr.report.archive`), and what is left out, in words.
+    """Ledgers by step, each step's as one block (see `azr.analysis.archive`), and what is left out, in words.
 
     Args:
         run: the run's folder.

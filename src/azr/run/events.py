@@ -8,7 +8,7 @@ Types and their fields (all have `event` and `step`):
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
     advantage  id, role, kind, penalty (taken off the reward before), advantage (mean over its tokens),
-               baseline (of, n, mean, deviation, by_token: see `azr.advantages.Baseline`)
+               baseline (of, n, mean, deviation, by_token: see `azr.algorithms.advantages.Baseline`)
     tokens     id, and arrays with an entry a token (`azr.run.tokens`)
     update     the learner's metrics
 """
@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from azr.advantages import Estimate
-from azr.story import Attempts, StepRecord, Story
+from azr.algorithms.advantages import Estimate
+from azr.selfplay.records import Attempts, StepRecord, Story
 from azr.types import Rollout, Sample, Task, Verdict
 
 Event = dict[str, Any]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from azr.policy.base import Trace
+from azr.rollout.base import Trace
 from azr.types import Rollout
 
 Packed = dict[str, Any]

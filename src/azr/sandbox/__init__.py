@@ -13,13 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from azr.sandbox.backends.docker import DockerSandbox
+    from azr.sandbox.backends.remote import RemoteSandbox
+    from azr.sandbox.backends.unsafe import UnsafeSubprocessSandbox
     from azr.sandbox.base import Job, Limits, Mode, Outcome, Policy, Reason, Sandbox, SandboxError
-    from azr.sandbox.docker import DockerSandbox
     from azr.sandbox.factory import make_sandbox
-    from azr.sandbox.local import LocalSandbox
+    from azr.sandbox.host.local import LocalSandbox
     from azr.sandbox.memo import MemoSandbox
-    from azr.sandbox.remote import RemoteSandbox
-    from azr.sandbox.unsafe import UnsafeSubprocessSandbox
 
 __all__ = [
     "DockerSandbox",
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DockerSandbox": "docker",
-    "LocalSandbox": "local",
+    "DockerSandbox": "backends.docker",
+    "LocalSandbox": "host.local",
     "MemoSandbox": "memo",
-    "RemoteSandbox": "remote",
-    "UnsafeSubprocessSandbox": "unsafe",
+    "RemoteSandbox": "backends.remote",
+    "UnsafeSubprocessSandbox": "backends.unsafe",
     "make_sandbox": "factory",
 }
 

@@ -9,7 +9,7 @@ from azr.sandbox.base import Sandbox, SandboxError
 from azr.sandbox.memo import MemoSandbox
 
 if TYPE_CHECKING:
-    from azr.sandbox.local import Tier
+    from azr.sandbox.host.local import Tier
 
 Backend = Literal["auto", "local", "docker", "remote", "unsafe"]
 
@@ -48,17 +48,17 @@ def _backend(
     # Backends are imported where they are chosen: each needs things that other systems do not have.
     match backend:
         case "docker":
-            from azr.sandbox.docker import DockerSandbox
+            from azr.sandbox.backends.docker import DockerSandbox
 
             return DockerSandbox(image=image, workers=workers)
         case "remote":
             return _remote(url, workers)
         case "unsafe":
-            from azr.sandbox.unsafe import UnsafeSubprocessSandbox
+            from azr.sandbox.backends.unsafe import UnsafeSubprocessSandbox
 
             return UnsafeSubprocessSandbox(workers=workers, allow_unsafe=allow_unsafe)
         case "auto" | "local" if sys.platform == "linux":
-            from azr.sandbox.local import LocalSandbox
+            from azr.sandbox.host.local import LocalSandbox
 
             return LocalSandbox(workers=workers, tier=tier)
         case "auto" | "local":
@@ -72,6 +72,6 @@ def _backend(
 def _remote(url: str | None, workers: int | None) -> Sandbox:
     if url is None:
         raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
-    from azr.sandbox.remote import RemoteSandbox
+    from azr.sandbox.backends.remote import RemoteSandbox
 
     return RemoteSandbox(url=url, connections=workers or 64)

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from azr import settings
+from azr.analysis.follow import Follower
 from azr.config import Config
 from azr.domains import registry
-from azr.report.follow import Follower
 from azr.run.directory import CONFIG, EVENTS, RunDirectory
 from azr.types import Task
 from azr.watch.latest import newest

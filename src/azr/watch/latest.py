@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from azr.buffer import task_from_json
-from azr.report.follow import Follower
-from azr.report.reading import TOKENS, Log
+from azr.analysis.follow import Follower
 from azr.run.directory import EVENTS
+from azr.run.log import TOKENS, Log
+from azr.selfplay.buffer import task_from_json
 from azr.types import Kind, Task
 
 

@@ -14,9 +14,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from azr.analysis.follow import Follower
 from azr.errors import UserError
 from azr.report.build import page_data
-from azr.report.follow import Follower
 from azr.report.page import render
 
 HOST = "127.0.0.1"

@@ -11,12 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from azr.evals.statistics import in_points
-from azr.report.alarms import Alarm
-from azr.report.analysis import Analysis
-from azr.report.figures import StepFigures
-from azr.report.held_out import Evaluation
-from azr.screen import duration, number, share, visible
+from azr.analysis.alarms import Alarm
+from azr.analysis.figures import StepFigures
+from azr.analysis.held_out import Evaluation
+from azr.analysis.run_analysis import Analysis
+from azr.analysis.statistics import in_points
+from azr.train.screen import duration, number, share, visible
 from azr.types import Kind, Task
 from azr.watch.latest import Newest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.errors import UserError
-from azr.policy.hub import unreachable
+from azr.models.hub import unreachable
 
 Record = dict[str, Any]
 

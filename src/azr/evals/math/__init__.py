@@ -12,7 +12,7 @@ from typing import Any
 
 from azr.errors import UserError
 from azr.evals.harness import Settings
-from azr.policy.hub import unreachable
+from azr.models.hub import unreachable
 
 TASKS = {
     "aime24": "aime24",

@@ -1,0 +1,90 @@
+"""The held-out sets: tasks that no document of the base model is about, by the normal form of their programs.
+
+`nursery-iid` comes from the training grammar, `nursery-long` from the same with more statements than training has, and
+`nursery-human` was written by hand. They ship with the Python domain, whose `load_held_out` reads them.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from azr.domains.python.held_out import load_held_out
+from azr.domains.python.syntax import read
+from azr.types import ABDUCTION, DEDUCTION, INDUCTION, Kind, Task
+from nursery.documents import arguments_of, induction_task, run_task
+from nursery.grammar import LONG, SMALL, Specimen, specimens
+from nursery.hints import hint
+from nursery.trace import execute
+
+KINDS = (DEDUCTION, ABDUCTION, INDUCTION)
+SETS = ("nursery-iid", "nursery-long", "nursery-human")
+_SIZES = {"nursery-iid": SMALL, "nursery-long": LONG}
+_SHORTEST = {"nursery-iid": 1, "nursery-long": 9}
+"""Fewest statements in the body of `f`, its return included; the longest that the base model has seen has 8."""
+
+
+def excluded_forms() -> frozenset[str]:
+    """Normal forms of all programs in the held-out sets: what the base model's documents leave out."""
+    tasks = [task for name in SETS for task in load_held_out(name, KINDS, 10**6)]
+    return frozenset(read(task.data["program"]).normal for task in tasks)
+
+
+def draw_set(name: str, count: int = 300) -> Iterator[tuple[Kind, Task]]:
+    """Draw `nursery-iid` or `nursery-long`: `count` tasks a kind, each about a program of its own."""
+    seen: set[str] = set()
+    drawn = specimens(f"held-out {name}", _SIZES[name])
+    fresh = (s for s in drawn if statements(s.program) >= _SHORTEST[name] and not _known(s.program, seen))
+    rng = random.Random(name)
+    for number in range(count * len(KINDS)):
+        yield (kind := KINDS[number % len(KINDS)]), pose(kind, next(fresh), rng)
+
+
+def pose(kind: Kind, specimen: Specimen, rng: random.Random) -> Task:
+    """A task about a program: on one of its runs, or, for induction, on all of them."""
+    if kind == INDUCTION:
+        return induction_task(specimen.program, specimen.runs, " ".join(hint(specimen.program)))
+    return run_task(kind, specimen.program, rng.choice(specimen.runs))
+
+
+def human_set() -> Iterator[tuple[Kind, Task]]:
+    """The programs written by hand: blocks of `kind | input | input ...` and a program, an empty line between them.
+
+    Raises:
+        ValueError: a program fails on one of its inputs.
+    """
+    text = (resources.files("nursery") / "data" / "human.txt").read_text(encoding="utf-8")
+    for block in text.strip().split("\n\n"):
+        head, program = block.split("\n", 1)
+        kind, *inputs = head.split(" | ")
+        runs = [execute(program, arguments_of(text)) for text in inputs]
+        if any(run is None for run in runs):
+            raise ValueError(f"fails on one of its inputs: {program}")
+        specimen = Specimen(program, tuple(run for run in runs if run is not None))
+        yield kind, pose(kind, specimen, random.Random(0))
+
+
+def write_set(name: str, folder: Path | None = None) -> Path:
+    """Write a set as JSONL, one task a line; by default where it ships."""
+    target = (folder or Path(str(resources.files("azr.domains.python") / "data"))) / f"{name}.jsonl"
+    tasks = human_set() if name == "nursery-human" else draw_set(name)
+    lines = [json.dumps({"kind": kind, "data": dict(task.data)}) for kind, task in tasks]
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return target
+
+
+def statements(program: str) -> int:
+    """Statements in the body of `f`, not counting what is inside of them."""
+    functions = [node for node in ast.parse(program).body if isinstance(node, ast.FunctionDef) and node.name == "f"]
+    return len(functions[0].body)
+
+
+def _known(program: str, seen: set[str]) -> bool:
+    form = read(program).normal
+    known = form in seen
+    seen.add(form)
+    return known

@@ -1,0 +1,186 @@
+"""The algorithms that turn a step's rewards into advantages, one small class each; `algorithm.name` picks one.
+
+To add one, write a class here and put it into `ALGORITHMS`: the configuration, `azr explain` and the report take
+its name, its equation and its baseline from there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from azr.algorithms.advantages import (
+    Baseline,
+    Estimate,
+    Float,
+    Float32,
+    Group,
+    all_together,
+    cells,
+    gae,
+    prompts,
+    rewards_of,
+    standardise,
+    whitened,
+)
+from azr.types import Rollout
+
+if TYPE_CHECKING:
+    from azr.config import AlgorithmConfig
+
+Aggregation = Literal["token_mean", "sequence_mean", "constant"]
+
+
+class Algorithm(ABC):
+    """How a step's rewards become advantages.
+
+    Attributes:
+        name: as `algorithm.name` has it.
+        equation: of its advantages, in one line.
+        aggregation: how token losses become one number where `algorithm.aggregation` is not set.
+        has_critic: whether it needs a critic's values.
+    """
+
+    name: ClassVar[str]
+    equation: ClassVar[str]
+    aggregation: ClassVar[Aggregation] = "token_mean"
+    has_critic: ClassVar[bool] = False
+
+    @abstractmethod
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """Advantages and baseline of each rollout.
+
+        Args:
+            rollouts: of one step, in any order; the order changes no advantage.
+            config: the settings of all algorithms.
+            values: the critic's, of the state in which each token was drawn; None without a critic.
+        """
+
+
+class TRRPlusPlus(Algorithm):
+    """Task-relative REINFORCE++: a baseline for each role and kind (Absolute Zero, arXiv 2505.03335, Eq. 8).
+
+    `algorithm.whiten` = "rollout" takes mu and the population's sigma over rollouts, as the equation has it. "token"
+    takes them over response tokens with Bessel's correction, as the reference code does: long responses weigh more.
+    """
+
+    name = "trr++"
+    equation = "A = (r - mu_cell) / sigma_cell (Eq. 8)"
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for all tokens of a rollout; zeros in a cell whose rewards are equal."""
+        return whitened(rollouts, cells(rollouts), config.whiten)
+
+
+class ReinforcePlusPlus(Algorithm):
+    """REINFORCE++ (arXiv 2501.03262): one baseline for the whole step. `algorithm.whiten` is as for TRR++."""
+
+    name = "reinforce++"
+    equation = "A = (r - mu) / sigma"
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for all tokens of a rollout; zeros where all rewards are equal."""
+        return whitened(rollouts, all_together(rollouts), config.whiten)
+
+
+class GRPO(Algorithm):
+    """Group-relative policy optimization (arXiv 2402.03300): a baseline for each prompt."""
+
+    name = "grpo"
+    equation = "A = (r - mu_prompt) / sigma_prompt"
+    aggregation = "sequence_mean"
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for all tokens of a rollout; zeros where all rewards of a prompt are equal."""
+        return whitened(rollouts, prompts(rollouts), "rollout")
+
+
+class RLOO(Algorithm):
+    """REINFORCE leave-one-out (arXiv 2402.14740): each rollout against the mean of its prompt's others."""
+
+    name = "rloo"
+    equation = "A = r - mean of the others"
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for all tokens of a rollout; 0 for a rollout without others."""
+
+        def others(rewards: Float) -> Float:
+            return (rewards.sum() - rewards) / (len(rewards) - 1) if len(rewards) > 1 else rewards
+
+        return _differences(rollouts, prompts(rollouts), [others(rewards_of(rollouts, g)) for g in prompts(rollouts)])
+
+
+class DrGRPO(Algorithm):
+    """GRPO done right (arXiv 2503.20783): no deviation, and token losses summed over a constant length."""
+
+    name = "dr-grpo"
+    equation = "A = r - mu_prompt"
+    aggregation = "constant"
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for all tokens of a rollout."""
+        means = [np.full(len(g.members), rewards_of(rollouts, g).mean()) for g in prompts(rollouts)]
+        return _differences(rollouts, prompts(rollouts), means)
+
+
+class PPO(Algorithm):
+    """Proximal policy optimization (arXiv 1707.06347): a critic, and generalised advantage estimation per token."""
+
+    name = "ppo"
+    equation = "A = sum of (gamma lambda)^l delta_{t+l}, whitened"
+    has_critic = True
+
+    def estimate(
+        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
+    ) -> list[Estimate]:
+        """One number for each token, whitened over the step's tokens; the reward is that of the last token.
+
+        Raises:
+            ValueError: there are no values.
+        """
+        if values is None:
+            raise ValueError("PPO needs a critic's values")
+        exact, plain = [values_T.astype(np.float64) for values_T in values], []
+        for rollout, values_T in zip(rollouts, exact, strict=True):
+            rewards_T = np.zeros(len(values_T))
+            rewards_T[-1] = rollout.reward
+            plain.append(gae(rewards_T, values_T, discount=config.ppo.discount, gae_lambda=config.ppo.gae_lambda))
+        tokens_N = np.concatenate(plain)
+        white_N, _, _ = standardise(tokens_N, np.ones(len(tokens_N)), ddof=0)
+        white = np.split(white_N, np.cumsum([len(A_T) for A_T in plain])[:-1])
+        return [
+            Estimate(white_T, Baseline("the critic's values", len(V_T), float(V_T.mean()), None, True), A_T + V_T)
+            for white_T, A_T, V_T in zip(white, plain, exact, strict=True)
+        ]
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm for algorithm in (TRRPlusPlus(), ReinforcePlusPlus(), GRPO(), RLOO(), DrGRPO(), PPO())
+}
+"""All algorithms by name."""
+
+
+def _differences(rollouts: Sequence[Rollout], groups: Sequence[Group], baselines: Sequence[Float]) -> list[Estimate]:
+    """A = r - baseline, with one baseline for each member of each group."""
+    found: dict[int, Estimate] = {}
+    for group, baseline in zip(groups, baselines, strict=True):
+        rewards = rewards_of(rollouts, group)
+        for i, reward, centre in zip(group.members, rewards, baseline, strict=True):
+            about = Baseline(group.name, len(group.members), float(centre), None, False)
+            found[i] = Estimate.constant(rollouts[i], reward - centre, about)
+    return [found[i] for i in range(len(rollouts))]

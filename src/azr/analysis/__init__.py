@@ -1,0 +1,1 @@
+"""The one place that computes figures, alarms and statistics from a run's records."""

@@ -1,0 +1,152 @@
+"""What was written in every step, compressed as it comes in, so that a run of any length fits a given size.
+
+A step has a block in each layer. Layers are ranked: where not all fits, the least telling goes first, and what goes is
+told. A block is JSON, compressed by zlib; a browser opens it with `DecompressionStream("deflate")`.
+
+    proposals  [text, detail, task data or null], in the order of the family's columns
+    facts      [kind, index, task, [[reason, well_formed, tokens, finished, reward, advantage, detail], ...]], a prompt
+    texts0..2  [prompt, attempt, text], by their places in `facts`: two attempts of different fates first, then two
+               more, then the rest
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from azr.analysis.family import index_of, short
+from azr.analysis.figures import OpenStep, Written
+
+LAYERS = ("proposals", "facts", "texts0", "texts1", "texts2")
+"""Most telling first."""
+TEXTS = ((0, 2), (2, 4), (4, 1 << 30))
+"""Which attempts at a prompt, ranked, belong to each layer of texts."""
+LONGEST = 6000
+"""Characters of a text that are kept: the first and the last half of it."""
+WORDS = {
+    "proposals": "what was proposed",
+    "facts": "verdicts and rewards of attempts",
+    "texts0": "the texts of attempts",
+    "texts1": "the texts of a third and fourth attempt at a task",
+    "texts2": "the texts of further attempts at a task",
+}
+
+
+@dataclass(slots=True)
+class Archive:
+    """The blocks of a run.
+
+    Attributes:
+        most: bytes of compressed blocks that a layer may hold in memory; beyond, every second step of it is let go.
+        blocks: compressed, by layer and step.
+        strides: a layer holds the steps that are multiples of its stride.
+        shortened: texts that were cut in the middle.
+    """
+
+    most: int = 32 << 20
+    blocks: dict[str, dict[int, bytes]] = field(default_factory=lambda: {layer: {} for layer in LAYERS})
+    strides: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 1))
+    shortened: int = 0
+    _sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
+
+    def add(self, step: OpenStep) -> None:
+        """Take in a step."""
+        groups = list(step.groups().items())
+        ranked = [_ranked(attempts) for _, attempts in groups]
+        self._store("proposals", step.step, [self._proposal(p) for p in step.proposals.values()])
+        self._store("facts", step.step, [_facts(name, attempts) for name, attempts in groups])
+        for number, (first, last) in enumerate(TEXTS):
+            block = [
+                (group, attempt, self._cut(written.text))
+                for group, order in enumerate(ranked)
+                for attempt, written in order[first:last]
+            ]
+            self._store(f"texts{number}", step.step, block)
+
+    def fitted(self, budget: int) -> tuple[dict[str, dict[int, str]], list[str]]:
+        """The blocks that fit, as base64, and what was left out, in words.
+
+        Args:
+            budget: characters of base64 in all.
+        """
+        chosen: dict[str, dict[int, str]] = {}
+        said = []
+        if self.shortened:
+            said.append(f"{self.shortened:,} texts of over {LONGEST:,} characters are cut in the middle")
+        for layer in LAYERS:
+            stride, blocks = self.strides[layer], self.blocks[layer]
+            if layer.startswith("texts"):  # a text is found by its place in the facts
+                blocks = {step: block for step, block in blocks.items() if step in chosen["facts"]}
+            while blocks and _encoded(blocks) > budget:
+                stride *= 2
+                blocks = {step: block for step, block in blocks.items() if step % stride == 0 and len(blocks) > 1}
+            budget -= _encoded(blocks)
+            chosen[layer] = {step: base64.b64encode(block).decode("ascii") for step, block in blocks.items()}
+            if len(blocks) < len(self.blocks[layer]) or stride > 1:
+                which = f"of {len(blocks):,} steps, spread over the run" if blocks else "left out"
+                said.append(f"{WORDS[layer]}: {which}, to keep the page small")
+        return chosen, said
+
+    def _store(self, layer: str, step: int, block: list[Any]) -> None:
+        if not block or step % self.strides[layer]:
+            return
+        kept = self.blocks[layer]
+        kept[step] = pack(block)
+        self._sizes[layer] += len(kept[step])
+        while self._sizes[layer] > self.most and len(kept) > 1:
+            self.strides[layer] *= 2
+            for old in [old for old in kept if old % self.strides[layer]]:
+                self._sizes[layer] -= len(kept.pop(old))
+
+    def _proposal(self, proposal: Written) -> tuple[str, str, Any]:
+        detail = str(proposal.verdict.get("detail", ""))
+        return self._cut(proposal.text), self._cut(detail), proposal.born["task"]["data"] if proposal.born else None
+
+    def _cut(self, text: str) -> str:
+        self.shortened += len(text) > LONGEST
+        return shortened(text)
+
+
+def pack(block: Any) -> bytes:
+    """JSON, compressed."""
+    return zlib.compress(json.dumps(block, separators=(",", ":")).encode("ascii"), 6)
+
+
+def shortened(text: str) -> str:
+    """A text whose middle is left out where it is longer than `LONGEST`."""
+    if len(text) <= LONGEST:
+        return text
+    gone, half = len(text) - LONGEST, LONGEST // 2
+    return f"{text[:half]}\n[... {gone:,} characters left out ...]\n{text[-half:]}"
+
+
+def _facts(name: str, attempts: Sequence[Written]) -> tuple[Any, ...]:
+    return attempts[0].kind, index_of(name), attempts[0].task, [_fact(attempt) for attempt in attempts]
+
+
+def _fact(attempt: Written) -> tuple[Any, ...]:
+    verdict = attempt.verdict
+    end = (attempt.tokens, int(attempt.finished), short(attempt.reward), short(attempt.advantage))
+    return attempt.reason, int(bool(verdict.get("well_formed"))), *end, str(verdict.get("detail", ""))[:LONGEST]
+
+
+def _ranked(attempts: Sequence[Written]) -> list[tuple[int, Written]]:
+    """Attempts with their numbers: one of each fate first, a right one before all, then the others."""
+    return [(at, attempts[at]) for at in sorted(range(len(attempts)), key=lambda at: _rank(attempts, at))]
+
+
+def _rank(attempts: Sequence[Written], at: int) -> tuple[bool, bool, int]:
+    repeated = any(earlier.reason == attempts[at].reason for earlier in attempts[:at])
+    return repeated, not attempts[at].passed, at
+
+
+def _encoded(blocks: dict[int, bytes]) -> int:
+    return sum(_characters(blocks))
+
+
+def _characters(blocks: dict[int, bytes]) -> Iterator[int]:
+    return (4 * -(-len(block) // 3) for block in blocks.values())

@@ -1,0 +1,204 @@
+"""What one step of self-play comes to in numbers, each of them from the step's own events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from azr.selfplay.rewards import learnability
+from azr.types import Kind
+
+BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
+"""Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, which are kept apart; bounds count upwards."""
+
+
+@dataclass(slots=True)
+class Written:
+    """A proposal or an attempt, with all that later events said of it."""
+
+    id: str
+    kind: Kind
+    text: str
+    tokens: int
+    finished: bool
+    task: str | None
+    references: Sequence[str] = ()
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    born: Mapping[str, Any] | None = None
+    reward: float | None = None
+    advantage: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether an attempt is right, or a proposal was accepted."""
+        return float(self.verdict.get("score", 0.0)) >= 1.0
+
+    @property
+    def reason(self) -> str:
+        """Of its verdict; "?" where there was none."""
+        return str(self.verdict.get("reason", "?"))
+
+
+@dataclass(slots=True)
+class OpenStep:
+    """The events of a step while they come in."""
+
+    step: int
+    proposals: dict[str, Written] = field(default_factory=dict)
+    attempts: dict[str, Written] = field(default_factory=dict)
+    update: Mapping[str, Any] | None = None
+
+    def shapes(self) -> list[str]:
+        """Of the accepted tasks, one each."""
+        return [str(p.born["task"].get("shape")) for p in self.proposals.values() if p.born is not None]
+
+    def groups(self) -> dict[str, list[Written]]:
+        """Attempts by the prompt that they answer, in their order."""
+        found: dict[str, list[Written]] = {}
+        for attempt in self.attempts.values():
+            found.setdefault(attempt.id.rpartition("/")[0], []).append(attempt)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class KindFigures:
+    """One kind in one step; None where there was nothing to measure.
+
+    Attributes:
+        proposals, accepted: counts; attempts, solved: counts, over all tasks of the kind that were attempted.
+        learnability: mean of Eq. 4 over the new tasks that were attempted.
+        novelty, complexity, diversity: means over the accepted tasks.
+        reasons, answers: how many proposals, and attempts, came to what.
+    """
+
+    proposals: int
+    accepted: int
+    attempts: int
+    solved: int
+    learnability: float | None
+    novelty: float | None
+    complexity: float | None
+    diversity: float | None
+    reasons: Mapping[str, int]
+    answers: Mapping[str, int]
+
+    @property
+    def valid(self) -> float | None:
+        """Share of proposals that were accepted."""
+        return self.accepted / self.proposals if self.proposals else None
+
+    @property
+    def solve_rate(self) -> float | None:
+        """Share of attempts that are right."""
+        return self.solved / self.attempts if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFigures:
+    """One role in one step, over the rollouts that were learnt from: means, tokens in tokens."""
+
+    rollouts: int
+    reward: float | None
+    tokens: float | None
+    unfinished: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """One step.
+
+    Attributes:
+        step: its number.
+        kinds, roles: their figures.
+        bands: how many new tasks fall into each of `BANDS`.
+        accepted: new tasks; trivial: how many of them have which degenerate form; shapes: how many shapes they have;
+            known: how many of them have a shape that a task of an earlier step had.
+        rollouts, flat: rollouts that were learnt from, and those without any advantage.
+        learner: the learner's own metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
+    """
+
+    step: int
+    kinds: Mapping[Kind, KindFigures]
+    roles: Mapping[str, RoleFigures]
+    bands: tuple[int, ...]
+    accepted: int
+    trivial: Mapping[str, int]
+    shapes: int
+    known: int
+    rollouts: int
+    flat: int
+    learner: Mapping[str, float]
+
+
+def figures(step: OpenStep, known: Set[str]) -> StepFigures:
+    """Count a step whose events are all there; `known` has the shapes of the tasks of earlier ones."""
+    groups = step.groups()
+    own = {p.id: groups.get(p.id.replace("/propose/", "/solve/"), []) for p in step.proposals.values()}
+    born = [p for p in step.proposals.values() if p.born is not None]
+    kinds = dict.fromkeys([w.kind for w in (*step.proposals.values(), *step.attempts.values())])
+    tried = [marks(own[p.id]) for p in born if own[p.id]]
+    learnt = [w for w in (*step.proposals.values(), *step.attempts.values()) if w.advantage is not None]
+    return StepFigures(
+        step=step.step,
+        kinds={kind: _kind(kind, step, own) for kind in kinds},
+        roles={"propose": _role(step.proposals.values()), "solve": _role(step.attempts.values())},
+        bands=tuple(Counter(band(scores) for scores in tried)[row] for row in range(len(BANDS))),
+        accepted=len(born),
+        trivial=Counter(p.born["trivial"] for p in born if p.born and p.born.get("trivial")),
+        shapes=len(set(step.shapes())),
+        known=sum(shape in known for shape in step.shapes()),
+        rollouts=len(learnt),
+        flat=sum(w.advantage == 0.0 for w in learnt),
+        learner={k: v for k, v in (step.update or {}).items() if k not in ("event", "step")},
+    )
+
+
+def marks(attempts: Sequence[Written]) -> list[float]:
+    """Scores that solve rates are taken from: 1 or 0, since a part of an answer is not an answer."""
+    return [1.0 if attempt.passed else 0.0 for attempt in attempts]
+
+
+def band(scores: Sequence[float]) -> int:
+    """Row of `BANDS` that a task with these marks falls into."""
+    solved = sum(scores)
+    if solved in (0, len(scores)):
+        return 0 if solved == 0 else 1
+    value = learnability(scores)
+    return 2 + sum(value > bound for bound in (0.25, 0.5, 0.75))
+
+
+def _kind(kind: Kind, step: OpenStep, own: Mapping[str, Sequence[Written]]) -> KindFigures:
+    proposals = [p for p in step.proposals.values() if p.kind == kind]
+    attempts = [a for a in step.attempts.values() if a.kind == kind]
+    born = [p for p in proposals if p.born is not None]
+    intrinsic = [p.born.get("intrinsic", {}) for p in born if p.born]
+    return KindFigures(
+        proposals=len(proposals),
+        accepted=len(born),
+        attempts=len(attempts),
+        solved=sum(a.passed for a in attempts),
+        learnability=_mean(learnability(marks(own[p.id])) for p in born if own[p.id]),
+        novelty=_mean(values["novelty"] for values in intrinsic if "novelty" in values),
+        complexity=_mean(values["complexity"] for values in intrinsic if "complexity" in values),
+        diversity=_mean(values["diversity"] for values in intrinsic if "diversity" in values),
+        reasons=Counter(p.reason for p in proposals),
+        answers=Counter(a.reason for a in attempts),
+    )
+
+
+def _role(written: Iterable[Written]) -> RoleFigures:
+    learnt = [w for w in written if w.reward is not None]
+    return RoleFigures(
+        rollouts=len(learnt),
+        reward=_mean(w.reward for w in learnt if w.reward is not None),
+        tokens=_mean(w.tokens for w in learnt),
+        unfinished=_mean(float(not w.finished) for w in learnt),
+    )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return fmean(found) if found else None

@@ -1,0 +1,89 @@
+"""What an optimizer step made of a rollout's tokens, recomputed in NumPy from the `tokens` event.
+
+With ratio r = pi / pi_old, advantage A, weight w of a token in the minibatch and importance weight c, the loss's
+derivative with respect to a token's log-probability is
+
+    -w c r A    where clipping does not cut it, else 0,   plus   w kl_coefficient dD / d log pi
+
+and the push on a token is minus that: positive where the step makes the token more probable. The entropy bonus acts on
+all tokens that might have been drawn, not on the one that was, and has no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azr.config import AlgorithmConfig
+from azr.run.tokens import unpack
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """One optimizer step over one rollout; arrays have an entry a token.
+
+    Attributes:
+        ids: the tokens.
+        sampler: log-probabilities when they were drawn (nats).
+        ratio: pi / pi_old.
+        importance: the truncated importance weight; 1 without `importance_cap`.
+        advantages: one a token.
+        weight: what a token counts in the loss.
+        cut: where clipping took the gradient away.
+        push: minus the loss's derivative with respect to each log-probability.
+    """
+
+    ids: NDArray[np.int32]
+    sampler: Float
+    ratio: Float
+    importance: Float
+    advantages: Float
+    weight: float
+    cut: NDArray[np.bool_]
+    push: Float
+
+    @property
+    def clip_share(self) -> float:
+        """Share of tokens whose gradient was cut off."""
+        return float(self.cut.mean())
+
+
+def passes(event: Mapping[str, Any], algorithm: AlgorithmConfig) -> tuple[Pass, ...]:
+    """What the event of one rollout says of each optimizer step."""
+    ids, sampler = unpack(event["tokens"], np.int32), unpack(event["sampler"], np.float16).astype(np.float64)
+    return tuple(_pass(ids, sampler, record, algorithm) for record in event["passes"])
+
+
+def cut(ratio: Float, advantages: Float, *, low: float, high: float, dual: float | None) -> NDArray[np.bool_]:
+    """Where the clipped surrogate has no gradient: far enough in the direction that the advantage points to."""
+    result: NDArray[np.bool_] = ((advantages > 0) & (ratio > 1 + high)) | ((advantages < 0) & (ratio < 1 - low))
+    return result if dual is None else result | ((advantages < 0) & (ratio > dual))
+
+
+def _pass(ids: NDArray[np.int32], sampler: Float, record: Mapping[str, Any], algorithm: AlgorithmConfig) -> Pass:
+    ratio = np.exp(unpack(record["ratio"], np.float32).astype(np.float64))
+    advantage, weight = record["advantage"], record["weight"]
+    if isinstance(advantage, str):
+        advantages = unpack(advantage, np.float32).astype(np.float64)
+    else:
+        advantages = np.full(len(ids), advantage)
+    importance = np.ones(len(ids))
+    if algorithm.importance_cap is not None and record["old"] is not None:
+        importance = np.exp(unpack(record["old"], np.float32).astype(np.float64)).clip(max=algorithm.importance_cap)
+    gone = cut(ratio, advantages, low=algorithm.clip_low, high=algorithm.clip_high, dual=algorithm.dual_clip)
+    push = np.where(gone, 0.0, importance * ratio * advantages)
+    if record["reference"] is not None:
+        push -= algorithm.kl_coefficient * _slope(unpack(record["reference"], np.float32), algorithm.kl_estimator)
+    return Pass(ids, sampler, ratio, importance, advantages, weight, gone, weight * push)
+
+
+def _slope(d: NDArray[np.float32], estimator: str) -> Float:
+    """Derivative of the estimators of `azr.learn.loss.divergence` by log pi, for d = log pi_ref - log pi."""
+    d64 = d.astype(np.float64)
+    return {"k1": np.ones_like(d64), "k2": -d64, "k3": -np.expm1(d64)}[estimator]

@@ -1,0 +1,1 @@
+"""Who updates the weights. `base.py` is the contract of a learner."""

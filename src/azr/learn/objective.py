@@ -1,0 +1,165 @@
+"""What a micro-batch adds to the loss of its minibatch, and what there is to see on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from azr.learn.critic import Critic
+from azr.learn.logprobs import Scorer
+from azr.learn.loss import clipped_surrogate, divergence, importance_weight
+from azr.learn.tally import Tally
+from azr.models.adapters import without_adapter
+from azr.rollout.base import Trace, TrainSample
+
+if TYPE_CHECKING:
+    from azr.config import AlgorithmConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A sample with what one optimizer step needs besides.
+
+    Attributes:
+        index: its place among the samples of the update.
+        sample: the rollout.
+        old_T: log-probabilities that ratios refer to; None: the learner's own, as they are at this step.
+        weight: what each of its tokens counts in the minibatch (`sequence_weights`).
+    """
+
+    index: int
+    sample: TrainSample
+    old_T: NDArray[np.float32] | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a micro-batch adds to a minibatch.
+
+    Attributes:
+        loss: its share of the policy's loss, with gradient.
+        value_loss: its share of the critic's; 0 without a critic.
+        traces: what was seen of each rollout, by its index; empty unless asked for.
+    """
+
+    loss: Tensor
+    value_loss: Tensor | float
+    traces: Mapping[int, Trace]
+
+
+class Objective:
+    """The loss of `azr.learn.loss` over rollouts, and the critic's.
+
+    Args:
+        scorer: of the policy.
+        algorithm: what the loss is made of.
+        reference: what the divergence is measured from; the policy's own scorer means the policy without its adapter.
+        critic: PPO's.
+    """
+
+    def __init__(
+        self, scorer: Scorer, algorithm: AlgorithmConfig, *, reference: Scorer | None, critic: Critic | None
+    ) -> None:
+        self._scorer, self._algorithm, self._reference, self._critic = scorer, algorithm, reference, critic
+
+    def refer(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
+        """Log-probabilities [N] under the model that the divergence is measured from; only where there is one."""
+        assert self._reference is not None
+        bare = without_adapter(self._scorer.model) if self._reference is self._scorer else nullcontext()
+        with torch.no_grad(), bare:
+            return self._reference.score(rows).logprobs_N
+
+    def share(self, rows: Sequence[Sequence[Example]], tally: Tally, *, first: bool, traced: bool) -> Share:
+        """A micro-batch's share of the minibatch's loss (the equation at the top of `loss.py`) and of the critic's.
+
+        Args:
+            rows: each has one prompt.
+            tally: counts what metrics are made of.
+            first: whether the weights have not moved in this update, so that sampler and learner can be compared.
+            traced: whether traces are wanted.
+        """
+        algorithm, examples = self._algorithm, list(itertools.chain.from_iterable(rows))
+        samples = [example.sample for example in examples]
+        texts = [[example.sample for example in row] for row in rows]
+        scores = self._scorer.score(texts, entropy_gradient=algorithm.entropy_coefficient > 0)
+        logprobs_N, entropy_N = scores.logprobs_N, scores.entropy_N
+        sampler_N = flat([sample.logprobs_T for sample in samples], logprobs_N)
+        olds = [example.old_T for example in examples if example.old_T is not None]
+        old_N = flat(olds, logprobs_N) if olds else logprobs_N.detach()
+        loss_N, cut_N = clipped_surrogate(
+            logprobs_N,
+            old_N,
+            flat([known(sample.advantages_T) for sample in samples], logprobs_N),
+            clip_low=algorithm.clip_low,
+            clip_high=algorithm.clip_high,
+            dual_clip=algorithm.dual_clip,
+        )
+        if algorithm.importance_cap is not None:
+            loss_N = loss_N * importance_weight(old_N, sampler_N, algorithm.importance_cap)
+        reference_N = None
+        if self._reference is not None and algorithm.kl_in == "loss":
+            reference_N = self.refer(texts)
+            kl_N = divergence(logprobs_N, reference_N, algorithm.kl_estimator)
+            loss_N = loss_N + algorithm.kl_coefficient * kl_N
+            tally.add("kl", kl_N)
+        if algorithm.entropy_coefficient:
+            loss_N = loss_N - algorithm.entropy_coefficient * entropy_N
+        if first:
+            tally.add("mismatch_kl", divergence(sampler_N, logprobs_N.detach(), "k3"))
+        tally.add("clip_share", cut_N)
+        tally.add("entropy", entropy_N)
+        tally.ratios(torch.exp(logprobs_N.detach() - old_N))
+        weights_N = flat([np.full(len(e.sample.logprobs_T), e.weight) for e in examples], logprobs_N)
+        value_loss = self._value_loss(scores.states_NH, samples, weights_N, tally)
+        traces = _traces(examples, logprobs_N.detach(), old_N, reference_N) if traced else {}
+        return Share((loss_N * weights_N).sum(), value_loss, traces)
+
+    def _value_loss(
+        self, states_NH: Tensor | None, samples: Sequence[TrainSample], weights_N: Tensor, tally: Tally
+    ) -> Tensor | float:
+        """The critic's share of the minibatch's loss; 0 without a critic."""
+        if self._critic is None or states_NH is None:
+            return 0.0
+        old_N = flat([known(sample.values_T) for sample in samples], weights_N)
+        returns_N = flat([known(sample.returns_T) for sample in samples], weights_N)
+        loss_N = self._critic.loss(states_NH, old_N, returns_N)
+        tally.add("value_loss", loss_N)
+        return (loss_N * weights_N).sum()
+
+
+def flat(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
+    """Arrays in a row [N], as a tensor of the same precision and place as another."""
+    return torch.from_numpy(np.concatenate(parts)).to(like.dtype).to(like.device)  # MPS has no float64
+
+
+def known(array: NDArray[Any] | None) -> NDArray[Any]:
+    """An array of a sample that the learner cannot do without.
+
+    Raises:
+        ValueError: it is None.
+    """
+    if array is None:
+        raise ValueError("a sample lacks advantages, or the values and returns that a critic needs")
+    return array
+
+
+def _traces(
+    examples: Sequence[Example], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None
+) -> dict[int, Trace]:
+    """What this pass saw of each rollout, by its index."""
+    ends = np.cumsum([len(example.sample.logprobs_T) for example in examples])[:-1]
+    logprobs, old = (np.split(part_N.cpu().numpy(), ends) for part_N in (logprobs_N, old_N))
+    reference = [None] * len(examples) if reference_N is None else np.split(reference_N.cpu().numpy(), ends)
+    return {
+        example.index: Trace(logprobs_T, old_T, example.weight, reference_T)
+        for example, logprobs_T, old_T, reference_T in zip(examples, logprobs, old, reference, strict=True)
+    }

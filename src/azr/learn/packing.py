@@ -1,0 +1,112 @@
+"""How rollouts are laid out for the learner's forward passes: prompts shared, padding low, memory bounded.
+
+Attempts at one task have the same prompt. In one row, behind a prompt that is read once, each completion sees the
+prompt and itself but not its siblings, at the positions that it had when it was sampled; log-probabilities and
+gradients are those of separate rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from azr.rollout.base import TrainSample
+
+
+def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
+    """Put rollouts of one prompt into common rows; indices.
+
+    A row takes completions up to the length of its prompt together. Beyond that, the attention between completions,
+    which is computed only to be masked, would cost more than reading the prompt once more.
+    """
+    rows: list[list[int]] = []
+    open_rows: dict[bytes, list[int]] = {}
+    room: dict[bytes, int] = defaultdict(int)
+    for i, sample in enumerate(samples):
+        prompt, length = sample.prompt_ids_P.tobytes(), len(sample.completion_ids_T)
+        if room[prompt] < length:
+            rows.append([])
+            open_rows[prompt], room[prompt] = rows[-1], len(sample.prompt_ids_P)
+        open_rows[prompt].append(i)
+        room[prompt] -= length
+    return rows
+
+
+def micro_batches(
+    samples: Sequence[TrainSample], rows: Sequence[list[int]], token_budget: int
+) -> list[list[list[int]]]:
+    """Cut rows into micro-batches of at most `token_budget` tokens, padding included; a longer row goes alone.
+
+    Neighbours in length go together, which keeps padding low.
+    """
+    parts: list[list[list[int]]] = [[]]
+    sized = sorted((_length([samples[i] for i in row]), number) for number, row in enumerate(rows))
+    for size, number in sized:
+        if parts[-1] and (len(parts[-1]) + 1) * size > token_budget:
+            parts.append([])
+        parts[-1].append(rows[number])
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Rows as tensors.
+
+    Attributes:
+        ids_BL: token ids, padded on the right. positions_BL: position ids. mask_B1LL: which token sees which; None
+        when rows hold one completion each, since plain causal attention then never
+            looks at the padding, and its fast kernels take no mask.
+        rows_N: row of the state that predicts each completion token, completion after completion.
+        columns_N: column of that state.
+        targets_N: the token itself.
+    """
+
+    ids_BL: Tensor
+    positions_BL: Tensor
+    mask_B1LL: Tensor | None
+    rows_N: Tensor
+    columns_N: Tensor
+    targets_N: Tensor
+
+
+def lay_out(rows: Sequence[Sequence[TrainSample]]) -> Layout:
+    """Lay out rows of rollouts, each row with one prompt."""
+    width = max(_length(row) for row in rows)
+    ids_BL = np.zeros((len(rows), width), np.int64)
+    positions_BL, segments_BL = np.zeros_like(ids_BL), np.full_like(ids_BL, -1)
+    columns: list[NDArray[np.int64]] = []
+    for number, row in enumerate(rows):
+        prompt_P, fed = row[0].prompt_ids_P, [sample.completion_ids_T[:-1] for sample in row]
+        start, sizes = len(prompt_P), [len(part) for part in fed]
+        ends = start + np.cumsum([0, *sizes])
+        ids_BL[number] = prompt_P[0]  # padded with a token of its own: transformers would warn of a padding token
+        ids_BL[number, : ends[-1]] = np.concatenate([prompt_P, *fed])
+        positions_BL[number, :start] = np.arange(start)
+        segments_BL[number, : ends[-1]] = np.repeat(np.arange(len(row) + 1), [start, *sizes])
+        for first, size in zip(ends[:-1], sizes, strict=True):
+            positions_BL[number, first : first + size] = np.arange(start, start + size)
+            columns.append(np.concatenate([[start - 1], np.arange(first, first + size)]))
+    rows_N = np.repeat(np.arange(len(rows)), [sum(len(sample.completion_ids_T) for sample in row) for row in rows])
+    targets_N = np.concatenate([sample.completion_ids_T for row in rows for sample in row]).astype(np.int64)
+    mask = _mask(torch.from_numpy(segments_BL)) if any(len(row) > 1 for row in rows) else None
+    arrays = rows_N, np.concatenate(columns), targets_N
+    return Layout(torch.from_numpy(ids_BL), torch.from_numpy(positions_BL), mask, *map(torch.from_numpy, arrays))
+
+
+def _mask(segments_BL: Tensor) -> Tensor:
+    """True where a token sees another: earlier or itself, and of the prompt (segment 0) or of its own segment."""
+    query_BL1, key_B1L = segments_BL[:, :, None], segments_BL[:, None]
+    length = segments_BL.shape[1]
+    causal_LL = torch.ones(length, length, dtype=torch.bool).tril()
+    return (((key_B1L == 0) | (key_B1L == query_BL1)) & causal_LL)[:, None]
+
+
+def _length(row: Sequence[TrainSample]) -> int:
+    """Tokens fed for a row; nothing is predicted from a completion's last one."""
+    return len(row[0].prompt_ids_P) + sum(len(sample.completion_ids_T) - 1 for sample in row)

@@ -1,0 +1,1 @@
+"""Language models: names, loading, adapters, quantisation, the ones that ship."""

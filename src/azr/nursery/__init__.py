@@ -1,1 +1,0 @@
-"""The small model that ships, and how it is made."""

@@ -1,1 +1,0 @@
-"""The policy: a Hugging Face model that samples and learns; `base` has the contract."""

@@ -1,0 +1,1 @@
+"""Who samples. `base.py` is the contract of a generator."""

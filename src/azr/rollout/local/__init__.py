@@ -1,0 +1,1 @@
+"""Sampling in this process, from a Hugging Face model."""

@@ -1,0 +1,249 @@
+"""Continuous batching, one token at a time: rows join after their prompt is read, and leave when they end.
+
+Synchronous and single-threaded; `generate.py` makes it a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from azr.errors import UserError
+from azr.models.load import LanguageModel
+from azr.rollout.base import Sampling
+from azr.rollout.local.cache import RowCache
+from azr.rollout.local.forward import Forward
+from azr.rollout.local.sampling import draw
+from azr.streams import stream
+
+_PREFILL_TOKENS = 8192
+"""Prompt tokens, padding included, in one forward pass: enough to keep a device busy, few enough for its memory."""
+
+_CHUNK = 128
+"""Uniform numbers drawn at once from a row's stream; one call for each token would cost more than the sampling."""
+
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """Rows to sample for one prompt.
+
+    Attributes:
+        prompt_ids: the prompt.
+        key: names the random streams.
+        rows: which rows of the request; row i draws from the stream (seed, key, i).
+        sampling: how tokens are drawn.
+    """
+
+    prompt_ids: tuple[int, ...]
+    key: str
+    rows: range
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One row that has ended: whose it is, which, its tokens and whether the model ended it."""
+
+    ticket: Ticket
+    row: int
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    ended: bool
+
+
+class _Slots:
+    """What is known of each row in flight, as arrays with one entry a slot, so that no step loops over rows."""
+
+    def __init__(self, capacity: int) -> None:
+        self.owner: list[tuple[Ticket, int]] = []
+        self.streams: list[np.random.Generator] = []
+        self.cached = np.zeros(capacity, np.int64)  # tokens in the key-value cache
+        self.drawn = np.zeros(capacity, np.int64)
+        self.limit = np.zeros(capacity, np.int64)
+        self.ended = np.zeros(capacity, bool)
+        self.temperature = np.zeros(capacity, np.float32)
+        self.top_p = np.zeros(capacity, np.float64)
+        self.uniforms = np.zeros((capacity, _CHUNK), np.float64)
+        self.ids = np.zeros((capacity, _CHUNK), np.int64)
+        self.logprobs = np.zeros((capacity, _CHUNK), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def add(self, ticket: Ticket, seed: int) -> None:
+        first, sampling = len(self), ticket.sampling
+        new = slice(first, first + len(ticket.rows))
+        self.owner += [(ticket, row) for row in ticket.rows]
+        self.streams += [stream(seed, ticket.key, row) for row in ticket.rows]
+        self.cached[new] = len(ticket.prompt_ids)
+        self.drawn[new] = 0
+        self.limit[new] = sampling.max_new_tokens
+        self.ended[new] = False
+        self.temperature[new] = sampling.temperature
+        self.top_p[new] = sampling.top_p
+
+    def uniform(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The next number of each row's stream."""
+        column = self.drawn[rows] % _CHUNK
+        for row in rows[column == 0]:
+            self.uniforms[row] = self.streams[row].random(_CHUNK)
+        return self.uniforms[rows, column]
+
+    def record(self, rows: NDArray[np.intp], ids: NDArray[np.int64], logprobs: NDArray[np.float32]) -> None:
+        at = self.drawn[rows]
+        if at.max() >= self.ids.shape[1]:
+            self.ids, self.logprobs = (np.concatenate([a, np.zeros_like(a)], axis=1) for a in (self.ids, self.logprobs))
+        self.ids[rows, at], self.logprobs[rows, at] = ids, logprobs
+        self.drawn[rows] += 1
+
+    def finished(self, slot: int) -> Finished:
+        ticket, row = self.owner[slot]
+        used = slice(self.drawn[slot])
+        ids, logprobs = self.ids[slot, used].tolist(), self.logprobs[slot, used].tolist()
+        return Finished(ticket, row, tuple(ids), tuple(logprobs), bool(self.ended[slot]))
+
+    def move(self, source: NDArray[np.intp], target: NDArray[np.intp], rows: int) -> None:
+        for array in vars(self).values():
+            if isinstance(array, np.ndarray):
+                array[target] = array[source]
+        for entries in (self.owner, self.streams):
+            for old, new in zip(source, target, strict=True):
+                entries[new] = entries[old]
+            del entries[rows:]
+
+
+class Decoder:
+    """The rows in flight and the model that continues them.
+
+    Args:
+        policy: the model.
+        max_rows: most rows at a time.
+        seed: first part of the name of every random stream.
+
+    Raises:
+        UserError: the architecture keeps a recurrent state, which cannot be batched this way.
+    """
+
+    def __init__(self, policy: LanguageModel, *, max_rows: int, seed: int) -> None:
+        kinds = set(getattr(policy.model.config.get_text_config(), "layer_types", None) or ())
+        if kinds - _ATTENTION:
+            odd = ", ".join(sorted(kinds - _ATTENTION))
+            raise UserError(
+                f"model {policy.name}: layers of type {odd} are not supported; choose a pure attention model"
+            )
+        self._max_rows, self._seed = max_rows, seed
+        self._eos = np.array(policy.eos_ids)
+        self._forward = Forward(policy)
+        self.reset()
+
+    @property
+    def rows(self) -> int:
+        """Rows in flight."""
+        return len(self._slots)
+
+    @property
+    def free(self) -> int:
+        """Rows that may still join."""
+        return self._max_rows - self.rows
+
+    def reset(self) -> None:
+        """Forget every row."""
+        self._slots = _Slots(self._max_rows)
+        self._cache = RowCache()
+
+    @torch.inference_mode()
+    def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
+        """Drop rows that nobody waits for any more."""
+        self._drop(np.array([unwanted(ticket) for ticket, _ in self._slots.owner], bool))
+
+    @torch.inference_mode()
+    def admit(self, tickets: Sequence[Ticket]) -> list[Finished]:
+        """Read prompts, each once, and draw the first token of every row; at most `free` rows."""
+        first = self.rows
+        for group in _groups(sorted(tickets, key=lambda ticket: len(ticket.prompt_ids))):
+            before = self.rows
+            logits_PV = self._prefill(group)
+            for ticket in group:
+                self._slots.add(ticket, self._seed)
+            copies = torch.tensor([len(ticket.rows) for ticket in group], device=logits_PV.device)
+            self._draw(np.arange(before, self.rows), logits_PV.repeat_interleave(copies, dim=0))
+        return self._harvest(first)
+
+    @torch.inference_mode()
+    def step(self) -> list[Finished]:
+        """Draw one more token for every row."""
+        slots, rows = self._slots, self.rows
+        newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached[:rows]
+        width = self._cache.width + 1
+        mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
+        logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
+        self._cache.advance()
+        slots.cached[:rows] += 1
+        self._draw(np.arange(rows), logits_RV)
+        return self._harvest(0)
+
+    def _prefill(self, group: Sequence[Ticket]) -> Tensor:
+        """Logits after each prompt; their keys and values join the cache, once for every row."""
+        lengths = np.array([len(ticket.prompt_ids) for ticket in group])
+        width = int(lengths.max())
+        mask = np.arange(width) >= width - lengths[:, None]
+        ids = np.full(mask.shape, self._eos[0])
+        ids[mask] = np.concatenate([ticket.prompt_ids for ticket in group])
+        positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+        prefilled = DynamicCache()
+        logits_PV = self._forward(ids, mask, positions, prefilled)
+        self._cache.append(prefilled, [len(ticket.rows) for ticket in group])
+        return logits_PV
+
+    def _draw(self, rows: NDArray[np.intp], logits_RV: Tensor) -> None:
+        slots = self._slots
+        # Apple's MPS has no float64.
+        device = torch.device("cpu") if logits_RV.device.type == "mps" else logits_RV.device
+        ids_R, logprobs_R = draw(
+            logits_RV.to(device),
+            temperature_R=torch.from_numpy(slots.temperature[rows]),
+            top_p_R=torch.from_numpy(slots.top_p[rows]),
+            uniform_R=torch.from_numpy(slots.uniform(rows)),
+        )
+        # One copy, so that the host waits for the device once a step; float64 holds both exactly.
+        ids, logprobs = torch.stack((ids_R.double(), logprobs_R.double())).cpu().numpy()
+        ids = ids.astype(np.int64)
+        slots.record(rows, ids, logprobs.astype(np.float32))
+        slots.ended[rows] = (ids[:, None] == self._eos).any(axis=1)
+
+    def _harvest(self, first: int) -> list[Finished]:
+        """Take out the rows from slot `first` on that have ended or reached their limit."""
+        rows, slots = self.rows, self._slots
+        done = slots.ended[:rows] | (slots.drawn[:rows] >= slots.limit[:rows])
+        done[:first] = False
+        finished = [slots.finished(int(slot)) for slot in np.flatnonzero(done)]
+        self._drop(done)
+        return finished
+
+    def _drop(self, done: NDArray[np.bool_]) -> None:
+        """Fill the slots of rows that go with the last rows that stay."""
+        if not done.any():
+            return
+        rows = len(done) - int(done.sum())
+        target = np.flatnonzero(done[:rows])
+        source = rows + np.flatnonzero(~done[rows:])
+        self._slots.move(source, target, rows)
+        self._cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
+
+
+def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
+    """Cut tickets, shortest prompt first, into groups of at most `_PREFILL_TOKENS` with padding."""
+    groups: list[list[Ticket]] = [[]]
+    for ticket in tickets:
+        if groups[-1] and (len(groups[-1]) + 1) * len(ticket.prompt_ids) > _PREFILL_TOKENS:
+            groups.append([])
+        groups[-1].append(ticket)
+    return groups

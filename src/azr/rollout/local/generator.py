@@ -1,0 +1,221 @@
+"""The in-process generator: an asynchronous service over one `Decoder`, which many coroutines await at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from azr.concurrency import Crew, current_member
+from azr.errors import UserError
+from azr.models.failures import out_of_memory
+from azr.models.load import LanguageModel
+from azr.rollout.base import Sampling
+from azr.rollout.local.decode import Decoder, Finished, Ticket
+from azr.types import Prompt, Sample
+
+if TYPE_CHECKING:
+    from azr.config import GenerationConfig
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One call of `sample`: open until it is answered, fails or is cancelled."""
+
+    tickets: list[Ticket]
+    answer: asyncio.Future[tuple[Sample, ...]]
+    samples: dict[int, Sample]
+    n: int
+    crew: Crew | None
+
+    @property
+    def open(self) -> bool:
+        return not self.answer.done()
+
+    def reply(self) -> None:
+        """Answer, if all rows are in and somebody still waits."""
+        if self.open and len(self.samples) == self.n:
+            self.answer.set_result(tuple(self.samples[row] for row in range(self.n)))
+
+
+class LocalGenerator:
+    """Samples from a model in this process (the `Generator` protocol).
+
+    With `overlap = false` generation starts only when everybody waits who was started together (`azr.concurrency`),
+    takes the requests in the order of their keys and answers them all at once. Batches are then a function of the
+    requests alone, and samples on a CPU are equal bit for bit in every run. With `overlap = true` new rows join between
+    two decoding steps, and an answer goes out as soon as it is whole. In both, forward passes run in one thread of
+    their own, so that the event loop stays free.
+
+    Args:
+        policy: the model; its weights must not change while a sample is awaited.
+        config: limits; `overlap = None` means overlap everywhere but on a CPU.
+        seed: first part of the name of every random stream.
+    """
+
+    def __init__(self, policy: LanguageModel, config: GenerationConfig, *, seed: int) -> None:
+        self._policy, self._config = policy, config
+        self.overlap = policy.device.type != "cpu" if config.overlap is None else config.overlap
+        self._decoder = Decoder(policy, max_rows=config.max_rows, seed=seed)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="azr-generate")
+        self._arrived: list[_Request] = []  # not yet seen by the driver
+        self._taken: list[_Request] = []  # being worked on
+        self._queue: deque[Ticket] = deque()  # taken, but without a slot so far
+        self._requests: dict[Ticket, _Request] = {}
+        self._driver: asyncio.Task[None] | None = None
+        self._start_due = False
+        self._version = 0
+
+    async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
+        """Draw n completions of one prompt (see the protocol).
+
+        A prompt is read once for all its rows; for n > max_rows, once for every max_rows of them.
+
+        Raises:
+            ValueError: n or the token limit is below 1, or the prompt is empty or does not fit.
+        """
+        self._check(prompt, n=n, sampling=sampling)
+        member = current_member()
+        answer: asyncio.Future[tuple[Sample, ...]] = asyncio.get_running_loop().create_future()
+        most = self._config.max_rows
+        parts = [range(first, min(first + most, n)) for first in range(0, n, most)]
+        tickets = [Ticket(prompt.token_ids, key, rows, sampling) for rows in parts]
+        self._arrived.append(_Request(tickets, answer, {}, n, member.crew if member else None))
+        if member is not None:
+            member.crew.watchers.add(self._start_soon)
+            member.answers.add(answer)
+        self._start_soon()
+        try:
+            return await answer
+        finally:
+            if member is not None:
+                member.answers.discard(answer)
+
+    async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
+        """Sample from other weights from now on (see the protocol).
+
+        A learner of the same `LanguageModel` has changed them already, and only the version is new.
+
+        Raises:
+            RuntimeError: the weights are not those of this model.
+        """
+        own = self._policy.model.state_dict()
+        if any(tensor.data_ptr() != own[name].data_ptr() for name, tensor in weights.items() if name in own):
+            self._policy.model.load_state_dict(weights)
+        self._version = version
+
+    def _check(self, prompt: Prompt, *, n: int, sampling: Sampling) -> None:
+        if n < 1 or sampling.max_new_tokens < 1:
+            raise ValueError(f"n = {n} and max_new_tokens = {sampling.max_new_tokens} must both be at least 1")
+        length, context = len(prompt.token_ids), self._policy.context_length
+        if not 0 < length <= self._config.max_prompt_tokens:
+            raise ValueError(f"a prompt of {length} tokens; from 1 to {self._config.max_prompt_tokens} are allowed")
+        if context is not None and length + sampling.max_new_tokens > context:
+            raise ValueError(
+                f"{length} prompt tokens and {sampling.max_new_tokens} new ones exceed the model's context of {context}"
+            )
+
+    def _start_soon(self) -> None:
+        """Look whether to start, but only after everything that is ready to run has run.
+
+        Of coroutines that were started together, the first to ask does not set off on its own.
+        """
+        if self._arrived and not self._start_due:
+            self._start_due = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._start_due = False
+        if self._driver is None and self._arrived and (self.overlap or self._everybody_waits()):
+            self._driver = asyncio.get_running_loop().create_task(self._drive())
+
+    def _everybody_waits(self) -> bool:
+        crews = {request.crew for request in self._arrived if request.crew is not None}
+        return all(crew.waits() for crew in crews)
+
+    async def _drive(self) -> None:
+        """Decode until nobody waits (overlap) or until this batch is done (no overlap)."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._take()
+            while any(request.open and len(request.samples) < request.n for request in self._taken):
+                for finished, sample in await loop.run_in_executor(self._thread, self._advance, self._fitting()):
+                    self._requests[finished.ticket].samples[finished.row] = sample
+                self._forget_cancelled()
+                if self.overlap:
+                    self._reply()
+                    self._take()
+            self._reply()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._driver = None
+            self._start_soon()
+
+    def _take(self) -> None:
+        new = sorted((r for r in self._arrived if r.open), key=lambda request: request.tickets[0].key)
+        self._arrived.clear()
+        self._taken += new
+        for request in new:
+            self._queue += request.tickets
+            self._requests.update(dict.fromkeys(request.tickets, request))
+
+    def _fitting(self) -> list[Ticket]:
+        """Tickets, first come first served, that fit beside the rows in flight."""
+        free, tickets = self._decoder.free, []
+        while self._queue and len(self._queue[0].rows) <= free:
+            tickets.append(self._queue.popleft())
+            free -= len(tickets[-1].rows)
+        return tickets
+
+    def _advance(self, tickets: list[Ticket]) -> list[tuple[Finished, Sample]]:
+        """One turn, in the generator's thread: admit, then one token for every row."""
+        try:
+            finished = self._decoder.admit(tickets) if tickets else []
+            if self._decoder.rows:
+                finished += self._decoder.step()
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                raise UserError(
+                    f"out of memory with {self._decoder.rows} sequences in flight; lower generation.max_rows"
+                    f" (now {self._config.max_rows}), or max_prompt_tokens, max_propose_tokens and max_solve_tokens"
+                ) from error
+            raise
+        return [(row, self._sample(row)) for row in finished]
+
+    def _sample(self, row: Finished) -> Sample:
+        text = self._policy.decode(row.completion_ids)
+        return Sample(row.ticket.prompt_ids, row.completion_ids, row.logprobs, text, row.ended, version=self._version)
+
+    def _forget_cancelled(self) -> None:
+        if all(request.open for request in self._taken):
+            return
+        self._decoder.evict(lambda ticket: not self._requests[ticket].open)
+        self._queue = deque(ticket for ticket in self._queue if self._requests[ticket].open)
+        self._release()
+
+    def _reply(self) -> None:
+        for request in self._taken:
+            request.reply()
+        self._release()
+
+    def _release(self) -> None:
+        self._taken = [request for request in self._taken if request.open]
+        self._requests = {ticket: request for request in self._taken for ticket in request.tickets}
+
+    def _fail(self, error: BaseException) -> None:
+        """Nobody is left waiting for what will not come; the decoder starts afresh, after a running pass has ended."""
+        for request in (*self._taken, *self._arrived):
+            if request.open and isinstance(error, Exception):
+                request.answer.set_exception(error)
+            elif request.open:
+                request.answer.cancel()
+        self._arrived.clear()
+        self._queue.clear()
+        self._release()
+        self._thread.submit(self._decoder.reset)

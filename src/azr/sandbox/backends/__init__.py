@@ -1,0 +1,1 @@
+"""Sandboxes other than the local one."""

@@ -1,0 +1,160 @@
+"""The remote backend: jobs go to a server that speaks SandboxFusion's `POST /run_code`.
+
+What keeps a program in is the server's affair. What this backend itself holds: no answer key leaves the host, a value
+is read as data, and what a program prints is not taken for the report on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import secrets
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from azr.sandbox.backends.bundle import RUN_ONE, program
+from azr.sandbox.backends.fusion import FusionClient, Ran
+from azr.sandbox.base import Job, Outcome, Reason, SandboxError
+from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
+
+_log = logging.getLogger(__name__)
+
+_START_SECONDS = 2.0
+"""What an interpreter's start may take on a busy server, before a program's wall clock is counted."""
+
+_SERVER_SECONDS = 5.0
+"""How much later than our own the server's wall clock stops a run: it is the second line."""
+
+
+class RemoteSandbox:
+    """Runs jobs on a SandboxFusion server.
+
+    Args:
+        url: the server's address, without `/run_code`.
+        connections: requests under way at once.
+        attempts: how often a request is sent before the server counts as failed.
+        backoff_seconds: the wait before the second attempt; it doubles with every further one.
+        headers: sent with every request, such as an API key.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        connections: int = 64,
+        attempts: int = 5,
+        backoff_seconds: float = 0.25,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._client = FusionClient(
+            url, connections=connections, attempts=attempts, backoff_seconds=backoff_seconds, headers=headers
+        )
+        self._probe: asyncio.Task[None] | None = None
+
+    async def run(self, job: Job) -> tuple[Outcome, ...]:
+        """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
+        if self._probe is None:
+            self._probe = asyncio.create_task(_probe(self._client))
+        await asyncio.shield(self._probe)
+        if not job.determinism:
+            return await self._run_once(job, second=False)
+        return agree(*await asyncio.gather(self._run_once(job, second=False), self._run_once(job, second=True)))
+
+    async def close(self) -> None:
+        """Close all connections. Safe to call twice."""
+        await self._client.close()
+
+    async def _run_once(self, job: Job, *, second: bool) -> tuple[Outcome, ...]:
+        nonce = secrets.token_hex(16)
+        code = _code(job, nonce, second=second)
+        seconds = _START_SECONDS + job.limits.wall_seconds + _SERVER_SECONDS
+        report = _report(await self._client.run_code(code, run_timeout=seconds), nonce, most_bytes(job))
+        if isinstance(report, Reason):
+            return (Outcome(reason=report, detail="the server gave no whole report"),) * len(job.inputs)
+        return outcomes(job, report, second=second)
+
+
+def _code(job: Job, nonce: str, *, second: bool) -> str:
+    """Write the program that the server is to run."""
+    arguments = {
+        "program": program(RUN_ONE),
+        "job": request(job, second=second).decode(),
+        "hash_seed": HASH_SEEDS[second],
+        "nonce": nonce,
+        "wall_seconds": job.limits.wall_seconds,
+        "most_bytes": most_bytes(job),
+        "start_seconds": _START_SECONDS,
+    }
+    source = resources.files("azr.sandbox.guest").joinpath("launch.py").read_text("utf-8")
+    # As JSON in a literal of its own: no text of the job's can be anything but data in it.
+    return f"{source}\n\nlaunch(**json.loads({json.dumps(arguments)!r}))\n"
+
+
+def _report(ran: Ran, nonce: str, most: int) -> Report | Reason:
+    """Read what `launch` printed, or say why it is not there."""
+    if ran.timed_out:
+        return Reason.TIMEOUT
+    _, *parts = ran.stdout.split(nonce)
+    if len(parts) != 2:
+        # Begun but not ended: the server keeps only so much of what a run prints.
+        return Reason.OUTPUT_TOO_LARGE if len(parts) == 1 else Reason.CRASHED
+    try:
+        report: Any = json.loads(parts[0])
+        stop = Stop.TOO_MUCH_OUTPUT if report["too_much_output"] else Stop.NONE
+        unpack = zlib.decompressobj()
+        return Report(
+            stop=Stop.WALL_CLOCK if report["wall_clock"] else stop,
+            exit_code=int(report["exit_code"]),
+            cpu_seconds=float(report["cpu_seconds"]),
+            payload=unpack.decompress(base64.b64decode(report["payload"]), most),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error):
+        return Reason.TAMPERED
+
+
+_PYTHON = (3, 11)
+"""The oldest Python that can run the far side."""
+
+_LEAVE_MARK = "import os, tempfile\nopen(os.path.join(tempfile.gettempdir(), {mark!r}), 'w').close()\n"
+_FIND_MARK = """\
+import json, os, sys, tempfile
+path = os.path.join(tempfile.gettempdir(), {mark!r})
+found = os.path.exists(path)
+if found:
+    os.remove(path)
+print(json.dumps([found, *sys.version_info[:2]]))
+"""
+
+
+async def _probe(client: FusionClient) -> None:
+    """Make sure that the server runs a Python that will do, and warn if it does not isolate its runs.
+
+    SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not tell which. Its `lite` gives
+    every run a file system of its own, so a file that one run leaves for the next one tells. A server that does say
+    so in an `isolation` field is believed.
+    """
+    mark = f"azr-{secrets.token_hex(8)}"
+    left = await client.run_code(_LEAVE_MARK.format(mark=mark), run_timeout=10.0)
+    ran = await client.run_code(_FIND_MARK.format(mark=mark), run_timeout=10.0)
+    try:
+        found, *version = json.loads(ran.stdout)
+    except ValueError:
+        reason = " ".join(ran.stderr.split())[-200:] or "its run printed nothing"
+        raise SandboxError(f"the sandbox server at {client.url} does not run Python: {reason}") from None
+    if tuple(version) < _PYTHON:
+        raise SandboxError(
+            f"the sandbox server at {client.url} runs Python {version[0]}.{version[1]}; it needs 3.11 or later"
+        )
+    if found or "none" in (left.isolation, ran.isolation):
+        _log.warning(
+            "the sandbox server at %s runs with isolation: none: programs share its files, and can harm it and each "
+            "other; set `isolation: lite` in the server's configuration",
+            client.url,
+        )

@@ -1,0 +1,1 @@
+"""What runs beside the model's code. Standard library only."""

@@ -1,0 +1,132 @@
+"""The checker: a jailed process that parses and compiles what others run, and runs nothing of it.
+
+Parsing a program costs a child more than running it, most of it for pages that are copied because the parser writes
+to them. This process stays, so its pages are its own. What it makes is marshalled: for the host these are bytes, which
+it hands to children; only they read them.
+
+It answers no more than it is sure of. Whatever a child might see differently is left to the child: texts at the edge
+of what the compiler can take, what needs more memory than this process has, and sets, whose order marshalling can
+change. Whoever kills it or keeps it busy gets the same: a child that does all of the work, under the limits of its job.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+import resource
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from azr.sandbox.guest.preload import LEAN
+from azr.sandbox.guest.running import describe, failure
+from azr.sandbox.guest.wire import FINAL, FULL, HEADER, LENGTH, NONCE_BYTES, WHOLE, pack_outcome, unpack_job
+from azr.sandbox.guest.wire import LEAN as FOR_LEAN
+from azr.sandbox.guest.worker import REFUSALS, arguments, checked, execute, imported_modules, may_import, plain_imports
+
+_LARGEST = 2**20
+"""Longer answers are not given: a text that swells when it is compiled is dealt with where its limits hold."""
+
+MEMORY_BYTES = 256 * 2**20
+_GARBAGE = 50_000
+"""New objects between two collections: a syntax tree has thousands and no cycles, so looking there is time lost."""
+
+_REQUESTS = 10_000
+"""After so many, the process ends and is replaced: whatever texts may have left behind does not pile up."""
+
+
+def serve(jobs: int, results: int, address_space: int) -> None:
+    """Answer requests until they end.
+
+    Args:
+        jobs: the descriptor that they come from, each a nonce and what `wire.pack_job` writes.
+        results: the descriptor for answers, framed as a zygote frames the outcomes of a child.
+        address_space: of this process before it, in bytes.
+    """
+    memory = address_space + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    warnings.simplefilter("ignore")  # a SyntaxWarning would have it look for the program's file
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
+    for _ in range(_REQUESTS):
+        header = _read(jobs, NONCE_BYTES + LENGTH.size)
+        if not header:
+            return
+        body = _read(jobs, LENGTH.unpack_from(header, NONCE_BYTES)[0])
+        try:
+            answer = prepare(unpack_job(body))
+        except (MemoryError, RecursionError, OverflowError, ValueError):
+            answer = WHOLE
+        frame = header[:NONCE_BYTES] + (answer if len(answer) <= _LARGEST else WHOLE)
+        rest = memoryview(HEADER.pack(0, len(frame), 0.0) + frame)
+        while rest:
+            rest = rest[os.write(results, rest) :]
+
+
+def _read(descriptor: int, wanted: int) -> bytes:
+    """Read so many bytes, or none where they have ended."""
+    data = os.read(descriptor, wanted)
+    while data and len(data) < wanted:
+        more = os.read(descriptor, wanted - len(data))
+        data = data + more if more else b""
+    return data
+
+
+def prepare(request: dict[str, Any]) -> bytes:
+    """Do for a request what can be done without running anything.
+
+    Returns:
+        one of the letters of `wire.py`, and what belongs to it.
+
+    Raises:
+        MemoryError: too much for this process; RecursionError, ValueError likewise: the child is to do it all.
+    """
+    if request["mode"] == "literal":
+        records = execute(request)
+        return WHOLE if any(map(_lacks_memory, records)) else FINAL + b"".join(map(pack_outcome, records))
+    try:
+        code = checked(request)
+    except REFUSALS as error:
+        code = failure("syntax", describe(error))
+    if isinstance(code, dict):
+        return FINAL + pack_outcome(code) * len(request["inputs"])
+    inputs = arguments(request)
+    program = request["program"]
+    imports = may_import(program)
+    if any(map(_lacks_memory, inputs)) or any(map(_holds_set, _constants(code))) or any(map(_holds_set, inputs)):
+        return WHOLE
+    lean = not imports or LEAN.issuperset(plain_imports(program) or imported_modules(program))
+    return (FOR_LEAN if lean else FULL) + marshal.dumps((code, inputs))
+
+
+def _lacks_memory(made: object) -> bool:
+    """Whether this is the record of an input for which this process had no memory: a child has as much as its job."""
+    return type(made) is dict and made["reason"] == "memory"
+
+
+# --- sets --------------------------------------------------------------------------------------------------------
+#
+# Marshalling writes a set's elements sorted and reads them back in that order. Where hashes collide, the order of a
+# set is that of insertion, so `list({8, 0, 16})` would change: of a display of three or more constants the compiler
+# makes a frozenset constant. What survives depends on hash seeds, of which the zygotes have two, and on the
+# interpreter's version. So no set is ever marshalled. Few programs have one: 2 of the 1,938 of HumanEval, MBPP and
+# CRUXEval.
+
+
+def _constants(code: types.CodeType) -> Iterator[object]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _constants(constant)
+        else:
+            yield constant
+
+
+def _holds_set(value: object) -> bool:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return any(map(_holds_set, value))  # type: ignore[call-overload]
+    if kind is dict:
+        return any(map(_holds_set, value)) or any(map(_holds_set, value.values()))  # type: ignore[attr-defined,call-overload]
+    return kind is frozenset or kind is set

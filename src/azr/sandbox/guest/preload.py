@@ -1,0 +1,163 @@
+"""What the processes of the local backend hold before the first program comes: modules, and traces of a rehearsal."""
+
+from __future__ import annotations
+
+import importlib
+import marshal
+import os
+import signal
+import sys
+from typing import Any
+
+from azr.sandbox.guest.wire import LENGTH, NEEDS_FULL, pack_job, pack_outcome, unpack_job
+from azr.sandbox.guest.worker import arguments, checked, outcomes
+
+PRELOADED = (
+    "abc array bisect calendar cmath collections.abc contextlib copy csv ctypes dataclasses datetime decimal enum"
+    " fractions functools hashlib heapq inspect io itertools json math numbers operator pickle pprint queue random re"
+    " statistics string struct textwrap threading time traceback types typing unicodedata uuid zlib"
+    " _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _multibytecodec"
+    " _contextvars _opcode _posixsubprocess _socket binascii"
+)
+"""Imported once for all children of a full zygote. A module in C that is not here cannot be loaded later: no new page
+is executable. The last line is what other modules of the library are written in Python around, such as base64."""
+
+LEAN = frozenset(
+    "bisect cmath collections collections.abc copy functools heapq itertools math operator re string typing".split()
+)
+"""Imported once for all children of a lean zygote: what programs import most, as far as it is small."""
+
+_PROGRAMS = (
+    ("""
+def f(n: int):
+    total = 1
+    for i in range(n):
+        if i % 3 == 0:
+            total += i * 2
+        else:
+            total = (total * 5 - i) % 1000
+    return total
+""", "19"),
+    ("""
+def f(numbers, least=0):
+    places = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number % 4, []).append(place)
+    found = sorted(places.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [[key, sum(value), min(value)] for key, value in found if key > least][:3]
+""", "[3, 1, 4, 1, 5, 9, 2, 6], least=-1"),
+    ("""
+import re
+from collections import Counter
+def f(text):
+    counts = Counter(re.findall("[a-z]+", text.lower()))
+    words = {word: "".join(chr(ord(letter) + count) for letter in word) for word, count in counts.items()}
+    return {"words": sorted(words.values()), "longest": max(map(len, words)), "shown": f"{text!r}"}
+""", "'Some words, some more'"),
+    ("""
+class Account:
+    def __init__(self, amount):
+        self.amount = amount
+        self.log = []
+    def take(self, amount):
+        if amount > self.amount:
+            raise ValueError(f"no {amount}")
+        self.amount -= amount
+        self.log.append((amount, self.amount))
+def f(amounts, start):
+    account = Account(start)
+    for amount in amounts:
+        try:
+            account.take(amount)
+        except ValueError as error:
+            account.log.append((str(error), 1.5, {True, None}))
+    return account.log, amounts[99]
+""", "[3, 50, 2], 20"),
+)  # fmt: skip
+"""Programs like those that are to come, each with an input."""
+
+_RUN = {
+    "entry": "f",
+    "mode": "call",
+    "forbidden_modules": ("os",),
+    "program_bytes": 10_000,
+    "output_bytes": 10_000,
+    "depth": 9,
+    "memory_bytes": 2**28,
+    "cpu_seconds": 9,
+    "wall_seconds": 9.0,
+}
+_REHEARSALS = 20  # enough for the interpreter to take a function's code for hot, and to be done with rewriting it
+
+
+def warm_up(kind: str, seed: int) -> None:
+    """Import what programs use, and leave nothing of the host in sight.
+
+    Args:
+        kind: "full", "lean", "script" or "checker".
+        seed: of the `random` module.
+    """
+    os.environ.clear()
+    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The hooks that `random` and `threading` run at every fork only cost time: each child has one thread, and its
+    # random numbers are meant to be repeatable.
+    os.register_at_fork = lambda **hooks: None
+    sys.modules["_hashlib"] = None  # type: ignore[assignment]  # OpenSSL: many more pages to copy at each fork
+    full = kind in ("full", "script")
+    for name in PRELOADED.split() if full else sorted(LEAN):
+        importlib.import_module(name)
+    if full:
+        sys.modules["random"].seed(seed)
+    sys.path[:] = [os.path.dirname(os.__file__)]
+
+
+def find_library_at(place: str) -> None:
+    """Have imports and readers of source text find the standard library where an ordinary user can reach it.
+
+    Packages that are imported already keep the path at which they look for their modules, `encodings` for codecs, and
+    loaders the path at which they read source for tracebacks.
+
+    Args:
+        place: another path to the folder of the standard library.
+    """
+    library = os.path.dirname(os.__file__)
+    sys.path[:] = [place]
+    for module in list(sys.modules.values()):
+        paths = getattr(module, "__path__", None)
+        if isinstance(paths, list):
+            paths[:] = [path.replace(library, place, 1) if path.startswith(library) else path for path in paths]
+        loader = getattr(module, "__loader__", None)
+        path = getattr(loader, "path", None)
+        if isinstance(path, str) and path.startswith(library):
+            loader.path = path.replace(library, place, 1)  # type: ignore[union-attr]
+
+
+def rehearse() -> None:
+    """Run jobs of our own, so that what is made at first use is made once, and not in every child."""
+    whole = [{**_RUN, "program": program, "inputs": (text, "g(1)")} for program, text in _PROGRAMS]
+    for job in (*map(pack_job, whole), *(_ready_jobs() * _REHEARSALS)):
+        for record in outcomes(unpack_job(job[LENGTH.size :])):
+            pack_outcome(record)
+    sys.modules.pop("program", None)
+
+
+def _ready_jobs() -> list[bytes]:
+    """Give jobs of our own as children get theirs, a checker's work done."""
+    jobs = []
+    for program, text in _PROGRAMS:
+        request: dict[str, Any] = {**_RUN, "program": program, "inputs": (text,)}
+        ready = marshal.dumps((checked(request), arguments(request)))
+        jobs.append(pack_job({**_RUN, "ready": ready, "second": False}))
+    return jobs
+
+
+class Absent:
+    """The one finder of a lean zygote: a program that asks for a module that is missing ends, to run in a full one."""
+
+    leave = staticmethod(os._exit)
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> None:
+        """End the process with the status that the host takes for that."""
+        cls.leave(NEEDS_FULL)

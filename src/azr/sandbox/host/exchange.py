@@ -1,0 +1,160 @@
+"""What every backend sends for a job, and what it makes of the end of the process that ran it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from azr.sandbox.base import JOB_BYTES, Job, Limits, Mode, Outcome, Reason
+from azr.sandbox.guest.wire import cause_of_death, processor_time_detail, was_killed
+from azr.sandbox.guest.worker import excess, second_order, utf8_bytes
+from azr.sandbox.host.protocol import room_for_outcome, unpack_outcomes
+
+HASH_SEEDS = ("1", "2")
+"""PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
+
+
+class Stop(Enum):
+    """Why a process that ran a job was not left to end by itself."""
+
+    NONE = 0
+    WALL_CLOCK = 1
+    TOO_MUCH_OUTPUT = 2
+    TAMPERING = 3
+    LOST = 4
+    """Who started it died, as often as it was tried."""
+
+
+class Report(NamedTuple):
+    """How a process that ran a job ended, as told by who started it.
+
+    Attributes:
+        stop: why it was killed, if it was.
+        exit_code: its exit status, or minus the signal that ended it.
+        cpu_seconds: processor time that it used, where that is known.
+        payload: what it wrote; the program may have written it.
+        disturbed: whether a process was killed on the way to this, so that another time it might have come out
+            otherwise.
+    """
+
+    stop: Stop
+    exit_code: int
+    cpu_seconds: float
+    payload: bytes
+    disturbed: bool = False
+
+
+def judged(job: Job) -> tuple[Outcome, ...] | None:
+    """Give the outcomes of a job that is too large to be sent to any process; None where it is not."""
+    too_long = excess(job.program, job.policy.program_bytes)
+    if too_long and job.mode is not Mode.LITERAL:
+        return _all(job, Reason.FORBIDDEN, too_long)
+    total = sum(map(utf8_bytes, (job.program, *job.inputs)))
+    if total > JOB_BYTES:
+        return _all(job, Reason.MEMORY, f"program and inputs have {total} bytes, {JOB_BYTES} are allowed")
+    return None
+
+
+def content(job: Job, *, second: bool) -> dict[str, Any]:
+    """Give all that the far side needs to know of a job, as plain data.
+
+    Args:
+        job: the job.
+        second: the second run of a determinism pair gets the inputs in an order of its own, `worker.second_order`.
+    """
+    return {
+        "program": job.program,
+        "inputs": tuple(job.inputs[number] for number in second_order(len(job.inputs))) if second else job.inputs,
+        "entry": job.entry,
+        "mode": job.mode.value,
+        "forbidden_modules": tuple(job.policy.forbidden_modules),
+        "program_bytes": job.policy.program_bytes,
+        "output_bytes": job.limits.output_bytes,
+        "depth": job.limits.depth,
+        "memory_bytes": job.limits.memory_bytes,
+        "cpu_seconds": job.limits.cpu_seconds,
+        "wall_seconds": job.limits.wall_seconds,
+    }
+
+
+def request(job: Job, *, second: bool) -> bytes:
+    """Write a job for `child.run_job`; the arguments are those of `content`."""
+    return json.dumps(content(job, second=second)).encode()
+
+
+def most_bytes(job: Job) -> int:
+    """Give the most bytes that an honest child writes for a job."""
+    return len(job.inputs) * room_for_outcome(job.limits.output_bytes)
+
+
+def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
+    """Make a job's outcomes of how its process ended; the other arguments are those of `content`."""
+    if report.stop in (Stop.TOO_MUCH_OUTPUT, Stop.TAMPERING):
+        return _all(job, Reason.TAMPERED, "the program reached for what is not its own")
+    read = unpack_outcomes(
+        report.payload,
+        mode=job.mode,
+        output_bytes=job.limits.output_bytes,
+        most=len(job.inputs),
+        whole=report.stop is Stop.NONE and report.exit_code == 0,
+    )
+    if read is None:
+        return _all(job, Reason.TAMPERED, "the process wrote what our code does not write")
+    if len(read) < len(job.inputs):
+        read += [_death(report, job.limits)] * (len(job.inputs) - len(read))
+    if report.disturbed or report.stop is not Stop.NONE:
+        read = [replace(outcome, disturbed=True) for outcome in read]
+    if not second:
+        return tuple(read)
+    by_number = dict(zip(second_order(len(read)), read, strict=True))
+    return tuple(by_number[number] for number in range(len(read)))
+
+
+def killed_by_others(report: Report, cpu_seconds: int) -> bool:
+    """Whether neither a program nor its limit on processor time killed a process.
+
+    No program can send SIGKILL, not even to itself, and the kernel sends it at the limit.
+    """
+    return was_killed(report.exit_code, report.cpu_seconds, cpu_seconds)
+
+
+def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    """Join the two runs of a determinism pair: the outcome where they agree, `NONDETERMINISTIC` where they do not."""
+    return tuple(_agreed(one, other) for one, other in zip(first, second, strict=True))
+
+
+DECISIVE = frozenset({Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED})
+"""Reasons that end a whole process: it says nothing about the value that the input would have had."""
+
+
+def _agreed(one: Outcome, other: Outcome) -> Outcome:
+    for outcome in (one, other):
+        if outcome.reason in DECISIVE:
+            return outcome
+    disturbed = one.disturbed or other.disturbed
+    # Not the detail: an exception's message may hold an object's address.
+    if (one.value, one.reason, one.error) == (other.value, other.reason, other.error):
+        return replace(one, disturbed=True) if disturbed else one
+    detail = "two processes with different hash seeds disagree"
+    return Outcome(reason=Reason.NONDETERMINISTIC, detail=detail, disturbed=disturbed)
+
+
+def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
+    return (Outcome(reason=reason, detail=detail),) * len(job.inputs)
+
+
+def processor_time_up(limits: Limits) -> Outcome:
+    """Give the outcome of an input whose job had used up its processor time."""
+    return Outcome(reason=Reason.TIMEOUT, detail=processor_time_detail(limits.cpu_seconds))
+
+
+def _death(report: Report, limits: Limits) -> Outcome:
+    """Say why a process ended before it was through."""
+    if report.stop is Stop.WALL_CLOCK:
+        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
+    if report.stop is Stop.LOST:
+        return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
+    reason, detail = cause_of_death(report.exit_code, report.cpu_seconds, limits.cpu_seconds)
+    return Outcome(reason=Reason(reason), detail=detail)

@@ -1,0 +1,164 @@
+"""Zygotes of one event loop: which gets the next run, which runs are begun again, and when there is no use any more.
+
+A run is one child, or one answer of a checker. Each zygote has at most a few: the one that its child is at, and those
+that wait in the pipe so that the zygote need not wait for us. Everything happens in callbacks of the loop: no thread
+and no task per run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from typing import Any
+
+from azr.sandbox.base import SandboxError
+from azr.sandbox.host.exchange import Report
+from azr.sandbox.host.handle import AHEAD, Handle, Run
+from azr.sandbox.host.remains import Remains
+
+_STARTS, _STARTS_WHERE_OTHERS_STAND = 3, 20
+"""How often the first zygote of a fleet may fail to start. Where other fleets of the sandbox stand, the jail works here
+and the trouble may pass: some 30 seconds."""
+
+_DEATHS = 5
+"""Processes die from outside: the kernel kills for want of memory, a person by mistake. A run that was going on at so
+many deaths is taken for their cause. Deaths that came before it was begun or after it had ended do not count."""
+
+_TRIES = 50
+"""How often a run is begun at most, should every process die before it has read the job."""
+
+
+class Fleet:
+    """Zygotes of one kind that share a hash seed, and the runs that wait for them.
+
+    Once a zygote has stood, one that cannot be started is tried again for as long as the callers of its runs wait.
+
+    Args:
+        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
+        tier: "full" or "seccomp".
+        cpus: the processor for each zygote.
+        seed: of hashes and of the `random` module in every zygote.
+        others_stand: whether other fleets have been started in this tier.
+
+    Attributes:
+        hello: what the first zygote said of itself.
+        pid: the process whose zygotes these are.
+        remains: zygotes that are dead or dying.
+    """
+
+    def __init__(self, kind: str, tier: str, cpus: list[int | None], seed: int, *, others_stand: bool) -> None:
+        self.kind = kind
+        self.tier = tier
+        self.seed = seed
+        self.hello: dict[str, Any] = {}
+        self.pid = os.getpid()
+        self.remains: set[Remains] = set()
+        self._others_stand = others_stand
+        self._first: asyncio.Future[dict[str, Any]] | None = None
+        self._broken: SandboxError | None = None
+        self._waiting: deque[Run] = deque()
+        self._zygotes = [Handle(self, cpu) for cpu in cpus]
+
+    async def start(self) -> None:
+        """Start the first zygote, and the others once it stands.
+
+        Raises:
+            SandboxError: the jail cannot be built here, or a process cannot be started.
+        """
+        self._first = asyncio.get_running_loop().create_future()
+        self._zygotes[0].start()
+        await self._first
+        for zygote in self._zygotes[1:]:
+            zygote.start()
+
+    def submit(self, job: bytes, *, wall_seconds: float, cpu_seconds: int) -> asyncio.Future[Report]:
+        """Queue a run, and give what will hold its end.
+
+        Raises:
+            SandboxError: the fleet is closed.
+        """
+        if self._broken is not None:
+            raise self._broken
+        run = Run(job, wall_seconds, cpu_seconds, asyncio.get_running_loop().create_future())
+        self._waiting.append(run)
+        self.dispatch()
+        return run.ended
+
+    def dispatch(self) -> None:
+        """Hand waiting runs to the zygotes that have the fewest."""
+        while self._waiting:
+            zygote = min(self._zygotes, key=Handle.load)
+            if zygote.load() >= AHEAD[self.kind]:
+                return
+            run = self._waiting.popleft()
+            if not run.ended.cancelled():
+                zygote.give(run)
+
+    def take_back(self, runs: deque[Run]) -> None:
+        """Put runs that a dead zygote had not come to at the head of the queue again."""
+        for run in runs:
+            run.disturbed = True
+        self._waiting.extendleft(reversed(runs))
+
+    def again(self, run: Run, report: Report, *, died: bool) -> None:
+        """Begin a run again whose process was killed.
+
+        Args:
+            run: at the head of the queue from now on.
+            report: how it ends if that was once too often.
+            died: whether the process was killed while it ran this.
+        """
+        run.disturbed = True
+        run.tries += 1
+        run.deaths += died
+        if run.deaths >= _DEATHS or run.tries >= _TRIES:
+            run.end(report)
+        elif self._broken is not None:
+            _fail(run, self._broken)
+        else:
+            self._waiting.appendleft(run)
+            asyncio.get_running_loop().call_soon(self.dispatch)
+
+    def stands(self, hello: dict[str, Any]) -> None:
+        """Take note that a zygote stands."""
+        self.hello = self.hello or hello
+        if self._first is not None and not self._first.done():
+            self._first.set_result(hello)
+
+    def gives_up(self, error: SandboxError, *, starts: int, refused: bool) -> bool:
+        """Whether there is no use in starting a zygote again; if so, all that waits ends with `error`.
+
+        Args:
+            error: why it did not start.
+            starts: how often in a row it did not.
+            refused: whether it said so itself, having found that the jail cannot be built.
+        """
+        most = _STARTS_WHERE_OTHERS_STAND if self._others_stand else 1 if refused else _STARTS
+        if self.hello or starts < most:
+            return False
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(error)
+        self._fail_all(error)
+        return True
+
+    def close(self) -> None:
+        """Kill every zygote and its child, and wait until they are gone."""
+        self._broken = SandboxError("the sandbox was closed before this job had run")
+        for zygote in self._zygotes:
+            zygote.stop()
+        for remains in list(self.remains):
+            remains.close()
+        self._fail_all(self._broken)
+
+    def _fail_all(self, error: SandboxError) -> None:
+        self._broken = error
+        for run in self._waiting:
+            _fail(run, error)
+        self._waiting.clear()
+
+
+def _fail(run: Run, error: SandboxError) -> None:
+    # Nobody can wait any more in a loop that is closed.
+    if not run.ended.done() and not run.ended.get_loop().is_closed():
+        run.ended.set_exception(error)

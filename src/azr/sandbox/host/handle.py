@@ -1,0 +1,292 @@
+"""The host's side of one zygote: its pipes, its runs and their clock, and its successor when it dies.
+
+Everything happens in callbacks of the event loop, and none of them waits. In a fork of the host they do nothing, as the
+pipes and the loop's descriptor are shared with the process that it was forked from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from azr.sandbox.base import SandboxError
+from azr.sandbox.host.exchange import Report, Stop, killed_by_others
+from azr.sandbox.host.protocol import HEADER, NONCE_BYTES
+from azr.sandbox.host.remains import Left, Remains
+from azr.sandbox.host.spawn import Channels, read_hello, shortage, spawn
+
+if TYPE_CHECKING:
+    from azr.sandbox.host.fleet import Fleet
+
+AHEAD = {"full": 2, "lean": 2, "script": 2, "checker": 8}
+"""How many runs a zygote of each kind has at most; a checker is through with one sooner than we send the next."""
+
+_READ_BYTES = 2**18
+_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds before a zygote that did not come to stand is started again: twice as many each time, up to the longest."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One child's work, or one question to a checker.
+
+    Attributes:
+        job: the bytes for it, without the nonce.
+        wall_seconds: how long it may take by the host's clock.
+        cpu_seconds: the processor time that the kernel lets it have.
+        ended: what becomes of it.
+        nonce: stands before the job and before what is written about it.
+        deaths: how often a process was killed while it ran this.
+        tries: how often it was begun.
+        disturbed: whether it had to be begun again.
+    """
+
+    job: bytes
+    wall_seconds: float
+    cpu_seconds: int
+    ended: asyncio.Future[Report]
+    nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))
+    deaths: int = 0
+    tries: int = 0
+    disturbed: bool = False
+
+    def end(self, report: Report) -> None:
+        """Tell whoever waits, if anyone still can."""
+        if not self.ended.done() and not self.ended.get_loop().is_closed():
+            self.ended.set_result(report._replace(disturbed=True) if self.disturbed else report)
+
+
+class Handle:
+    """A zygote of a fleet, and after its death the next one."""
+
+    def __init__(self, fleet: Fleet, cpu: int | None) -> None:
+        self._fleet = fleet
+        self._cpu = cpu
+        self._channels: Channels | None = None
+        self._stands = False
+        self._starts = 0
+        self._again: asyncio.TimerHandle | None = None
+        self._runs: deque[Run] = deque()
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+        self._full = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def load(self) -> int:
+        """Give the number of runs that it has; a zygote that does not stand takes none."""
+        return len(self._runs) if self._stands else AHEAD[self._fleet.kind]
+
+    def start(self) -> None:
+        """Start the process."""
+        if not self._is_ours():
+            return
+        self._loop = asyncio.get_running_loop()
+        self._again = None
+        self._starts += 1
+        try:
+            self._channels = spawn(self._fleet.kind, self._fleet.tier, cpu=self._cpu, seed=self._fleet.seed)
+        except OSError as error:
+            self._has_not_started(shortage(error))
+            return
+        self._loop.add_reader(self._channels.results, self._on_readable)
+
+    def give(self, run: Run) -> None:
+        """Send a run down the pipe."""
+        self._runs.append(run)
+        if len(self._runs) == 1:
+            self._begin()
+        self._outbox += run.nonce
+        self._outbox += run.job
+        self._write()
+
+    def stop(self, on_read: Callable[[Left], None] | None = None) -> None:
+        """Have the process killed and let go of it; its runs go back to the fleet.
+
+        Args:
+            on_read: gets what is left in the pipes when nobody can write to them any more.
+        """
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._again = None
+        channels, self._channels = self._channels, None
+        if channels is None:
+            return
+        if not self._loop.is_closed():
+            self._loop.remove_reader(channels.results)
+            self._loop.remove_writer(channels.jobs)
+        self._fleet.remains.add(Remains(self._loop, channels, bytes(self._inbox), on_read, self._fleet.remains.discard))
+        self._stands = False
+        self._inbox.clear()
+        self._outbox.clear()
+        self._full = False
+        self._fleet.take_back(self._runs)
+        self._runs.clear()
+
+    def _is_ours(self) -> bool:
+        return os.getpid() == self._fleet.pid
+
+    # --- what the pipes bring ---
+
+    def _write(self) -> None:
+        """Write as much as the pipe takes, and ask the loop to say when it takes more."""
+        if self._channels is None or not self._is_ours():
+            return
+        descriptor = self._channels.jobs
+        try:
+            del self._outbox[: os.write(descriptor, self._outbox)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._outbox.clear()  # it died; the end of its results will tell
+        if self._outbox:
+            self._loop.add_writer(descriptor, self._write)
+        elif self._full:
+            self._loop.remove_writer(descriptor)
+        self._full = bool(self._outbox)
+
+    def _on_readable(self) -> None:
+        if self._is_ours():
+            self._read()
+            self._fleet.dispatch()
+
+    def _read(self) -> bool:
+        """Take in what has come; whether there was anything, and there may be more."""
+        assert self._channels is not None
+        try:
+            data = os.read(self._channels.results, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        self._inbox += data
+        if not self._stands and not self._read_hello(ended=not data):
+            return False
+        if self._read_frames():
+            if data:
+                return True
+            self._has_died()
+        else:
+            self._disagree()
+        return False
+
+    def _read_hello(self, *, ended: bool) -> bool:
+        """Read the first line, if it is there; whether the zygote stands."""
+        line, newline, _ = bytes(self._inbox).partition(b"\n")
+        if not newline and not ended:
+            return False
+        del self._inbox[: len(line) + len(newline)]
+        try:
+            hello = read_hello(line)
+        except SandboxError as error:
+            self._has_not_started(error, refused=bool(newline))
+            return False
+        self._starts = 0
+        self._stands = True
+        self._fleet.stands(hello)
+        return True
+
+    def _read_frames(self) -> bool:
+        """Hand out what ended; whether the zygote and we still agree on who has which run."""
+        at = 0
+        agree = True
+        while agree and len(self._inbox) >= at + HEADER.size:
+            status, length, cpu_seconds = HEADER.unpack_from(self._inbox, at)
+            start = at + HEADER.size
+            if len(self._inbox) < start + length:
+                break
+            at = start + length
+            # A child that took no job was killed by others; what it left in the pipe may be half a job.
+            agree = bool(self._runs) and self._inbox.startswith(self._runs[0].nonce, start, at)
+            if agree:
+                run = self._runs.popleft()
+                report = _report(status, cpu_seconds, bytes(self._inbox[start + NONCE_BYTES : at]))
+                if killed_by_others(report, run.cpu_seconds):
+                    self._fleet.again(run, report, died=True)
+                else:
+                    run.end(report)
+                if self._runs:
+                    self._begin()
+        del self._inbox[:at]
+        return agree
+
+    # --- the clock ---
+
+    def _begin(self) -> None:
+        """Start the clock of the run at the head."""
+        self._deadline = self._loop.time() + self._runs[0].wall_seconds
+        # Most runs end long before: the timer is left alone and looks again at the deadline when it goes off.
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._runs or not self._is_ours():
+            return
+        if self._loop.time() >= self._deadline:
+            while self._read():  # what came in while the loop was busy counts first
+                pass
+        if self._runs and self._timer is None:
+            if self._loop.time() >= self._deadline:
+                self._time_up()
+            else:
+                self._timer = self._loop.call_at(self._deadline, self._on_timer)
+        self._fleet.dispatch()
+
+    # --- ends ---
+
+    def _time_up(self) -> None:
+        """Kill the child by way of its zygote, as nothing in there can be trusted to, and start another."""
+        run = self._runs.popleft()
+        run.disturbed = True
+
+        def end(left: Left) -> None:
+            run.end(Report(Stop.WALL_CLOCK, -signal.SIGKILL, 0.0, left.of_run(run.nonce) or b""))
+
+        self.stop(on_read=end)
+        self.start()
+
+    def _has_died(self) -> None:
+        """Start another; the run whose turn it was is begun again, and whether it was running may count."""
+        run = self._runs.popleft() if self._runs else None
+
+        def again(left: Left) -> None:
+            assert run is not None
+            ended = len(left.results) >= HEADER.size  # and so it was not the one that was running
+            self._fleet.again(run, _LOST, died=not ended and left.of_run(run.nonce) is not None)
+
+        if run is not None and self._fleet.kind == "checker":
+            run.end(_LOST)  # a checker writes nothing before its answer; what may have killed it is left to a child
+            run = None
+        self.stop(on_read=again if run is not None else None)
+        self.start()
+
+    def _disagree(self) -> None:
+        """Have it killed, as it and we no longer agree on who has which run, and start another."""
+        if self._runs:
+            self._fleet.again(self._runs.popleft(), _LOST, died=False)
+        self.stop()
+        self.start()
+
+    def _has_not_started(self, error: SandboxError, *, refused: bool = False) -> None:
+        """Start it again after a while, unless the fleet gives up."""
+        self.stop()
+        if not self._fleet.gives_up(error, starts=self._starts, refused=refused):
+            pause = min(_PAUSE * 2 ** (self._starts - 1), _LONGEST_PAUSE)
+            self._again = self._loop.call_later(pause, self.start)
+
+
+_LOST = Report(Stop.LOST, -signal.SIGKILL, 0.0, b"")
+
+
+def _report(status: int, cpu_seconds: float, payload: bytes) -> Report:
+    """Say how a child ended, from its wait status. SIGALRM is its own clock."""
+    stop = Stop.WALL_CLOCK if status == signal.SIGALRM else Stop.NONE
+    return Report(stop, os.waitstatus_to_exitcode(status), cpu_seconds, payload)

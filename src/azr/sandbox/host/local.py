@@ -1,0 +1,236 @@
+"""The local Linux backend: jailed zygotes on this machine, near the speed of a bare fork.
+
+`jail.py` says what shuts a zygote in, `fleet.py` who runs when; here jobs become runs, and their ends outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from math import ceil
+from typing import Any, Literal
+
+from azr.sandbox.base import Job, Mode, Outcome, Reason, SandboxError
+from azr.sandbox.guest.wire import FINAL, FULL, LEAN, NEEDS_FULL
+from azr.sandbox.host.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
+from azr.sandbox.host.fleet import Fleet
+from azr.sandbox.host.protocol import pack_job, room_for_outcome
+from azr.sandbox.host.spawn import HostLimitError
+from azr.sandbox.jail.rlimits import too_much_for
+
+Tier = Literal["auto", "full", "seccomp"]
+_SEED, _OTHER_SEED = 1, 2
+_GRACE = 0.25
+"""Seconds for which a child's own clock may be late. To kill a child from here, its zygote has to be killed and another
+one started, which takes longer than most runs: so it is left to the clock, but for programs that stop it."""
+
+_CHECK_SECONDS = 2.0
+"""What a checker may take; a job for which that is too little is left to a child, under its own limits."""
+
+_CHECK_BYTES = 2**20
+"""The longest request that a checker is asked: it gives no longer answer, and others wait while it reads one."""
+
+
+class LocalSandbox:
+    """Runs jobs in jailed processes of this machine.
+
+    A checker and a lean zygote stay on each processor. Full zygotes and those for scripts are started by the first job
+    that needs one, a second set of zygotes, with another hash seed, by the first that asks for `determinism`. They die
+    with the thread that first ran a job.
+
+    Args:
+        workers: processes in a set; None for one on each processor that this process may use.
+        tier: "full" has namespaces and a root of its own; "seccomp" does without, where they are refused; "auto" takes
+            the first that this machine allows.
+    """
+
+    def __init__(self, *, workers: int | None = None, tier: Tier = "auto") -> None:
+        if workers is not None and workers < 1:
+            raise SandboxError(f"sandbox workers must be at least 1, not {workers}")
+        self._workers = workers
+        self._asked = tier
+        self._home: _Home | None = None
+
+    @property
+    def tier(self) -> str | None:
+        """The tier in force; None before the first job."""
+        return self._home.tier if self._home else None
+
+    async def run(self, job: Job) -> tuple[Outcome, ...]:
+        """Run one job; see `azr.sandbox.base.Sandbox.run`."""
+        unsent = judged(job)
+        if unsent is not None:
+            return unsent
+        home = self._home
+        if home is not None and home.pid != os.getpid():
+            raise SandboxError(
+                f"this sandbox belongs to process {home.pid}, of which this process ({os.getpid()}) is a fork: make a "
+                "sandbox of its own here"
+            )
+        loop = asyncio.get_running_loop()
+        if home is None or home.loop is not loop:
+            # Zygotes belong to the loop that reads from them; one that has gone left them to us.
+            await self.close()
+            home = self._home = _Home(loop, self._workers, self._asked)
+        return await home.run(job)
+
+    async def close(self) -> None:
+        """Kill every process that this sandbox started. Safe to call twice; a later `run` starts afresh.
+
+        In a fork of the process that started them it only forgets them.
+        """
+        home, self._home = self._home, None
+        if home is not None and home.pid == os.getpid():
+            home.close()
+
+
+class _Home:
+    """The zygotes of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, workers: int | None, tier: Tier) -> None:
+        self.loop = loop
+        self.pid = os.getpid()
+        self.tier: str | None = None
+        self._asked = tier
+        self._cpus = _cpus(workers)
+        self._fleets: dict[tuple[str, int], Fleet] = {}
+        self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
+
+    async def run(self, job: Job) -> tuple[Outcome, ...]:
+        """Run a program on its inputs: in one child, or where its pipe may not hold all outcomes in several in turn."""
+        checkers = await self._fleet("checker", _SEED)
+        most = checkers.hello["room"] // room_for_outcome(job.limits.output_bytes)
+        if most < 1:
+            raise SandboxError(
+                f"limits: output_bytes is {job.limits.output_bytes}, a pipe holds {checkers.hello['room']}"
+            )
+        if len(job.inputs) <= most:
+            return (await self._run_part(checkers, job))[0] if job.inputs else ()
+        return tuple(await self._run_in_parts(checkers, job, most))
+
+    def close(self) -> None:
+        """Kill every zygote."""
+        for start in self._starts.values():
+            if not self.loop.is_closed():
+                start.cancel()
+        for fleet in self._fleets.values():
+            fleet.close()
+
+    async def _fleet(self, kind: str, seed: int) -> Fleet:
+        start = self._starts.get((kind, seed))
+        if start is None or _failed(start):  # what was short then need not be short now
+            start = self._starts[kind, seed] = self.loop.create_task(self._start(kind, seed))
+        if not start.done():
+            try:
+                await asyncio.shield(start)
+            except asyncio.CancelledError:
+                if start.cancelled():  # and not the task that waits for it
+                    raise SandboxError("the sandbox was closed before this job had run") from None
+                raise
+        start.result()
+        return self._fleets[kind, seed]
+
+    async def _start(self, kind: str, seed: int) -> None:
+        """Start the zygotes of one kind with one seed, in the first tier that this machine allows."""
+        refusals = []
+        tiers = ("full", "seccomp") if self._asked == "auto" else (self._asked,)
+        for tier in tiers if self.tier is None else (self.tier,):
+            stand = self.tier is not None
+            fleet = self._fleets[kind, seed] = Fleet(kind, tier, self._cpus, seed, others_stand=stand)
+            try:
+                await fleet.start()
+            except SandboxError as error:
+                fleet.close()
+                if isinstance(error, HostLimitError):
+                    raise
+                refusals.append(f"{tier}: {error}")
+            else:
+                self.tier = tier
+                return
+        raise SandboxError(
+            f"programs cannot be jailed on this machine ({'; '.join(refusals)}); use the docker or the remote sandbox, "
+            "or a kernel with user namespaces or Landlock"
+        )
+
+    async def _run_in_parts(self, checkers: Fleet, job: Job, most: int) -> list[Outcome]:
+        """Run a job in several children in turn: together they get its processor time, and a death ends the job."""
+        found: list[Outcome] = []
+        spent, time_up = 0.0, processor_time_up(job.limits)
+        while len(found) < len(job.inputs):
+            left = replace(job.limits, cpu_seconds=ceil(job.limits.cpu_seconds - spent))
+            last = time_up
+            if left.cpu_seconds > 0:
+                part = replace(job, inputs=job.inputs[len(found) : len(found) + most], limits=left)
+                part_outcomes, seconds = await self._run_part(checkers, part)
+                spent += seconds
+                found += [time_up if outcome == processor_time_up(left) else outcome for outcome in part_outcomes]
+                last = found[-1]
+            # A script that crashed did so in a process of its own, and left the job's time for others.
+            if last.reason in DECISIVE and (job.mode is not Mode.SCRIPT or last.reason is not Reason.CRASHED):
+                found += [last] * (len(job.inputs) - len(found))
+        return found
+
+    async def _run_part(self, checkers: Fleet, job: Job) -> tuple[tuple[Outcome, ...], float]:
+        """Have a job checked, then run it once, or twice where it asks for determinism.
+
+        Returns:
+            the outcomes, and the seconds of processor time that the longer run took.
+        """
+        request = content(job, second=False)
+        asked = pack_job(request)
+        kind = made = b""
+        if len(asked) <= _CHECK_BYTES:
+            answer = await checkers.submit(
+                asked,
+                wall_seconds=min(job.limits.wall_seconds, _CHECK_SECONDS),
+                cpu_seconds=job.limits.cpu_seconds,
+            )
+            kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
+        if kind == FINAL:
+            return outcomes(job, answer._replace(payload=made), second=False), 0.0
+        if kind in (LEAN, FULL):
+            request["ready"], request["second"] = made, False
+        zygotes = "script" if job.mode is Mode.SCRIPT else "lean" if kind == LEAN else "full"
+        if not (job.determinism and job.program):
+            run = await self._begin(zygotes, _SEED, job, request)
+            return await self._end(run, zygotes, job, request, second=False)
+        back = request | {"second": True} if "ready" in request else content(job, second=True)
+        # Both are queued before the first is waited for.
+        forth = await self._begin(zygotes, _SEED, job, request)
+        again = await self._begin(zygotes, _OTHER_SEED, job, back)
+        there, seconds = await self._end(forth, zygotes, job, request, second=False)
+        back_there, more = await self._end(again, zygotes, job, back, second=True)
+        return agree(there, back_there), max(seconds, more)
+
+    async def _begin(self, kind: str, seed: int, job: Job, request: dict[str, Any]) -> asyncio.Future[Report]:
+        fleet = await self._fleet(kind, seed)
+        limits = job.limits
+        refusal = too_much_for(fleet.hello, cpu_seconds=limits.cpu_seconds, memory_bytes=limits.memory_bytes)
+        if refusal:
+            raise HostLimitError(refusal)
+        return fleet.submit(
+            pack_job(request), wall_seconds=limits.wall_seconds + _GRACE, cpu_seconds=limits.cpu_seconds
+        )
+
+    async def _end(
+        self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
+    ) -> tuple[tuple[Outcome, ...], float]:
+        """Wait for a run, and for another in a full zygote where a lean one was not enough."""
+        report = await run
+        if kind == "lean" and report.exit_code == NEEDS_FULL:
+            report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
+        return outcomes(job, report, second=second), report.cpu_seconds
+
+
+def _failed(start: asyncio.Task[None]) -> bool:
+    return start.done() and not start.cancelled() and start.exception() is not None
+
+
+def _cpus(workers: int | None) -> list[int | None]:
+    """Give a processor for each zygote, among those that this process may use."""
+    if sys.platform != "linux":
+        raise SandboxError(f"the local sandbox needs Linux, this is {sys.platform}; use the docker or the remote one")
+    cpus = sorted(os.sched_getaffinity(0))
+    return [cpus[i % len(cpus)] for i in range(workers or len(cpus))]

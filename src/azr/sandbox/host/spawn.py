@@ -1,0 +1,142 @@
+"""Starting a zygote, and the host's end of its pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from azr.sandbox.base import SandboxError
+from azr.sandbox.jail.rlimits import why_dead, why_not_started
+
+_PACKAGES = str(Path(__file__).resolve().parents[3])
+_BOOTSTRAP = """\
+import fcntl, os, sys
+kind, tier, cpu, seed, *given = sys.argv[1:]
+moved = [fcntl.fcntl(int(descriptor), fcntl.F_DUPFD, 3 + len(given)) for descriptor in given]
+for wanted, descriptor in enumerate(moved, 3):
+    os.dup2(descriptor, wanted, inheritable=False)
+os.closerange(3 + len(given), os.sysconf("SC_OPEN_MAX"))
+sys.path.insert(0, %r)
+from azr.sandbox.jail.zygote import main
+main(kind, tier, int(cpu) if cpu else None, int(seed))
+"""
+_BIND_NOW = {"LD_BIND_NOW": "1"}
+"""Has the dynamic linker look up every function at the start. Else each child looks up anew those that it is the first
+to call, and copies the pages in which it notes them: a twentieth of its time."""
+
+_PIPE_BYTES = 2**20
+"""What Linux lets an ordinary user ask of a pipe."""
+
+
+@dataclass
+class Channels:
+    """The host's ends of a zygote's pipes.
+
+    Attributes:
+        process: the guard.
+        death: a descriptor that becomes readable when the guard has ended.
+        jobs: where jobs are written; never blocks.
+        results: where frames come from; never blocks.
+        payload: the pipe of the child at work. Its flags are the zygote's too, which has to wait on it.
+    """
+
+    process: subprocess.Popen[bytes]
+    death: int
+    jobs: int
+    results: int
+    payload: int
+
+    def kill(self) -> None:
+        """Have the zygote and its child killed: at once, though this does not wait for it."""
+        self.process.terminate()
+
+    def close(self) -> None:
+        """Let go of the pipes; what a killed child left in them is gone."""
+        for descriptor in (self.jobs, self.results, self.payload):
+            os.close(descriptor)
+
+
+def spawn(kind: str, tier: str, *, cpu: int | None, seed: int) -> Channels:
+    """Start a zygote: a fresh interpreter with an environment of our own, never a fork of the host.
+
+    Args:
+        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
+        tier: "full" or "seccomp".
+        cpu: the processor that it stays on.
+        seed: of hashes and of the `random` module.
+
+    Raises:
+        OSError: no descriptor, process or memory was left; nothing stays behind.
+    """
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        jobs_read, jobs_write = _pipe(theirs, ours)
+        results_read, results_write = _pipe(ours, theirs)
+        payload_read, payload_write = _pipe(ours, theirs)
+        # Where the kernel gives less, the zygote says how much, and the host sends fewer inputs at a time.
+        for pipe in (results_read, payload_read):
+            with contextlib.suppress(PermissionError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        given = (jobs_read, results_write, payload_read, payload_write)
+        # Not -I, which ignores PYTHONHASHSEED; with no other variable set the rest of it is -s and -P.
+        interpreter = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", _BOOTSTRAP % _PACKAGES]
+        process = subprocess.Popen(
+            [*interpreter, kind, tier, "" if cpu is None else str(cpu), str(seed), *map(str, given)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=given,
+            env={"PYTHONHASHSEED": str(seed), **_BIND_NOW},
+            start_new_session=True,
+        )
+        try:
+            death = os.pidfd_open(process.pid)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
+        os.set_blocking(jobs_write, False)
+        os.set_blocking(results_read, False)
+        ours.pop_all()
+    return Channels(process, death, jobs_write, results_read, payload_read)
+
+
+def _pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
+    """Make a pipe, and have each stack close its end of it."""
+    reader, writer = os.pipe()
+    readers.callback(os.close, reader)
+    writers.callback(os.close, writer)
+    return reader, writer
+
+
+def read_hello(line: bytes) -> dict[str, Any]:
+    """Read a zygote's first line, written before any program came near it.
+
+    Raises:
+        HostLimitError: a limit of this machine leaves too little.
+        SandboxError: the jail could not be built; the message says what was refused.
+    """
+    try:
+        hello: dict[str, Any] = json.loads(line)
+    except ValueError:  # none, or a part: it was killed, or died of what it was denied
+        raise SandboxError(f"the interpreter did not start{why_dead()}") from None
+    if "limit" in hello:
+        raise HostLimitError(hello["refused"])
+    if "refused" in hello:
+        raise SandboxError(hello["refused"])
+    return hello
+
+
+class HostLimitError(SandboxError):
+    """A limit or a shortage of this machine, and nothing about the jail: another tier would not help."""
+
+
+def shortage(error: OSError) -> HostLimitError:
+    """Say why a process could not be started, and which limit that may be."""
+    return HostLimitError(f"the sandbox cannot start a process: {why_not_started(error)}")

@@ -1,0 +1,1 @@
+"""What shuts a zygote in. Standard library only."""

@@ -1,0 +1,229 @@
+"""What shuts a zygote in, built once: privileges given up, namespaces, a root of its own, Landlock, limits, seccomp.
+
+The order matters, and each function says why it stands where it does. `zygote.py` calls them. Only the standard library
+is imported here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import resource
+import signal
+import sys
+from collections.abc import Collection
+
+from azr.sandbox.guest import bpf
+from azr.sandbox.jail import landlock, seccomp
+
+NOBODY = 65534
+HOST_NAME = "sandbox"
+"""What a program gets for the name of the machine."""
+
+_NAMESPACES = {
+    "user": 0x10000000,
+    "mount": 0x00020000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "uts": 0x04000000,
+}
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
+_KEPT = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME | os.ST_RELATIME
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def hide_host_name() -> None:
+    """Give the host another name for this process and its children.
+
+    The namespace of the full tier keeps the name that the host had. So the system call is refused in both tiers, and
+    this interpreter's two ways to it know its answer.
+    """
+    system, _, *rest = os.uname()
+    shown = functools.partial(os.uname_result, (system, HOST_NAME, *rest))
+    for module in ("os", "posix"):
+        sys.modules[module].uname = shown  # type: ignore[attr-defined]
+
+
+def drop_root() -> None:
+    """Stop being root, before any namespace is made: the kernel's own root escapes RLIMIT_NPROC wherever it is mapped.
+
+    Root of a user namespace that has no other user in it can become nobody else. That is as good, where it is not the
+    kernel's own root; which is tried.
+
+    Raises:
+        OSError: the kernel's own root that may not change its user (CAP_SETUID taken away).
+    """
+    if os.getuid() != 0 and os.geteuid() != 0:
+        return
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError as error:
+        if not _is_held_to_one_process():
+            raise OSError(error.errno, f"root cannot become another user: {error.strerror}") from error
+
+
+def _is_held_to_one_process() -> bool:
+    """Whether RLIMIT_NPROC holds for this user."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            os.fork()
+        except BlockingIOError:
+            status = 0
+        finally:
+            os._exit(status)  # the grandchild too, where there is one
+    return os.waitpid(child, 0)[1] == 0
+
+
+def unshare() -> None:
+    """Leave every namespace of the host; processes forked from now on live in a pid namespace of their own.
+
+    Raises:
+        OSError: the kernel or a container's policy refuses.
+    """
+    user, group = os.geteuid(), os.getegid()
+    # A change of user makes a process undumpable, and its own files in /proc unwritable to itself.
+    _prctl(_PR_SET_DUMPABLE, 1)
+    if _LIBC.unshare(sum(_NAMESPACES.values())) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"namespaces refused: {os.strerror(code)}")
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
+    """Make the working directory the only thing in the file system, at its own path and read-only.
+
+    The source is the working directory and not a path, because a user who is nobody may be unable to walk that path.
+
+    Args:
+        hidden: folders in it, relative to it, that are covered with empty ones.
+        scratch: any folder that exists; the new root is mounted over it, in this mount namespace only.
+    """
+    target = scratch + os.getcwd()
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("none", scratch, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "size=64k,mode=755")
+    os.makedirs(target)
+    # Recursive, or the kernel refuses: it could bare what is mounted over.
+    _mount(".", target, None, _MS_BIND | _MS_REC)
+    for folder in hidden:
+        if os.path.isdir(os.path.join(target, folder)):
+            _mount("none", os.path.join(target, folder), "tmpfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "size=4k")
+    kept = os.statvfs(target).f_flag & _KEPT  # flags of the mount underneath may be added to, never taken away
+    _mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | kept)
+    _mount("none", scratch, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    os.chdir(scratch)
+    if _LIBC.syscall(ctypes.c_long(_PIVOT_ROOT[os.uname().machine]), b".", b".") != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"pivot_root refused: {os.strerror(code)}")
+    if _LIBC.umount2(b".", _MNT_DETACH) != 0:
+        raise OSError(ctypes.get_errno(), "the old root stays mounted")
+    os.chdir("/")
+
+
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+
+def number_children(seed: int) -> range | None:
+    """Keep the process ids of children apart from those in a zygote whose seed is odd where this one is even.
+
+    Each zygote is the first process of a namespace of its own, so both of a determinism pair could have the same. This
+    takes capabilities over the namespace.
+
+    Args:
+        seed: an odd one gets the lower half of all numbers, an even one the upper half.
+
+    Returns:
+        the numbers that children may have; None where /proc/sys is read-only, as it is in many containers.
+    """
+    try:
+        with open("/proc/sys/kernel/pid_max") as file:
+            end = int(file.read())
+        if seed % 2:
+            return range(2, end // 2)
+        _write("/proc/sys/kernel/ns_last_pid", str(end // 2 - 1))
+    except OSError:
+        return None
+    return range(end // 2, end)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, those over the zygote's own namespaces included."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    none = (ctypes.c_uint32 * 6)()
+    if _LIBC.capset(ctypes.byref(header), ctypes.byref(none)) != 0:
+        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+
+
+def limit_files(descriptors: int, *, growing: bool) -> None:
+    """Allow no core dump, few descriptors and, unless `growing`, no file to grow."""
+    if not growing:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+
+def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int, scripts: bool) -> int:
+    """Shut the door: reading beneath a folder, the system calls of the list, nothing else, for good.
+
+    Args:
+        folder: an open descriptor.
+        hidden: names in it of what cannot be read.
+        splice_from: see `seccomp.conditions`.
+        splice_to: likewise.
+        scripts: likewise.
+
+    Returns:
+        the version of Landlock in force; 0 where the kernel has none.
+    """
+    machine = seccomp.this_machine()
+    rules = seccomp.conditions(splice_from=splice_from, splice_to=splice_to, scripts=scripts)
+    code = seccomp.assemble(machine, rules, scripts=scripts)
+    drop_capabilities()
+    bpf.no_new_privileges()
+    version = landlock.abi()
+    if version:
+        landlock.restrict_to_reading(folder, hidden=hidden)
+    # Undumpable: another process of the same user cannot open its descriptors or memory in /proc.
+    _prctl(_PR_SET_DUMPABLE, 0)
+    # After every change of credentials, which clears it.
+    die_with_parent()
+    bpf.install(code)
+    return version
+
+
+def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent dies."""
+    _prctl(seccomp.PR_SET_PDEATHSIG, how)
+
+
+def adopt_orphans() -> None:
+    """Have descendants whose parent dies become children of this process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option} refused")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    encoded = [text.encode() if text is not None else None for text in (source, target, kind, data)]
+    if _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"mount on {target} refused: {os.strerror(code)}")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)

@@ -1,0 +1,274 @@
+"""The zygote: a small warm interpreter that shuts itself in, then forks one child per job until its jobs end.
+
+Descriptors are its whole world: jobs come in on one, what it has to say goes out on another, and each child writes its
+outcomes to a pipe whose reading end it does not hold. The zygote never reads a job, so that no later child can find one
+in its memory; it never reads a payload either, but counts the bytes and lets the kernel move them.
+
+Only the standard library and the modules of this package that the child needs are imported. `spawn.py` starts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import termios
+from typing import Any
+
+from azr.sandbox.guest import census, checker
+from azr.sandbox.guest.preload import PRELOADED, Absent, find_library_at, rehearse, warm_up
+from azr.sandbox.guest.wire import HEADER, LENGTH, NONCE_BYTES, pack_outcome, unpack_job
+from azr.sandbox.guest.worker import outcomes
+from azr.sandbox.jail import namespaces as jail
+from azr.sandbox.jail.rlimits import LimitError, what_is_left
+
+__all__ = ["PRELOADED", "main"]
+
+JOBS, RESULTS, PAYLOAD_READ, PAYLOAD_WRITE, _FOLDER = range(3, 8)
+"""Descriptors: `spawn.py` hands over the first four; the last is the folder of the standard library, opened here."""
+
+_DESCRIPTORS = 64
+_READ_BYTES = 2**20
+_STDLIB = os.path.dirname(os.__file__)
+_HIDDEN = ("site-packages", "dist-packages", "test")
+"""In there, and none of a program's business: this very package may be installed there, held-out answers included."""
+
+_NO_MORE_JOBS = 3
+"""The exit status of a child that found the end of the jobs. Any program can exit so: the zygote looks for itself."""
+
+_SCRIPT_KILLED = 5
+"""The exit status of a supervisor whose script was killed by others. For the host that is as if it had been killed
+itself, which no process in the jail can do. Nothing but our own code can end a supervisor with a status."""
+
+
+def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
+    """Be a zygote: return when there are no more jobs, or when the jail cannot be built.
+
+    Args:
+        kind: "full" has all of the standard library that programs use, "lean" the little that most need and so a
+            cheaper fork; "script" is full, and its children supervise scripts; "checker" does not fork, but checks
+            programs for the others.
+        tier: "full" or "seccomp".
+        cpu: the processor to stay on; a zygote that wanders loses half its speed to cold caches.
+        seed: of the `random` module, which all children inherit: a program that draws without seeding gives the same in
+            every child of this zygote, and something else in one with another seed.
+    """
+    try:
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+        jail.hide_host_name()  # before any module asks for it and remembers
+        warm_up(kind, seed)
+        address_space = _address_space()
+        least = checker.MEMORY_BYTES if kind == "checker" else 0
+        limits = what_is_left(descriptors=_DESCRIPTORS, address_space=address_space, memory_bytes=least)
+        os.chdir(_STDLIB)  # the one way into a folder whose path an ordinary user may not be able to walk
+        jail.drop_root()
+        if tier == "full":
+            jail.unshare()
+        guard = _leave_guard()
+        scripts = _prepare_for_scripts(tier) if kind == "script" else None
+        numbers = jail.number_children(seed) if tier == "full" else None
+        rehearse()
+        if tier == "full":
+            jail.change_root(_HIDDEN)
+        hello = _shut_in(tier, scripts=scripts is not None) | limits
+        _end_without(guard)
+    except LimitError as error:
+        hello = {"refused": str(error), "limit": True}
+    except (OSError, ValueError) as error:
+        hello = {"refused": str(error)}
+    os.write(RESULTS, json.dumps(hello).encode() + b"\n")
+    if "refused" in hello:
+        return
+    if kind == "checker":
+        os.closerange(PAYLOAD_READ, PAYLOAD_WRITE + 1)  # it has no children
+        checker.serve(JOBS, RESULTS, address_space)
+    else:
+        if kind == "lean":
+            sys.meta_path[:] = [Absent]
+        _serve(address_space, numbers, orphans=tier != "full", scripts=scripts)
+
+
+def _prepare_for_scripts(tier: str) -> census.Census:
+    """Take in scripts whose supervisors die, and count what there is beside their threads to come."""
+    jail.adopt_orphans()
+    return census.take(alone=tier == "full")
+
+
+def _address_space() -> int:
+    """Give the bytes of address space that this interpreter takes before any program runs."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _leave_guard() -> int:
+    """Go on as a child of this process, which stays outside the jail, kills us when it is told to, and buries us.
+
+    Without it whoever we leave behind would fall to the host's first process, which in a container may bury nobody.
+
+    Returns:
+        a descriptor that becomes readable when the guard dies.
+    """
+    jail.adopt_orphans()
+    opened = os.pidfd_open(os.getpid())
+    guard = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FOLDER + 1)
+    os.close(opened)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        jail.die_with_parent()
+        return guard
+    os.closerange(JOBS, _DESCRIPTORS)
+    # A group that is not empty keeps its number, so this can hit nobody else.
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(child, signal.SIGKILL))
+    jail.die_with_parent(signal.SIGTERM)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    os._exit(0)
+
+
+def _end_without(guard: int) -> None:
+    """End if the guard is dead: it may have died before the kernel was told that we want to die with it."""
+    poll = select.poll()
+    poll.register(guard, select.POLLIN)
+    if poll.poll(0):
+        os._exit(1)
+    os.close(guard)
+
+
+def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
+    """Shut the door behind this process, and say what holds.
+
+    Args:
+        tier: "full" or "seccomp".
+        scripts: whether its children supervise scripts.
+    """
+    room = fcntl.fcntl(PAYLOAD_WRITE, fcntl.F_GETPIPE_SZ)
+    reachable = os.access(_STDLIB, os.R_OK | os.X_OK)
+    folder = os.open(_STDLIB if reachable else ".", os.O_PATH | os.O_DIRECTORY)
+    if folder != _FOLDER:
+        os.dup2(folder, _FOLDER, inheritable=False)
+        os.close(folder)
+    jail.limit_files(_DESCRIPTORS, growing=scripts)
+    version = jail.shut(_FOLDER, hidden=_HIDDEN, splice_from=PAYLOAD_READ, splice_to=RESULTS, scripts=scripts)
+    if not version and tier != "full":
+        raise OSError("this kernel has no Landlock")
+    if reachable:
+        os.close(_FOLDER)  # no program needs it, so none gets it
+    else:
+        find_library_at(f"/proc/self/fd/{_FOLDER}")
+    return {"tier": tier, "landlock": version, "room": room}
+
+
+def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts: census.Census | None) -> None:
+    """Fork a child for each job. It is forked before its job is there: a fork takes longer than many a program.
+
+    Args:
+        address_space: of this process, in bytes.
+        numbers: what children may have as process ids; when they are used up this process ends, and is replaced.
+        orphans: whether a child would outlive this process; in a pid namespace it cannot.
+        scripts: see `_do_job`.
+    """
+    gc.freeze()  # or a child's first collection would touch, and so copy, every page
+    zygote = os.getpid() if orphans else 0
+    jobs = select.poll()
+    jobs.register(JOBS, select.POLLIN)
+    while True:
+        child = os.fork()
+        if child == 0:
+            _be_child(address_space, zygote, scripts)
+        _, status, usage = os.wait4(child, 0)
+        if status == _NO_MORE_JOBS << 8 and jobs.poll(0) == [(JOBS, select.POLLHUP)]:
+            return
+        if status and scripts is not None:
+            _bury_orphans()
+            if status == _SCRIPT_KILLED << 8:
+                status = signal.SIGKILL
+        waiting = struct.unpack("=i", fcntl.ioctl(PAYLOAD_READ, termios.FIONREAD, b"0000"))[0]
+        os.write(RESULTS, HEADER.pack(status, waiting, usage.ru_utime + usage.ru_stime))
+        while waiting:
+            waiting -= os.splice(PAYLOAD_READ, RESULTS, waiting)
+        if numbers is not None and child + 1 not in numbers:
+            return
+
+
+def _bury_orphans() -> None:
+    """Wait for the script that a supervisor left behind: it was killed when that died, and no job runs beside it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def _be_child(address_space: int, zygote: int, scripts: census.Census | None) -> None:
+    """Read one job, let go of every way to another's, run it, and end. Never returns."""
+    status = 1
+    try:
+        status = _do_job(address_space, zygote, scripts)
+    finally:
+        os._exit(status)
+
+
+def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> int:
+    """Do one job.
+
+    Args:
+        address_space: of the zygote, in bytes.
+        zygote: the parent to die with; 0 in a pid namespace, which ends with it.
+        scripts: where this process only supervises, what else there is; None where the program runs in it.
+    """
+    if zygote:
+        jail.die_with_parent()
+        if os.getppid() != zygote:
+            return 1  # it died before the kernel was told
+    os.close(RESULTS)
+    os.close(PAYLOAD_READ)
+    header = _read(NONCE_BYTES + LENGTH.size)
+    if not header:
+        return _NO_MORE_JOBS
+    body = _read(LENGTH.unpack_from(header, NONCE_BYTES)[0])
+    os.close(JOBS)
+    os.write(PAYLOAD_WRITE, header[:NONCE_BYTES])
+    request = unpack_job(body)
+    del body  # or it would count against the program's memory
+    _limit(request, address_space)
+    if scripts is None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    else:
+        request |= {"payload": PAYLOAD_WRITE, "processes": scripts.limit()}
+    for record in outcomes(request):
+        if scripts is not None and record.get("killed"):
+            return _SCRIPT_KILLED
+        os.write(PAYLOAD_WRITE, pack_outcome(record))
+    return 0
+
+
+def _read(wanted: int) -> bytes | bytearray:
+    """Read so many bytes of the jobs, or none where they have ended."""
+    data: bytes | bytearray = os.read(JOBS, min(wanted, _READ_BYTES))
+    if not 0 < len(data) < wanted:
+        return data
+    data = bytearray(data)  # grows in place: a job may be long
+    while len(data) < wanted:
+        more = os.read(JOBS, min(wanted - len(data), _READ_BYTES))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def _limit(request: dict[str, Any], address_space: int) -> None:
+    """Set what this child may use. Only one process runs a program, so limits on a process are limits on the job."""
+    memory = address_space + request["memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    # The kernel sends SIGXCPU at the soft limit, which can be ignored, and SIGKILL at the hard one.
+    resource.setrlimit(resource.RLIMIT_CPU, (request["cpu_seconds"], request["cpu_seconds"]))
+    # The host has a clock too, for programs that stop this one; but to kill a child it has to kill its zygote.
+    signal.setitimer(signal.ITIMER_REAL, request["wall_seconds"])

@@ -1,0 +1,312 @@
+"""Algorithm 1 of the paper (arXiv 2505.03335): propose, validate, solve, verify, reward. TRR++ follows in `azr.learn`.
+
+The life of a task is one coroutine, `SelfPlay._propose`, told from top to bottom. Generator and sandbox are services
+that many such stories await at once. A step settles its stories in the order of their numbers, never in the order in
+which they ended, so that the same seed gives the same step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from azr.concurrency import gather
+from azr.config import Config
+from azr.domains.base import Brief, Domain, Proposal
+from azr.errors import UserError
+from azr.rollout.base import Sampling
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.records import Attempts, StepRecord, Story
+from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
+from azr.selfplay.stopwatch import Stopwatch
+from azr.streams import stream
+from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
+
+REDRAWS = 32
+"""References drawn for a kind that cannot do without, until a prompt with them fits."""
+PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
+
+
+class SelfPlay:
+    """Plays steps on a buffer that it fills.
+
+    Args:
+        config: the run's.
+        parts: who plays.
+        buffer: the tasks so far; `buffer_kinds` says which kinds it needs.
+    """
+
+    def __init__(self, config: Config, parts: Parts, buffer: TaskBuffer) -> None:
+        self._config, self.buffer = config, buffer
+        self._domain, self._generator = parts.domain, parts.generator
+        self._sandbox, self._render = parts.sandbox, parts.render
+        self.shortfalls: list[str] = []
+        generation = config.generation
+        self._propose_sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
+        self._solve_sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
+
+    async def step(self, step: int) -> StepRecord:
+        """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
+        play, watch = self._config.selfplay, Stopwatch()
+        stories = await gather(
+            self._propose(step, kind, index, watch, attempt=True)
+            for kind in self._domain.kinds
+            for index in range(play.batch_size)
+        )
+        self._settle(stories)
+        admitted = self._admit(stories, step)
+        # Without a learner, attempts only measure learnability, which the stories' own have done.
+        solved = await gather(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
+        record = StepRecord(step, stories, solved, admitted, [], watch)
+        record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
+        return record
+
+    async def seed(self) -> list[StepRecord]:
+        """Fill the buffers from the beginning to the end (see `seed_batches`)."""
+        return [record async for record in self.seed_batches({})]
+
+    async def seed_batches(self, progress: dict[Kind, Counter[str]]) -> AsyncIterator[StepRecord]:
+        """Fill every buffer that proposals draw from with tasks of the untrained model, up to S x B each.
+
+        Args:
+            progress: how often each verdict was given to a kind's proposals, kept up to date. With the buffer it is all
+                that seeding needs to go on from where it ended; empty: from the beginning.
+
+        Yields:
+            each batch, settled.
+
+        Raises:
+            UserError: a buffer does not fill up: the model proposes too little that is valid. With
+                `seed_shortfall = play_on` it is noted in `shortfalls` instead.
+        """
+        if not progress:
+            for task in self._domain.seeds():
+                self.buffer.add(task, step=0, answer=self._domain.gold(task))
+        play = self._config.selfplay
+        wanted = play.seed_factor * play.batch_size
+        for kind in seed_order(self._domain):
+            reasons = progress.setdefault(kind, Counter())
+            for batch in range(reasons.total() // play.batch_size, play.seed_attempts):
+                if (missing := wanted - self.buffer.size(kind)) <= 0:
+                    break
+                watch, first = Stopwatch(), batch * play.batch_size
+                stories = await gather(
+                    self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
+                )
+                self._settle(stories)
+                admitted = self._admit(stories, 0, most=missing)
+                reasons.update(story.proposal.verdict.reason for story in stories)
+                yield StepRecord(0, stories, [], admitted, [], watch)
+            if self.buffer.size(kind) < wanted:
+                short = _shortfall(kind, self.buffer, wanted, reasons)
+                if play.seed_shortfall == "stop":
+                    advice = "take a stronger model, another domain.style, or a smaller selfplay.seed_factor"
+                    raise UserError(f"{short}; {advice}")
+                self.shortfalls.append(short)
+
+    def seed_from(self, lines: Iterable[str]) -> Counter[str]:
+        """Fill the buffers with tasks of another run, as seeds of this one; how many were left out, by reason.
+
+        Raises:
+            UserError: none is left to begin with, or to draw the references from that a kind cannot do without.
+            Exception: whatever the domain, or `TaskBuffer.load`, makes of a line that is no task.
+        """
+        kinds, left_out = buffer_kinds(self._domain), Counter[str]()
+        for task in TaskBuffer.load(lines, kinds, self._config.buffer).tasks(*kinds):
+            checked = self._checked(Proposal(Verdict(True, 1.0, "accepted"), task))
+            if checked.task is None:
+                left_out[checked.verdict.reason] += 1
+            else:
+                self.buffer.add(task, step=0, answer=self._domain.gold(task))
+        for sources in map(self._domain.sources, self._domain.kinds):
+            needed = kinds if sources.count is None else sources.kinds
+            if not self.buffer.tasks(*needed):
+                raise UserError(
+                    f"selfplay.seed_file = {self._config.selfplay.seed_file}: it has no task of"
+                    f" {' or '.join(needed)} to begin with (left out: {counted(left_out) or 'none'})"
+                )
+        return left_out
+
+    # The stories
+
+    async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Story:
+        """The life of a task: propose, parse and validate, n attempts at once, verify each."""
+        name = f"{step}/propose/{kind}/{index:04d}"
+        brief, prompt = self._brief(step, kind, index)
+        with watch("propose"):
+            (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
+        with watch("validate"):
+            proposal = await self._domain.validate(brief, sample.text, self._sandbox)
+        story = Story(name, brief, sample, self._checked(proposal))
+        if story.task is not None:
+            story.intrinsic = self._intrinsic(story.task, brief.references)
+            if attempt:
+                play, solve = self._config.selfplay, f"{step}/solve/{kind}/{index:04d}"
+                story.attempts = await self._attempt(
+                    story.task, solve, watch, n=play.samples, learnt=play.learn_from_samples
+                )
+        return story
+
+    async def _attempt(self, task: Task, name: str, watch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
+        """N attempts at one task, at the training temperature, each with its verdict."""
+        prompt = self._render(self._domain.solve_prompt(task))
+        with watch("solve"):
+            samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
+        with watch("verify"):
+            verdicts = await gather(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
+        return Attempts(name, task, samples, tuple(verdicts), learnt)
+
+    def _brief(self, step: int, kind: Kind, index: int) -> tuple[Brief, Prompt]:
+        """What is asked of the proposer, with the first choice of references that fits, and the prompt for it.
+
+        Raises:
+            UserError: it fits with none.
+        """
+        config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
+        for references in self._references(step, kind, index):
+            brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
+            prompt = self._render(brief.prompt)
+            if prompt.length <= longest:
+                return brief, prompt
+            length = prompt.length
+        shown = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
+        raise UserError(
+            f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {shown};"
+            " raise it"
+        )
+
+    def _references(self, step: int, kind: Kind, index: int) -> Iterator[Sequence[Task]]:
+        """Choices of references, the best first: one less each time, or others for a kind that needs so many."""
+        play, sources = self._config.selfplay, self._domain.sources(kind)
+        half_life = play.reference_half_life if play.reference_sampling == "recent" else None
+        rng = stream(self._config.seed, step, "references", kind, index)
+        if sources.count is None:
+            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life)
+            yield from (drawn[:count] for count in range(len(drawn), -1, -1))
+        else:
+            for _ in range(REDRAWS):
+                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life)
+
+    def _checked(self, proposal: Proposal) -> Proposal:
+        """Refuse what the buffer knows already, and what could not be asked."""
+        task = proposal.task
+        if task is None:
+            return proposal
+        if (reason := self.buffer.refusal(task)) is not None:
+            return Proposal(Verdict(True, 0.0, reason))
+        if self._render(self._domain.solve_prompt(task)).length > self._config.generation.max_prompt_tokens:
+            return Proposal(PROMPT_TOO_LONG)
+        return proposal
+
+    # Settling a step
+
+    def _settle(self, stories: Sequence[Story]) -> None:
+        """Refuse what the step's earlier stories make a duplicate, or one task too many of its shape.
+
+        The order of the stories decides, whichever ended first.
+        """
+        accepted: list[Task] = []
+        for story in stories:
+            if story.task is None:
+                continue
+            if (reason := self.buffer.refusal(story.task, beside=accepted)) is not None:
+                story.proposal = Proposal(Verdict(True, 0.0, reason))
+            else:
+                accepted.append(story.task)
+
+    def _admit(self, stories: Sequence[Story], step: int, most: int | None = None) -> list[Task]:
+        """Put accepted tasks into the buffer, in the order of the stories, `most` of them at most."""
+        admitted: list[Task] = []
+        for story in stories:
+            if story.task is not None and (most is None or len(admitted) < most):
+                stamped = self.buffer.add(story.task, step=step, answer=self._domain.gold(story.task))
+                if stamped is not None:
+                    story.proposal = replace(story.proposal, task=stamped)
+                    admitted.append(stamped)
+        return admitted
+
+    def _solver_batch(
+        self, stories: Sequence[Story], step: int, watch: Stopwatch
+    ) -> list[Coroutine[Any, Any, Attempts]]:
+        """The attempts that the stories have not made: B tasks per kind in all, those that the step refused aside."""
+        play = self._config.selfplay
+        n = play.samples if play.learn_from_samples else 1
+        batch = []
+        for kind in self._domain.kinds:
+            new = [story.task for story in stories if story.task is not None and story.brief.kind == kind]
+            rng = stream(self._config.seed, step, "fill", kind)
+            if play.solver_mix == "uniform":
+                tasks = self.buffer.draw([kind], play.batch_size, rng)
+            else:
+                tasks = [] if play.learn_from_samples else list(new)
+                if play.solver_mix == "new_first":
+                    known = {task.id for task in new}
+                    pool = self.buffer.draw([kind], self.buffer.size(kind), rng)
+                    tasks += [task for task in pool if task.id not in known][: play.batch_size - len(new)]
+            batch += [
+                self._attempt(task, f"{step}/solve/{kind}/{play.batch_size + index:04d}", watch, n=n, learnt=True)
+                for index, task in enumerate(tasks)
+            ]
+        return batch
+
+    def _intrinsic(self, task: Task, references: Sequence[Task]) -> dict[str, float]:
+        """Complexity, novelty against the references and answer diversity of a new task."""
+        likeness = max((self._domain.similarity(task, reference) for reference in references), default=0.0)
+        return {
+            "complexity": self._domain.complexity(task),
+            "novelty": 1.0 - likeness,
+            "diversity": self.buffer.rarity(task.kind, self._domain.gold(task)),
+        }
+
+    def _rollouts(self, record: StepRecord) -> Iterable[Rollout]:
+        """Both roles' rollouts with their rewards (Eq. 4-6)."""
+        rewards = self._config.rewards
+        for story in record.stories:
+            if self._config.selfplay.train_proposer:
+                scores = story.attempts.scores if story.attempts else []
+                reward = propose_reward(story.proposal.verdict, scores, rewards)
+                if story.task is not None:
+                    reward += intrinsic_reward(story.intrinsic, rewards)
+                yield Rollout(
+                    id=story.id,
+                    cell=(Role.PROPOSE, story.brief.kind),
+                    group=story.id,
+                    sample=story.sample,
+                    verdict=story.proposal.verdict,
+                    reward=reward,
+                )
+        for attempts in record.attempts():
+            for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
+                if attempts.learnt:
+                    yield Rollout(
+                        id=f"{attempts.id}/{index}",
+                        cell=(Role.SOLVE, attempts.task.kind),
+                        group=attempts.id,
+                        sample=sample,
+                        verdict=verdict,
+                        reward=solve_reward(verdict, rewards),
+                    )
+
+
+def buffer_kinds(domain: Domain) -> list[Kind]:
+    """Kinds that need a buffer: those that are played, and those that references come from."""
+    return list(dict.fromkeys(kind for played in domain.kinds for kind in (*domain.sources(played).kinds, played)))
+
+
+def seed_order(domain: Domain) -> list[Kind]:
+    """Kinds in the order in which their buffers can be seeded: sources first."""
+    kinds = buffer_kinds(domain)
+    return sorted(kinds, key=lambda kind: domain.sources(kind).kinds != (kind,))
+
+
+def counted(reasons: Counter[str]) -> str:
+    """How often each reason was given, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+
+def _shortfall(kind: Kind, buffer: TaskBuffer, wanted: int, reasons: Counter[str]) -> str:
+    made = f"{buffer.size(kind)} of {wanted} {kind} tasks"
+    return f"seeding: {made} after {reasons.total()} proposals ({counted(reasons)})"

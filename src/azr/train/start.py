@@ -1,0 +1,228 @@
+"""What `azr train` does: from words to a configuration, from a configuration to concrete parts, from parts to a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azr import settings
+from azr.concurrency import threads
+from azr.config import Config, SandboxConfig
+from azr.domains import registry
+from azr.errors import UserError
+from azr.models import shipped
+
+if TYPE_CHECKING:
+    from azr.models.load import LanguageModel
+    from azr.rollout.base import Learner
+    from azr.run.directory import RunDirectory
+    from azr.sandbox.base import Sandbox
+    from azr.sandbox.doctor import Check
+    from azr.train.training import TrainingParts
+
+STOPPED = 3
+"""Exit code of a run that was told to stop and can be resumed."""
+
+RESUMABLE = ("steps", "threads", "checkpoint.", "sandbox.workers", "trackers.")
+"""Keys that may change when a run goes on; any other would make it a different run."""
+
+
+def resolve(source: str, assignments: Iterable[str]) -> Config:
+    """The configuration of a preset or file with overrides.
+
+    Raises:
+        UserError: see `azr.settings`.
+    """
+    tree = settings.override(settings.read(source), assignments)
+    return settings.build(tree, registry.config_class, source=source)
+
+
+def start_run(source: str, assignments: Sequence[str]) -> int:
+    """Start a run; returns the exit code."""
+    from azr.run.directory import RunDirectory
+
+    config = resolve(source, assignments)
+    name = source if source in settings.presets() else Path(source).stem
+    return _carry_out(config, lambda: RunDirectory.create(Path(config.output_dir), name, settings.dump(config)))
+
+
+def resume_run(path: Path, assignments: Sequence[str]) -> int:
+    """Go on with a run; returns the exit code.
+
+    Raises:
+        UserError: it is no run, or a key may not be changed.
+    """
+    from azr.run.directory import RunDirectory
+
+    run = RunDirectory.open(path)
+    for assignment in assignments:
+        if not assignment.startswith(RESUMABLE):
+            raise UserError(f"{assignment}: cannot change when a run goes on; only {', '.join(RESUMABLE)} can")
+    tree = settings.override(run.tree(), assignments)
+    config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
+    return _carry_out(config, lambda: run)
+
+
+def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int:
+    """Build the parts, then open the run directory and train; a model that cannot be had leaves no folder behind."""
+    from rich.console import Console
+
+    from azr.train.screen import make_screen, visible
+    from azr.train.summary import closing_lines
+    from azr.train.trackers.feed import Feed, make_trackers
+    from azr.train.training import Training
+
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(visible(line), soft_wrap=True, highlight=False, markup=False)
+
+    async def go() -> int:
+        trackers = make_trackers(config.trackers)
+        sandbox = make_sandbox(config.sandbox)
+        try:
+            async with open_parts(config, sandbox) as parts:
+                run = run_directory()
+                say(f"run directory: {run.path}")
+                with (
+                    run,
+                    make_screen(config.steps, console) as screen,
+                    Feed(trackers, config, run.path, screen.say) as feed,
+                ):
+                    training = Training(config, run, parts, screen, feed)
+                    state = await training.run()
+        finally:
+            await sandbox.close()
+        for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
+            say(line)
+        return STOPPED if training.stopped else 0
+
+    return asyncio.run(go())
+
+
+def examine_sandbox(assignments: Sequence[str]) -> int:
+    """Try every protection of a sandbox and print what holds; returns the exit code, 1 where it falls short.
+
+    Args:
+        assignments: `backend=docker` and the like: keys of the section `sandbox`, with or without its name.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from azr.sandbox.doctor import doctor
+
+    tree = settings.override({}, [assignment.removeprefix("sandbox.") for assignment in assignments])
+    config = settings.check(SandboxConfig, tree, source="sandbox")
+
+    async def examine() -> list[Check]:
+        sandbox = make_sandbox(config)
+        try:
+            return await doctor(sandbox)
+        finally:
+            await sandbox.close()
+
+    checks = asyncio.run(examine())
+    table = Table("protection", "holds", "tried", "found", title=f"sandbox.backend = {config.backend}")
+    for check in checks:
+        table.add_row(check.name, "yes" if check.holds else "NO", check.tried, check.found)
+    Console().print(table)
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def make_sandbox(chosen: SandboxConfig) -> Sandbox:
+    """The sandbox that the configuration names, with the results of pure jobs remembered."""
+    from azr.sandbox.factory import make_sandbox as make
+
+    return make(
+        backend=chosen.backend,
+        workers=chosen.workers,
+        tier=chosen.tier,
+        image=chosen.image,
+        url=chosen.url,
+        allow_unsafe=chosen.allow_unsafe,
+    )
+
+
+@asynccontextmanager
+async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[TrainingParts]:
+    """The parts of a run, of which a served model's generator has connections to be closed.
+
+    Raises:
+        UserError: the model cannot be had, or does not fit the configuration.
+    """
+    from azr.train.training import TrainingParts
+
+    if config.model.served is None:
+        yield make_parts(config, sandbox)
+        return
+    from azr.rollout.endpoint import EndpointGenerator
+
+    async with EndpointGenerator(config.model, chat=config.domain.style == "chat", seed=config.seed) as generator:
+        yield TrainingParts(
+            domain=registry.make_domain(config.domain, config.sandbox),
+            generator=generator,
+            learner=None,
+            sandbox=sandbox,
+            render=generator.render,
+            export=None,
+        )
+
+
+def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
+    """Load the model and build generator, domain and, where something is to be learnt, the learner on it.
+
+    Raises:
+        UserError: the model cannot be had, or its context is too short for the configured lengths.
+    """
+    import torch
+
+    from azr.export.model_card import write_card
+    from azr.models.load import load_model
+    from azr.rollout.local.generator import LocalGenerator
+    from azr.train.training import TrainingParts
+
+    policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
+    torch.set_num_threads(config.threads or threads(policy.model.num_parameters()))
+    _check_lengths(config, policy.context_length)
+    domain = registry.make_domain(config.domain, config.sandbox)
+    render = policy.renderer(chat=config.domain.style == "chat")
+
+    def export(folder: Path, summary: Any) -> None:
+        policy.export(folder)
+        write_card(folder, config, summary)
+
+    return TrainingParts(
+        domain=domain,
+        generator=LocalGenerator(policy, config.generation, seed=config.seed),
+        learner=make_learner(config, policy) if config.selfplay.learn else None,
+        sandbox=sandbox,
+        render=render,
+        export=export if config.selfplay.learn else None,
+    )
+
+
+def make_learner(config: Config, policy: LanguageModel) -> Learner:
+    """The learner of a run."""
+    from azr.learn.learner import PolicyLearner
+
+    return PolicyLearner(
+        policy,
+        config.learner,
+        config.algorithm,
+        temperature=config.generation.temperature,
+        total_steps=config.steps,
+        seed=config.seed,
+    )
+
+
+def _check_lengths(config: Config, context: int | None) -> None:
+    generation = config.generation
+    longest = generation.max_prompt_tokens + max(generation.max_propose_tokens, generation.max_solve_tokens)
+    if context is not None and longest > context:
+        raise UserError(
+            f"model {config.model.name} holds {context} tokens, but generation.max_prompt_tokens and the longest answer"
+            f" come to {longest}; lower generation.max_prompt_tokens, max_propose_tokens or max_solve_tokens"
+        )

@@ -1,0 +1,303 @@
+"""The training loop: seed, then play, learn and save, step after step, until the end or until it is told to stop.
+
+It wires concrete parts to the protocols of `azr.selfplay`. What is reproducible and what survives a crash is decided
+here: everything that decides the next step is in a checkpoint, or a function of the seed and the step's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from azr.analysis.metrics import step_metrics
+from azr.config import Config
+from azr.errors import UserError
+from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
+from azr.rollout.base import Learner
+from azr.run import directory as run_directory
+from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
+from azr.run.directory import RunDirectory
+from azr.run.events import Event, step_events
+from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
+from azr.selfplay.records import StepRecord
+from azr.selfplay.step import SelfPlay, buffer_kinds, counted
+from azr.settings import dump
+from azr.train.learning import Learnt, learn
+from azr.train.screen import Screen
+from azr.train.stopping import Stop, Stopped
+from azr.train.trackers.feed import Feed
+from azr.train.trackers.samples import is_due, sample_tasks
+from azr.types import Rollout, Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingParts(Parts):
+    """What a run plays and learns with.
+
+    Attributes:
+        learner: None with `selfplay.learn = false`.
+        export: writes the model as a plain Hugging Face folder, given the summary for its card; None where none learnt.
+    """
+
+    learner: Learner | None
+    export: Callable[[Path, Mapping[str, Any]], None] | None
+
+
+class Training:
+    """One run, from wherever its directory stands to its end.
+
+    Args:
+        config: the run's.
+        run: its directory, entered.
+        parts: what it plays and learns with.
+        screen: where it tells what it does, entered.
+        feed: of its trackers, entered.
+    """
+
+    def __init__(self, config: Config, run: RunDirectory, parts: TrainingParts, screen: Screen, feed: Feed) -> None:
+        self._config, self._run, self._parts, self._screen, self._feed = config, run, parts, screen, feed
+        self._checkpoints = Checkpoints(run.path, keep=config.checkpoint.keep)
+        self._selfplay = SelfPlay(config, parts, TaskBuffer(buffer_kinds(parts.domain), config.buffer))
+        self._held_out: Sequence[Task] = ()
+        self._state = State(step=0, lengths={}, seeding={})
+        self._saved = self._state
+        self._stop = Stop(lambda: screen.say("stopping and saving; press Ctrl-C again to stop without saving"))
+        self.stopped = False
+
+    async def run(self) -> State:
+        """Play all the steps that are left.
+
+        Asked to stop, it abandons what it is at, saves the state from before, and sets `stopped`. What was abandoned is
+        done again when the run is resumed, with the same outcome. An update that has moved weights already is
+        finished instead, and a checkpoint or a model that is being written is written to its end.
+
+        Returns:
+            the state at the end.
+
+        Raises:
+            UserError: seeding fails, the disk is full, nothing valid is proposed for too long, or more steps than
+                are asked for were done before.
+        """
+        with self._stop.on_signals():
+            try:
+                await self._play()
+            except Stopped:
+                self.stopped = True
+                if self._state is not self._saved:
+                    await self._save()
+        return self._state
+
+    async def _play(self) -> None:
+        config = self._config
+        if count := config.evaluation.tasks:
+            self._held_out = await self._stop.unless(self._parts.domain.held_out(count, self._parts.sandbox))
+        if (checkpoint := self._checkpoints.newest()) is not None:
+            await self._restore(checkpoint)
+        self._run.amend(dump(config))
+        if self._state.seeding is not None:
+            await self._begin()
+        self._feed.begin(run_directory.read_jsonl(self._run.path / run_directory.METRICS))
+        while self._state.step < config.steps:
+            await self._evaluate_if_due()
+            await self._step()
+            if self._state.step == config.steps or self._state.step % config.checkpoint.every == 0:
+                await self._save()
+        await self._finish()
+
+    # Its beginning and its end
+
+    async def _begin(self) -> None:
+        seed_file = self._config.selfplay.seed_file
+        if not self._state.lengths:
+            self._run.cut(dict.fromkeys(run_directory.LOGS, 0))
+            if seed_file is not None:  # before the evaluation takes its time: the file may not be there
+                self._load_seed(Path(seed_file))
+            self._state = replace(self._state, before=await self._evaluate(0, "the untrained model"))
+            await self._save()
+        if seed_file is None:
+            await self._seed()
+        path = self._run.path / run_directory.SEED
+        with run_directory.explained(path):
+            path.write_text("".join(f"{line}\n" for line in self._selfplay.buffer.dump()), encoding="utf-8")
+        whose = "by the untrained model" if seed_file is None else "from a file"
+        self._screen.say(f"seeded: {len(self._selfplay.buffer)} tasks {whose}")
+        self._state = replace(self._state, seeding=None)
+        await self._save()
+
+    async def _seed(self) -> None:
+        """Seed the buffers, with a checkpoint after every batch."""
+        self._screen.doing("seeding the buffers")
+        progress = {kind: Counter(reasons) for kind, reasons in (self._state.seeding or {}).items()}
+        batches = self._selfplay.seed_batches(progress)
+        while (record := await self._stop.unless(_next(batches))) is not None:
+            self._write_events(record)
+            self._state = replace(self._state, seeding={kind: dict(reasons) for kind, reasons in progress.items()})
+            await self._save()
+        for shortfall in self._selfplay.shortfalls:
+            self._screen.say(f"{shortfall}; playing on")
+
+    def _load_seed(self, path: Path) -> None:
+        try:
+            left_out = self._selfplay.seed_from(path.read_text(encoding="utf-8").splitlines())
+        except UserError:
+            raise
+        except Exception as error:  # what a domain makes of lines that anybody may have written
+            raise UserError(f"selfplay.seed_file = {path}: not a file of seed tasks: {error}") from error
+        if left_out:
+            self._screen.say(f"{path}: tasks left out: {counted(left_out)}")
+
+    async def _restore(self, checkpoint: Path) -> None:
+        state = read_state(checkpoint)
+        if state.step > self._config.steps:
+            raise UserError(f"steps = {self._config.steps}: {self._run.path} has done {state.step}; ask for more")
+        self._run.cut(state.lengths)
+        if self._parts.learner is not None and state.seeding is None:
+            self._parts.learner.load(checkpoint)
+            await self._parts.generator.update_weights(state.step, self._parts.learner.weights())
+        kinds = buffer_kinds(self._parts.domain)
+        self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
+        self._screen.say("resumed while seeding" if state.seeding is not None else f"resumed after step {state.step}")
+        self._state = self._saved = state
+
+    async def _finish(self) -> None:
+        if self._parts.export is None:  # the model is what it was at the start
+            return
+        state = self._state
+        after = await self._evaluate(state.step, "the trained model", state.before) if state.step else {}
+        summary = {"steps": state.step, "seconds": state.seconds, "before": state.before, "after": after}
+        self._screen.doing("exporting the model")
+        with run_directory.explained(self._run.path):
+            await asyncio.to_thread(self._parts.export, self._run.path / run_directory.MODEL, summary)
+
+    # A step
+
+    async def _step(self) -> None:
+        buffer = self._selfplay.buffer.copy()
+        try:
+            await self._whole_step(self._state.step + 1)
+        except Stopped:
+            self._selfplay.buffer = buffer
+            raise
+
+    async def _whole_step(self, step: int) -> None:
+        """Play, learn, and write it all down; stopped before the weights have moved, it writes nothing."""
+        begin = time.perf_counter()
+        self._screen.doing(f"step {step}: proposing and solving")
+        record = await self._stop.unless(self._selfplay.step(step))
+        played = time.perf_counter()
+        learner, domain = self._parts.learner, self._parts.domain
+        # Nothing is learnt from a step in which no task was valid, the proposer is frozen and the buffers are empty.
+        learnt = await self._learn(step, learner, record.rollouts) if learner and record.rollouts else None
+        if learner and learnt:
+            await self._parts.generator.update_weights(step, learner.weights())
+        metrics = step_metrics(
+            record,
+            self._selfplay.buffer,
+            domain.kinds,
+            learnt.advantages if learnt else (),
+            learnt.metrics if learnt else {},
+            domain.trivial,
+        )
+        self._write_events(record, learnt.events(step) if learnt else ())
+        end = time.perf_counter()
+        metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
+        self._run.write(run_directory.METRICS, [metrics])
+        shown = sample_tasks(record, domain.show) if is_due(step, self._config.steps) else ()
+        self._feed.send(metrics, tuple(shown))
+        self._screen.step(metrics)
+        failed, seconds = self._count_failure(record), self._state.seconds + end - begin
+        self._state = replace(self._state, step=step, failed_steps=failed, seconds=seconds)
+
+    async def _learn(self, step: int, learner: Learner, rollouts: Sequence[Rollout]) -> Learnt:
+        """Update the policy."""
+        self._screen.doing(f"step {step}: learning")
+        every = self._config.events.tokens_every
+        try:
+            return await learn(
+                learner,
+                rollouts,
+                self._config.algorithm,
+                traced=every > 0 and step % every == 0,
+                stop=self._stop,
+            )
+        except FloatingPointError as error:
+            raise UserError(
+                f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"
+            ) from error
+
+    def _count_failure(self, record: StepRecord) -> int:
+        if any(story.task is not None for story in record.stories):
+            return 0
+        failed, most = self._state.failed_steps + 1, self._config.selfplay.max_failed_steps
+        if 0 < most <= failed:
+            reasons = sorted({story.proposal.verdict.reason for story in record.stories})
+            raise UserError(
+                f"{self._run.path}: {failed} steps in a row without one valid proposal (last: {', '.join(reasons)});"
+                " lower learner.lr, or start from an earlier checkpoint"
+            )
+        return failed
+
+    async def _save(self) -> None:
+        """Write a checkpoint, off the event loop; while buffers are seeded, one without the model."""
+        state, learner = replace(self._state, lengths=self._run.lengths()), self._parts.learner
+        if state.seeding is None:
+            self._screen.doing(f"saving after step {state.step}")
+        save = (lambda folder: None) if learner is None or state.seeding is not None else learner.save
+        await asyncio.to_thread(self._checkpoints.save, state, self._selfplay.buffer.dump(), save)
+        self._state = self._saved = state
+
+    def _write_events(self, record: StepRecord, more: Iterable[Event] = ()) -> None:
+        self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain.trivial))
+        self._run.write(run_directory.EVENTS, more)
+
+    async def _evaluate_if_due(self) -> None:
+        state, every = self._state, 0 if self._parts.learner is None else self._config.evaluation.every
+        if every and state.step and state.step % every == 0 and state.evaluated < state.step:
+            await self._evaluate(state.step, f"the model after step {state.step}", state.before)
+            self._state = replace(state, evaluated=state.step)
+
+    async def _evaluate(self, step: int, whom: str, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Held-out accuracy, into events and metrics, beside the untrained model's and what a random guess reaches."""
+        if not self._held_out:
+            return {}
+        self._screen.doing(f"evaluating {whom}")
+        generation = self._config.generation
+        result = await self._stop.unless(
+            evaluate(
+                self._held_out,
+                self._parts,
+                max_prompt_tokens=generation.max_prompt_tokens,
+                max_new_tokens=generation.max_solve_tokens,
+            )
+        )
+        summary = result.summary()
+        if before:
+            summary |= {"guess": before["guess"], "gain": gain(before, summary)}
+        else:
+            guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
+            blind = await self._stop.unless(guesses)
+            summary["guess"] = blind.summary()["mean"]["accuracy"]
+        self._run.write(run_directory.EVENTS, _answer_events(step, result))
+        line = {"step": step, "held_out": summary}
+        self._run.write(run_directory.METRICS, [line])
+        self._feed.send(line)
+        self._screen.say(f"held-out accuracy of {whom}: {in_words(summary)}")
+        return summary
+
+
+async def _next(batches: AsyncIterator[StepRecord]) -> StepRecord | None:
+    """The next batch, or None after the last one."""
+    return await anext(batches, None)
+
+
+def _answer_events(step: int, result: HeldOut) -> Iterator[Event]:
+    for answered in result.answers:
+        task, verdict = answered.task, answered.verdict
+        about = {"event": "held_out", "step": step, "task": task.id, "kind": task.kind, "text": answered.text}
+        yield about | {"score": verdict.score, "reason": verdict.reason}
