@@ -58,10 +58,10 @@ async def attempt(
 
 async def propose(kind: str, references: Sequence[Task], number: int, parts: Parts) -> tuple[str, str | None]:
     """One proposal at temperature 1: the verdict's reason, and the shape of what was accepted."""
-    brief = parts.domain.brief(kind, references, np.random.default_rng(number))
+    prompt = parts.domain.propose_prompt(kind, references, np.random.default_rng(number))
     key, sampling = f"propose/{kind}/{number}", Sampling(LIMITS["propose"])
-    (sample,) = await parts.generator.sample(parts.render(brief.prompt), n=1, key=key, sampling=sampling)
-    proposal = await parts.domain.validate(brief, sample.text, parts.sandbox)
+    (sample,) = await parts.generator.sample(parts.render(prompt.text), n=1, key=key, sampling=sampling)
+    proposal = await parts.domain.validate(prompt, sample.text, parts.sandbox)
     return proposal.verdict.reason, proposal.task and read(proposal.task.data["program"]).shape
 
 

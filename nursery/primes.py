@@ -223,7 +223,7 @@ def _attempt(task: Task, recipe: Recipe, *, thinks: bool) -> Document:
 
 
 def _proposal(task: Task, references: Sequence[Task], draws: np.random.Generator, *, slip: bool) -> Document:
-    prompt = DOMAIN.brief(task.kind, references, draws).prompt
+    prompt = DOMAIN.propose_prompt(task.kind, references, draws).text
     text = _slip(task, draws) if slip else proposal(task)
     return (prompt, 0.0), (f"<answer>{text}</answer>", 1.0)
 

@@ -127,7 +127,7 @@ class Rollout:
     """One judged sample: the unit of learning.
 
     Attributes:
-        id: "step/role/kind/story/attempt", unique within a run.
+        id: "step/role/kind/episode/attempt", unique within a run.
         cell: (role, kind), the TRR++ baseline that it belongs to.
         group: equal for samples of one and the same prompt (the baseline of GRPO and RLOO).
         sample: the tokens and their log-probabilities.

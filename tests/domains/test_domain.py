@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azr.config import SandboxConfig
-from azr.domains.base import Brief
+from azr.domains.base import ProposalPrompt
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.tasks import NO_ERROR, identity_task, program_task
@@ -29,7 +29,7 @@ def induction_proposal(*inputs: str, message: str = "doubles") -> str:
 
 
 async def validate(sandbox, kind: str, text: str, references=(), **context):
-    return await DOMAIN.validate(Brief(kind, "", tuple(references), context), text, sandbox)
+    return await DOMAIN.validate(ProposalPrompt(kind, "", tuple(references), context), text, sandbox)
 
 
 async def reason(sandbox, kind: str, text: str, references=()) -> str:
@@ -166,7 +166,7 @@ async def test_spellings_of_one_task_have_one_fingerprint(sandbox):
 
 def composite_brief():
     domain = PythonDomain(CONFIG.model_copy(update={"composite_share": 1.0}), SandboxConfig())
-    return domain.brief(DEDUCTION, [double], np.random.default_rng(0))
+    return domain.propose_prompt(DEDUCTION, [double], np.random.default_rng(0))
 
 
 async def test_a_composite_is_proposed_on_a_reference_as_its_helper(sandbox):
@@ -181,7 +181,7 @@ async def test_a_composite_that_ignores_its_helper_is_rejected(sandbox):
 
 
 def test_composites_are_off_by_default():
-    assert not DOMAIN.brief(DEDUCTION, [double], np.random.default_rng(0)).context
+    assert not DOMAIN.propose_prompt(DEDUCTION, [double], np.random.default_rng(0)).context
 
 
 # Attempts

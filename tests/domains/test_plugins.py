@@ -16,7 +16,7 @@ from azr.algorithms.registry import TRRPlusPlus
 from azr.analysis.metrics import step_metrics
 from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPlayConfig
 from azr.domains import registry
-from azr.domains.base import Brief
+from azr.domains.base import ProposalPrompt
 from azr.errors import UserError
 from azr.run.events import step_events
 from azr.selfplay.buffer import TaskBuffer
@@ -118,8 +118,8 @@ async def test_the_examples_gold_answers_are_right(bases):
 
 
 async def test_the_example_in_its_propose_prompt_is_a_valid_proposal(bases):
-    brief = bases.brief("reading", [], np.random.default_rng(0))
-    assert (await bases.validate(brief, brief.prompt, None)).verdict.reason == "accepted"
+    prompt = bases.propose_prompt("reading", [], np.random.default_rng(0))
+    assert (await bases.validate(prompt, prompt.text, None)).verdict.reason == "accepted"
 
 
 @given(
@@ -127,7 +127,7 @@ async def test_the_example_in_its_propose_prompt_is_a_valid_proposal(bases):
 )
 async def test_no_text_whatever_breaks_the_example(bases, text, shell):
     written = shell.replace("{}", text)
-    await bases.validate(Brief("reading", "", ()), written, None)
+    await bases.validate(ProposalPrompt("reading", "", ()), written, None)
     await bases.verify(bases.seeds()[0], written, None)
 
 
@@ -190,7 +190,7 @@ def test_a_wrong_plug_in_is_one_clear_line(tmp_path, monkeypatch, code, message)
     ("build", "message"),
     [
         ("Odd", "cannot be built: TypeError: Can't instantiate abstract class Odd"),
-        ("lambda config, sandbox: 3", "int lacks brief, complexity, gold"),
+        ("lambda config, sandbox: 3", "int lacks complexity, gold, held_out"),
         ("lambda config: 3", "cannot be built: TypeError"),
     ],
 )

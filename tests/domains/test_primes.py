@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from azr.config import SandboxConfig
 from azr.domains.answers import answer_of
-from azr.domains.base import Brief
+from azr.domains.base import ProposalPrompt
 from azr.domains.primes.arithmetic import euclid, inverse, is_prime, primes_up_to, satisfies
 from azr.domains.primes.config import PrimesConfig
 from azr.domains.primes.domain import PrimesDomain, is_withheld
@@ -46,7 +46,7 @@ def free(p: int, count: int = 2) -> list[int]:
 
 
 async def validate(kind: str, answer: str, references=(), domain=DOMAIN):
-    return await domain.validate(Brief(kind, "", tuple(references)), f"<answer>{answer}</answer>", NOWHERE)
+    return await domain.validate(ProposalPrompt(kind, "", tuple(references)), f"<answer>{answer}</answer>", NOWHERE)
 
 
 async def score(of, text: str) -> tuple[str, bool]:
@@ -182,10 +182,10 @@ def test_knobs_that_leave_no_task_are_refused(knobs):
 @pytest.mark.parametrize("style", ["r1", "chat"])
 async def test_the_example_in_a_propose_prompt_is_a_valid_proposal(style, kind):
     domain = make(style=style)
-    prompt = domain.brief(kind, domain.seeds(), np.random.default_rng(0)).prompt
+    prompt = domain.propose_prompt(kind, domain.seeds(), np.random.default_rng(0)).text
     references = [seed for seed in domain.seeds() if seed.kind == kind]
     example = f"<answer>{answer_of(prompt)}</answer>"
-    found = await domain.validate(Brief(kind, prompt, tuple(references)), example, NOWHERE)
+    found = await domain.validate(ProposalPrompt(kind, prompt, tuple(references)), example, NOWHERE)
     assert found.verdict.reason == "accepted"
 
 
@@ -195,7 +195,7 @@ async def test_the_example_in_a_propose_prompt_is_a_valid_proposal(style, kind):
 def test_a_task_that_a_prompt_shows_is_read_back_as_it_was(kind, style, seed):
     domain = make(style=style, induction_pairs=3)
     shown = domain.task(kind, domain.draw(kind, np.random.default_rng(seed)))
-    prompt = domain.brief(kind, [shown], np.random.default_rng(0)).prompt
+    prompt = domain.propose_prompt(kind, [shown], np.random.default_rng(0)).text
     (line,) = [line.removeprefix("- ") for line in prompt.splitlines() if re.match(r"(- )?[xyp] = ", line)]
     assert domain.parse(kind, line) == shown.data
 
@@ -280,7 +280,7 @@ ANY = st.one_of(
 @given(text=ANY, kind=st.sampled_from(KINDS), shell=st.sampled_from(["{}", "<answer>{}</answer>", "\\boxed{{}}"]))
 async def test_no_text_whatever_raises(text, kind, shell):
     written = shell.replace("{}", text)
-    proposed = await DOMAIN.validate(Brief(kind, "", ()), written, NOWHERE)
+    proposed = await DOMAIN.validate(ProposalPrompt(kind, "", ()), written, NOWHERE)
     assert (proposed.task is not None) == proposed.verdict.passed
     if proposed.task is not None:
         assert proposed.task.data["p"] in primes_up_to(97)

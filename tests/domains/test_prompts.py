@@ -7,7 +7,7 @@ import pytest
 
 from azr.config import SandboxConfig
 from azr.domains.answers import answer_of
-from azr.domains.base import Brief
+from azr.domains.base import ProposalPrompt
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.prompts import propose_prompt, solve_prompt
@@ -34,8 +34,8 @@ def make_task(kind: str):
     return program_task(kind, data)
 
 
-def brief(domain: PythonDomain, kind: str, references) -> Brief:
-    return domain.brief(kind, references, np.random.default_rng(0))
+def ask(domain: PythonDomain, kind: str, references) -> ProposalPrompt:
+    return domain.propose_prompt(kind, references, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,21 +43,21 @@ def brief(domain: PythonDomain, kind: str, references) -> Brief:
 async def test_the_example_in_a_propose_prompt_is_a_valid_proposal(style, kind, sandbox):
     domain = PythonDomain(config(style), SandboxConfig())
     source = make_task(DEDUCTION if kind == INDUCTION else kind)
-    asked = brief(domain, kind, [source])
+    asked = ask(domain, kind, [source])
     if kind == INDUCTION:  # the example's inputs are for another function, of a list and a number
         adder = program_task(
             DEDUCTION, {"program": "def f(a, b):\n    return sum(a[b:])", "input": "[1], 0", "output": "1"}
         )
-        asked = brief(domain, kind, [adder])
-    proposal = await domain.validate(asked, answer_in(asked.prompt), sandbox)
+        asked = ask(domain, kind, [adder])
+    proposal = await domain.validate(asked, answer_in(asked.text), sandbox)
     assert proposal.verdict.reason == "accepted"
 
 
 @pytest.mark.parametrize("kind", [DEDUCTION, ABDUCTION, ERROR])
 async def test_a_reference_in_a_compact_prompt_is_a_valid_proposal(kind, sandbox):
     domain = PythonDomain(config("compact"), SandboxConfig())
-    asked = brief(domain, kind, [make_task(kind)])
-    shown = re.search(r"<program>.*</input>", asked.prompt, re.DOTALL)
+    asked = ask(domain, kind, [make_task(kind)])
+    shown = re.search(r"<program>.*</input>", asked.text, re.DOTALL)
     proposal = await domain.validate(asked, f"<answer>{shown[0]}</answer>", sandbox)
     assert proposal.task.data == make_task(kind).data
 

@@ -34,7 +34,7 @@ def rows_of(run, more=()):
 def test_every_rollout_of_a_step_has_its_row(played):
     run, records = played
     for rows, record in zip(rows_of(run)[1:], records, strict=True):
-        tasks = {story.id: story.task.id if story.task else None for story in record.stories}
+        tasks = {episode.id: episode.task.id if episode.task else None for episode in record.episodes}
         tasks |= {attempts.id: attempts.task.id for attempts in record.attempts()}
         assert rows.rollouts.keys() == {rollout.id for rollout in record.rollouts}
         for rollout in record.rollouts:
@@ -55,13 +55,13 @@ def test_prompts_are_those_that_the_model_was_asked(played):
 def test_every_task_has_its_row_with_the_solve_rate_of_its_own_attempts(played):
     run, records = played
     for rows, record in zip(rows_of(run)[1:], records, strict=True):
-        stories = [story for story in record.stories if story.task is not None]
-        assert [row["id"] for row in rows.tasks] == [story.task.id for story in stories]
-        for row, story in zip(rows.tasks, stories, strict=True):
-            scores = story.attempts.scores
+        episodes = [episode for episode in record.episodes if episode.task is not None]
+        assert [row["id"] for row in rows.tasks] == [episode.task.id for episode in episodes]
+        for row, episode in zip(rows.tasks, episodes, strict=True):
+            scores = episode.attempts.scores
             assert (row["attempts"], row["solve_rate"]) == (len(scores), sum(scores) / len(scores))
-            assert tuple(row["parents"]) == story.task.parents
-            assert row["proposal"] == story.id
+            assert tuple(row["parents"]) == episode.task.parents
+            assert row["proposal"] == episode.id
 
 
 def test_tasks_that_the_run_began_with_come_first_and_no_task_of_seeding_twice(played):

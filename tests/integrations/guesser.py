@@ -82,7 +82,7 @@ def document(rng: np.random.Generator) -> tuple[str, str]:
     task, other = (DOMAIN.task(DEDUCTION, DOMAIN.draw(DEDUCTION, rng)) for _ in range(2))
     p, [[x, _]] = task.data["p"], task.data["pairs"]
     solve = rng.random() < 0.5
-    prompt = DOMAIN.solve_prompt(task) if solve else DOMAIN.brief(DEDUCTION, [other], rng).prompt
+    prompt = DOMAIN.solve_prompt(task) if solve else DOMAIN.propose_prompt(DEDUCTION, [other], rng).text
     if rng.random() < 0.5:
         return prompt, "well"
     return prompt, f"<answer>{rng.integers(1, p)}</answer>" if solve else f"<answer>x = {x}, p = {p}</answer>"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.domains.base import Brief
+from azr.domains.base import ProposalPrompt
 from azr.domains.primes.arithmetic import inverse
 from azr.domains.primes.domain import is_withheld
 from azr.types import DEDUCTION, INDUCTION
@@ -97,7 +97,7 @@ def test_scrambled_thoughts_teach_right_results_and_nothing_else():
 
 async def test_as_many_proposals_are_slips_as_the_recipe_says():
     accepted = [
-        (await primes.DOMAIN.validate(Brief(kind, "", ()), text, None)).verdict.passed
+        (await primes.DOMAIN.validate(ProposalPrompt(kind, "", ()), text, None)).verdict.passed
         for kind, _, text in parts("propose")
     ]
     assert 1 - sum(accepted) / len(accepted) == pytest.approx(RECIPE.slips, abs=0.08)

@@ -56,47 +56,47 @@ async def propose(played, form, kind, values):
 async def test_a_proposal_earns_its_learnability(sandbox):
     played, form, config = game(sandbox, model("42", "41", "0", "1"))
     done = await propose(played, form, "deduction", DOUBLE)
-    assert done.story.attempts.scores == [1.0, 0.0, 0.0, 0.0]
+    assert done.episode.attempts.scores == [1.0, 0.0, 0.0, 0.0]
     assert done.reward == 0.75
-    assert proposal_equation(done.story, config.rewards) == "1 - 1/4 (Eq. 4)"
+    assert proposal_equation(done.episode, config.rewards) == "1 - 1/4 (Eq. 4)"
 
 
 async def test_a_proposal_that_nobody_solves_earns_nothing(sandbox):
     played, form, config = game(sandbox, model("0"))
     done = await propose(played, form, "deduction", DOUBLE)
     assert done.reward == 0.0
-    assert "no attempt is right" in proposal_equation(done.story, config.rewards)
+    assert "no attempt is right" in proposal_equation(done.episode, config.rewards)
 
 
 async def test_the_reference_profile_and_intrinsic_rewards_are_those_of_the_configuration(sandbox):
     rewards = {"profile": "reference", "novelty": {"coefficient": 0.5}}
     played, form, config = game(sandbox, model("42"), rewards=rewards)
     done = await propose(played, form, "deduction", DOUBLE)
-    novelty = done.story.intrinsic["novelty"]
+    novelty = done.episode.intrinsic["novelty"]
     assert done.reward == pytest.approx(-0.5 + 0.5 * novelty)
-    assert f"{0.5 * novelty:+.3f} intrinsic" in proposal_equation(done.story, config.rewards)
+    assert f"{0.5 * novelty:+.3f} intrinsic" in proposal_equation(done.episode, config.rewards)
 
 
 async def test_a_proposal_that_fails_is_refused_and_not_attempted(sandbox):
     generator = model("42")
     played, form, _ = game(sandbox, generator)
     done = await propose(played, form, "deduction", {"program": ["def f(x):\n    return x / 0"], "input": ["1"]})
-    assert (done.story.proposal.verdict.reason, done.reward) == ("error", -1.0)
+    assert (done.episode.proposal.verdict.reason, done.reward) == ("error", -1.0)
     assert generator.keys == []
 
 
 async def test_the_same_proposal_is_a_duplicate_the_second_time(sandbox):
     played, form, _ = game(sandbox, model("42"))
     await propose(played, form, "deduction", DOUBLE)
-    assert (await propose(played, form, "deduction", DOUBLE)).story.proposal.verdict.reason == "duplicate"
+    assert (await propose(played, form, "deduction", DOUBLE)).episode.proposal.verdict.reason == "duplicate"
 
 
 async def test_induction_is_proposed_on_ones_own_program(sandbox):
     played, form, _ = game(sandbox, model("<program>\ndef f(x):\n    return x + x\n</program>"))
     values = {**DOUBLE, "input": ["1", "2", "3", "4"], "message": ["twice"]}
     done = await propose(played, form, "induction", values)
-    assert done.story.task.data["outputs"] == ["2", "4", "6", "8"]
-    assert done.story.attempts.scores == [1.0] * 4
+    assert done.episode.task.data["outputs"] == ["2", "4", "6", "8"]
+    assert done.episode.attempts.scores == [1.0] * 4
 
 
 async def test_induction_on_a_program_that_does_not_run_is_one_line(sandbox):
@@ -112,10 +112,10 @@ async def test_what_a_person_fills_in_is_read_in_every_notation(sandbox, kind, s
     played, form, _ = game(sandbox, model("1"), style=style, kinds=(kind,))
     values = {**DOUBLE, "input": ["1", "2", "3", "4"], "message": ["twice"]} if kind == "induction" else DOUBLE
     done = await propose(played, form, kind, values)
-    assert done.story.proposal.verdict.reason == "accepted"
+    assert done.episode.proposal.verdict.reason == "accepted"
     answer = {"deduction": "42", "abduction": "21", "error": "NoError", "induction": DOUBLE["program"][0]}[kind]
     text = text_of(form, Role.SOLVE, kind, {"answer": [answer]})
-    assert (await played.domain.verify(done.story.task, text, sandbox)).passed
+    assert (await played.domain.verify(done.episode.task, text, sandbox)).passed
 
 
 PROPOSAL = "<answer><program>\ndef f(x):\n    return x + 7\n</program><input>5</input></answer>"
@@ -132,7 +132,7 @@ async def test_the_answer_of_a_person_is_judged_as_the_models_would_be(sandbox, 
 
     done = await played.solve("deduction", person)
     assert done.refused == {"no_answer": 2}
-    assert (done.story.attempts.verdicts[0].reason, done.reward) == (reason, reward)
+    assert (done.episode.attempts.verdicts[0].reason, done.reward) == (reason, reward)
     assert len(told) == 1
     assert "f(5)" in told[0]
     assert "12" not in told[0]  # the gold answer
@@ -147,7 +147,7 @@ async def test_a_model_that_proposes_nothing_valid_is_given_up(sandbox):
 async def test_a_domain_without_a_form_is_played_by_bare_answers(sandbox):
     played, form, _ = game(sandbox, model("5", "4"), domain="primes")
     done = await propose(played, form, "deduction", {"answer": ["x = 3, p = 7"]})
-    assert done.story.attempts.scores == [1.0, 0.0, 1.0, 0.0]
+    assert done.episode.attempts.scores == [1.0, 0.0, 1.0, 0.0]
 
 
 async def test_the_record_of_a_round_tells_all_of_it(sandbox):

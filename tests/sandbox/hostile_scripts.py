@@ -14,9 +14,9 @@ CRASHED, MEMORY, TIMEOUT, TOO_LARGE = Reason.CRASHED, Reason.MEMORY, Reason.TIME
 SCRIPTS: list[Snippet] = []
 
 
-def script(name: str, text: str, *expected: str, brief: bool = False) -> None:
+def script(name: str, text: str, *expected: str, prompt: bool = False) -> None:
     """Add a script with what may come of it."""
-    SCRIPTS.append(Snippet(name, dedent(text).strip() + "\n", frozenset(expected), BRIEF if brief else ROOMY))
+    SCRIPTS.append(Snippet(name, dedent(text).strip() + "\n", frozenset(expected), BRIEF if prompt else ROOMY))
 
 
 def probe(name: str, *attempts: str, before: str = "") -> None:
@@ -110,7 +110,7 @@ script(
     while True: pass
     """,
     TIMEOUT,
-    brief=True,
+    prompt=True,
 )
 script(
     "the main thread ends, another spins",
@@ -122,7 +122,7 @@ script(
     ctypes.CDLL(None).syscall(60, 0)  # exit, of this thread alone
     """,
     TIMEOUT,
-    brief=True,
+    prompt=True,
 )
 probe(
     "reach for the supervisor",
@@ -165,7 +165,7 @@ for _ in range(3000):
         break
 """
 script("three thousand threads", MANY + "print(10 < made < 2000)", "True\n")
-script("three thousand threads that stay", MANY.replace("daemon=True", "daemon=False"), TIMEOUT, brief=True)
+script("three thousand threads that stay", MANY.replace("daemon=True", "daemon=False"), TIMEOUT, prompt=True)
 script(
     "threads that outlive the main thread",
     """
@@ -187,7 +187,7 @@ script(
     for _ in range(8): threading.Thread(target=spin).start()
     """,
     TIMEOUT,
-    brief=True,
+    prompt=True,
 )
 script(
     "a thread that prints without end",
@@ -262,7 +262,7 @@ script(
         except OSError: pass
     """,
     TIMEOUT,
-    brief=True,
+    prompt=True,
 )
 script("print and fail", "import os\nprint(42, flush=True)\nos._exit(1)", CRASHED)
 script("print and be killed", "import os\nprint(42, flush=True)\nos.abort()", CRASHED)
@@ -286,17 +286,17 @@ script(
         except OSError: pass
     """,
     TIMEOUT,
-    brief=True,
+    prompt=True,
 )
 script("far beyond the end", "import os\nos.lseek(1, 1 << 40, 0)\nos.write(1, b'x')", "OSError")
 script("output into the input", "import os\nos.dup2(0, 1)\nprint(42)", "")
 script("input into itself", "import os\nos.dup2(1, 0)\nprint(os.read(0, 9))", "b''\n")
 script("never read", "print('fine')", "fine\n")
-script("read without end", "import os\nwhile True: os.read(0, 1)", TIMEOUT, brief=True)
-script("wait on its own pipe", "import os\nr, w = os.pipe()\nos.dup2(r, 0)\nprint(input())", TIMEOUT, brief=True)
+script("read without end", "import os\nwhile True: os.read(0, 1)", TIMEOUT, prompt=True)
+script("wait on its own pipe", "import os\nr, w = os.pipe()\nos.dup2(r, 0)\nprint(input())", TIMEOUT, prompt=True)
 script("its own alarm", "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(60)", CRASHED)
 script(
-    "stop the clock", "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nwhile True: pass", TIMEOUT, brief=True
+    "stop the clock", "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0)\nwhile True: pass", TIMEOUT, prompt=True
 )
 script("a terabyte", "bytearray(1 << 40)", MEMORY)
 script("stack overflow", "import ctypes\nctypes.string_at(0)", CRASHED)

@@ -22,7 +22,7 @@ def proposal(program: str, inputs: str) -> str:
 
 
 def numbered(key: str) -> int:
-    """A number of its own for every story, so that tasks differ."""
+    """A number of its own for every episode, so that tasks differ."""
     step, _, kind, index = key.split("/")
     return int(step) * 10_000 + {"deduction": 0, "abduction": 1, "induction": 2, "error": 3}[kind] * 1000 + int(index)
 
@@ -78,7 +78,7 @@ async def test_a_step_fills_all_six_cells(sandbox):
 async def test_without_a_learner_only_new_tasks_are_attempted_to_measure_them(sandbox):
     record = await make(sandbox, learn=False).step(1)
     assert record.solved == []
-    assert [len(story.attempts.samples) for story in record.stories] == [4] * 9
+    assert [len(episode.attempts.samples) for episode in record.episodes] == [4] * 9
 
 
 async def test_rewards_of_a_step_equal_the_papers_equations(sandbox):
@@ -119,7 +119,7 @@ async def test_references_come_from_before_the_step(sandbox):
     play = make(sandbox, batch_size=4)
     await play.step(1)
     record = await play.step(2)
-    assert {parent.born for story in record.stories for parent in story.brief.references} <= {0, 1}
+    assert {parent.born for episode in record.episodes for parent in episode.prompt.references} <= {0, 1}
 
 
 async def test_an_invalid_proposal_earns_the_penalty_and_no_attempts(sandbox):
@@ -127,7 +127,7 @@ async def test_an_invalid_proposal_earns_the_penalty_and_no_attempts(sandbox):
     record = await make(sandbox, generator=generator, kinds=("deduction",)).step(1)
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [-1.0] * 3
     assert record.admitted == []
-    assert all(story.attempts is None for story in record.stories)
+    assert all(episode.attempts is None for episode in record.episodes)
 
 
 async def test_a_batch_is_filled_up_from_the_buffer_when_proposals_fail(sandbox):
@@ -152,7 +152,7 @@ async def test_the_papers_recipe_draws_one_fresh_attempt_a_task(sandbox):
     record = await make(sandbox, kinds=("deduction",), learn_from_samples=False).step(1)
     assert len(rewards_of(record, Role.SOLVE, DEDUCTION)) == 3
     assert all(len(attempts.samples) == 1 for attempts in record.solved)
-    assert [len(story.attempts.samples) for story in record.stories] == [4] * 3
+    assert [len(episode.attempts.samples) for episode in record.episodes] == [4] * 3
 
 
 async def test_a_uniform_mix_draws_from_the_whole_buffer(sandbox):
@@ -169,21 +169,21 @@ async def test_of_twins_in_one_step_the_later_is_a_duplicate(sandbox):
         return proposal("def f(x):\n    return x + 1", "1") if "propose" in key else script(key, prompt, row)
 
     record = await make(sandbox, generator=ScriptedGenerator(twins), kinds=("deduction",)).step(1)
-    assert [story.proposal.verdict.reason for story in record.stories] == ["accepted", "duplicate", "duplicate"]
+    assert [episode.proposal.verdict.reason for episode in record.episodes] == ["accepted", "duplicate", "duplicate"]
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5, -1.0, -1.0]
 
 
 async def test_within_one_step_no_more_tasks_of_a_shape_are_accepted_than_the_limit_allows(sandbox):
     play = make(sandbox, kinds=("deduction",), batch_size=6, buffer=BufferConfig(shape_limit=2))
     record = await play.step(1)
-    assert [story.proposal.verdict.reason for story in record.stories] == ["accepted"] * 2 + ["shape_limit"] * 4
+    assert [episode.proposal.verdict.reason for episode in record.episodes] == ["accepted"] * 2 + ["shape_limit"] * 4
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5] * 2 + [-1.0] * 4
     assert len(record.admitted) == 2
 
 
 async def test_the_shape_limit_counts_what_the_buffer_holds_and_what_the_step_accepts_before(sandbox):
     play = make(sandbox, kinds=("deduction",), batch_size=3, buffer=BufferConfig(shape_limit=4))
-    reasons = [[story.proposal.verdict.reason for story in (await play.step(step)).stories] for step in (1, 2)]
+    reasons = [[episode.proposal.verdict.reason for episode in (await play.step(step)).episodes] for step in (1, 2)]
     assert reasons == [["accepted"] * 3, ["accepted", "shape_limit", "shape_limit"]]
 
 
@@ -192,7 +192,7 @@ async def test_what_the_buffer_knows_is_a_duplicate(sandbox):
         return proposal("def f(y):\n    return y", "'Hello World'") if "propose" in key else script(key, prompt, row)
 
     record = await make(sandbox, generator=ScriptedGenerator(same), kinds=("deduction",)).step(1)
-    assert [story.proposal.verdict.reason for story in record.stories] == ["duplicate"] * 3
+    assert [episode.proposal.verdict.reason for episode in record.episodes] == ["duplicate"] * 3
 
 
 async def test_a_frozen_proposer_gets_no_rollouts(sandbox):
@@ -209,11 +209,11 @@ async def test_intrinsic_rewards_are_added_for_accepted_proposals(sandbox):
 async def test_a_prompt_that_is_too_long_sheds_references(sandbox):
     play = make(sandbox, kinds=("deduction",), references=2)
     await play.step(1)
-    full = max(len(story.brief.references) for story in (await play.step(2)).stories)
+    full = max(len(episode.prompt.references) for episode in (await play.step(2)).episodes)
     short = make(sandbox, kinds=("deduction",), references=2, generation=GenerationConfig(max_prompt_tokens=120))
     short.buffer = play.buffer
     assert full == 2
-    assert {len(story.brief.references) for story in (await short.step(3)).stories} == {1}
+    assert {len(episode.prompt.references) for episode in (await short.step(3)).episodes} == {1}
 
 
 async def test_a_prompt_that_cannot_fit_is_an_error_that_names_the_setting(sandbox):
@@ -229,7 +229,7 @@ async def test_a_program_that_fits_no_induction_prompt_is_passed_over_for_anothe
         play.buffer.add(program_task(DEDUCTION, {"program": program, "input": "1", "output": "2"}), step=0)
     for step in range(1, 4):  # 9 draws, of which most begin with a program that is too long
         record = await play.step(step)
-        assert {story.brief.references[0].data["program"] for story in record.stories} == {IDENTITY}
+        assert {episode.prompt.references[0].data["program"] for episode in record.episodes} == {IDENTITY}
 
 
 async def test_where_no_program_fits_the_setting_is_named(sandbox):
@@ -244,7 +244,7 @@ async def test_a_task_whose_solve_prompt_is_too_long_is_rejected_not_cut(sandbox
 
     generation = GenerationConfig(max_prompt_tokens=120)
     play = make(sandbox, generator=ScriptedGenerator(long), kinds=("deduction",), generation=generation)
-    assert {story.proposal.verdict.reason for story in (await play.step(1)).stories} == {"prompt_too_long"}
+    assert {episode.proposal.verdict.reason for episode in (await play.step(1)).episodes} == {"prompt_too_long"}
 
 
 async def test_seeding_fills_every_buffer(sandbox):

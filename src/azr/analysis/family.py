@@ -33,10 +33,10 @@ class Family:
     Attributes:
         kinds, reasons, forms: what the numbers in the columns stand for.
         columns: step, kind, index (within kind and step), reason, task ("" where it was rejected), parents, form
-            (degenerate; -1 for none), admitted, solved and attempts (of its own story; 0 attempts where there were
+            (degenerate; -1 for none), admitted, solved and attempts (of its own episode; 0 attempts where there were
             none), novelty, complexity, diversity (None without a task), reward, advantage (None where nothing was
             learnt from it), tokens.
-        later: attempts at a task outside the story that proposed it: (step, index, solved, attempts), by task.
+        later: attempts at a task outside the episode that proposed it: (step, index, solved, attempts), by task.
         given: tasks that no event tells of (the domain's own seeds, or a seed file's), by id.
     """
 
@@ -97,7 +97,7 @@ class Family:
 
 
 def index_of(name: str) -> int:
-    """The last part of a story's or a prompt's id, "step/role/kind/index"."""
+    """The last part of an episode's or a prompt's id, "step/role/kind/index"."""
     return int(name.rpartition("/")[2])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from azr.analysis import novelty
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.records import StepRecord, Story
+from azr.selfplay.records import Episode, StepRecord
 from azr.selfplay.rewards import learnability
 from azr.types import Kind, Role, Task
 
@@ -31,11 +31,13 @@ def step_metrics(
         step, by kind (valid, solve_rate, learnability, reasons, buffer, answers), rewards and lengths by role,
         diversity and signal (`azr.analysis.novelty`), the learner's own, and alarms in words. Without any times.
     """
-    tasks = [story.task for story in record.stories if story.task is not None]
-    rates = [fmean(story.attempts.scores) for story in record.stories if story.task is not None and story.attempts]
+    tasks = [episode.task for episode in record.episodes if episode.task is not None]
+    rates = [
+        fmean(episode.attempts.scores) for episode in record.episodes if episode.task is not None and episode.attempts
+    ]
     measures = novelty.diversity(tasks, [trivial(task) for task in tasks], buffer) | novelty.signal(rates, advantages)
     for name in ("novelty", "complexity"):
-        if values := [story.intrinsic[name] for story in record.stories if story.task is not None]:
+        if values := [episode.intrinsic[name] for episode in record.episodes if episode.task is not None]:
             measures[name] = fmean(values)
     return {
         "step": record.step,
@@ -48,14 +50,14 @@ def step_metrics(
 
 
 def _kind_metrics(kind: Kind, record: StepRecord, buffer: TaskBuffer) -> dict[str, Any]:
-    stories = [story for story in record.stories if story.brief.kind == kind]
-    accepted = [story.attempts for story in stories if story.task is not None and story.attempts]
+    episodes = [episode for episode in record.episodes if episode.prompt.kind == kind]
+    accepted = [episode.attempts for episode in episodes if episode.task is not None and episode.attempts]
     attempts = [attempts for attempts in record.attempts() if attempts.task.kind == kind]
     return {
-        "valid": sum(story.task is not None for story in stories) / len(stories) if stories else None,
+        "valid": sum(episode.task is not None for episode in episodes) / len(episodes) if episodes else None,
         "solve_rate": _mean([score for made in attempts for score in made.scores]),
         "learnability": _mean([learnability(made.scores) for made in accepted]),
-        "proposals": _reasons(stories),
+        "proposals": _reasons(episodes),
         "answers": dict(Counter(verdict.reason for made in attempts for verdict in made.verdicts).most_common()),
         "buffer": buffer.size(kind),
     }
@@ -71,8 +73,8 @@ def _role_metrics(role: Role, record: StepRecord) -> dict[str, float | None]:
     }
 
 
-def _reasons(stories: Sequence[Story]) -> dict[str, int]:
-    return dict(Counter(story.proposal.verdict.reason for story in stories).most_common())
+def _reasons(episodes: Sequence[Episode]) -> dict[str, int]:
+    return dict(Counter(episode.proposal.verdict.reason for episode in episodes).most_common())
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -26,18 +26,18 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class ProposalPrompt:
     """What a proposer is asked, and what its text will be checked against.
 
     Attributes:
         kind: of the task that is asked for.
-        prompt: the text for the model, before any chat template.
+        text: what the model reads, before any chat template.
         references: the tasks that the prompt shows; they become the parents of what is accepted.
         context: whatever else the domain needs to check the proposal.
     """
 
     kind: Kind
-    prompt: str
+    text: str
     references: tuple[Task, ...]
     context: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -104,12 +104,12 @@ class Domain(Protocol):
         """Where the references of a kind's proposals come from."""
         ...
 
-    def brief(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> Brief:
+    def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
         """Ask for a new task that differs from the references."""
         ...
 
-    async def validate(self, brief: Brief, text: str, sandbox: Sandbox) -> Proposal:
-        """Parse what was proposed on a brief, run it, and take its gold value. No text whatever may raise."""
+    async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
+        """Parse what was proposed on a prompt, run it, and take its gold value. No text may raise."""
         ...
 
     def solve_prompt(self, task: Task) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from azr.config import DomainConfig, SandboxConfig
 from azr.domains.answers import MalformedError, RejectedError, answer_of, short_answer_of
-from azr.domains.base import Brief, Proposal, Sources, make_task
+from azr.domains.base import Proposal, ProposalPrompt, Sources, make_task
 from azr.domains.styles import ANSWER_RULE, dress
 from azr.errors import UserError
 from azr.sandbox.base import Sandbox
@@ -118,15 +118,15 @@ class ExactDomain(ABC, Generic[Settings]):
         """References are tasks of the same kind."""
         return Sources((kind,))
 
-    def brief(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> Brief:
+    def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
         """Ask for a task in the configured style."""
-        return Brief(kind, self._dressed(self.propose_text(kind, references)), tuple(references))
+        return ProposalPrompt(kind, self._dressed(self.propose_text(kind, references)), tuple(references))
 
-    async def validate(self, brief: Brief, text: str, sandbox: Sandbox) -> Proposal:
+    async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
         """Parse a proposal; one that repeats a reference or belongs to the held-out tasks is rejected."""
         try:
-            task = self.task(brief.kind, self.parse(brief.kind, answer_of(text)), brief.references)
-            if task.fingerprint in {reference.fingerprint for reference in brief.references}:
+            task = self.task(prompt.kind, self.parse(prompt.kind, answer_of(text)), prompt.references)
+            if task.fingerprint in {reference.fingerprint for reference in prompt.references}:
                 raise RejectedError("repeats_a_reference")
             if self.withheld(task):
                 raise RejectedError("held_out")

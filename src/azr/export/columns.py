@@ -34,7 +34,7 @@ TASKS = {
 }
 
 ROLLOUTS = {
-    "id": Column("string", "step/role/kind/story/attempt"),
+    "id": Column("string", "step/role/kind/episode/attempt"),
     "step": Column("int32", "0: before training"),
     "role": Column("string", "propose or solve"),
     "kind": Column("string", "of the task"),

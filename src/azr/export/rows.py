@@ -100,7 +100,7 @@ class Rows:
             return None
         index = int(event["id"].rpartition("/")[2])
         rng = stream(self._seed, event["step"], "brief", event["kind"], index)
-        return whole(self._domain.brief(event["kind"], references, rng).prompt)
+        return whole(self._domain.propose_prompt(event["kind"], references, rng).text)
 
     def _attempt(self, rows: StepRows, event: Mapping[str, Any]) -> None:
         row = self._rollout(event, Role.SOLVE, event["task"])

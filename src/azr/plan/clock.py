@@ -31,7 +31,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class Builders:
     """How concrete parts are made, which whoever starts runs knows.
 
     Attributes:
@@ -43,7 +43,7 @@ class Workshop:
     learner: Callable[[Config], MakeLearner]
 
 
-def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, workshop: Workshop) -> Iterator[str]:
+def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, builders: Builders) -> Iterator[str]:
     """Time on this machine.
 
     Args:
@@ -52,10 +52,10 @@ def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, 
         shape: the model's.
         width: bytes of a number that it computes with.
         room: bytes of memory that a run may fill.
-        workshop: makes parts.
+        builders: makes parts.
     """
     torch.set_num_threads(config.threads or threads(shape.parameters))
-    kinds, make_learner = len(config.domain.kinds), workshop.learner(config)
+    kinds, make_learner = len(config.domain.kinds), builders.learner(config)
     if not weights_are_here(config.model.name) or count(shape, config, width=width).peak > room:
         two = replace(shape, layers=2, parameters=shape.parameters - (shape.layers - 2) * shape.linear // shape.layers)
         if config.model.quantization != "none" or count(two, config, width=width).peak > room:
@@ -70,7 +70,7 @@ def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, 
     if _longest_trial(config, pace, kinds) > 4 * TRIAL_SECONDS:
         yield from _at_most(config, pace, "timed here; a step was too long to be tried")
         return
-    yield from _tried(config, asyncio.run(_trial(config, workshop)))
+    yield from _tried(config, asyncio.run(_trial(config, builders)))
 
 
 def on_card(config: Config, shape: Shape, memory: Memory, card: Card, *, width: int) -> Iterator[str]:
@@ -104,10 +104,10 @@ def _longest_trial(config: Config, pace: Pace, kinds: int) -> float:
     return max(3 * paces.seconds(work(small, kinds), pace), in_a_row * pace.sampled * pace.rows)
 
 
-async def _trial(config: Config, workshop: Workshop) -> Trial:
-    sandbox = workshop.sandbox(config)
+async def _trial(config: Config, builders: Builders) -> Trial:
+    sandbox = builders.sandbox(config)
     try:
-        async with workshop.parts(config, sandbox) as parts:
+        async with builders.parts(config, sandbox) as parts:
             return await try_out(config, parts)
     finally:
         await sandbox.close()

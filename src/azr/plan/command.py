@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from azr.plan.clock import Workshop
+from azr.plan.clock import Builders
 from azr.plan.report import lines
 from azr.train.start import make_learner, make_sandbox, open_parts, resolve
 
@@ -18,9 +18,9 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
         gpu: a known card's name; None: this machine.
         timed: try the run out on this machine, which takes a minute or two.
     """
-    workshop = Workshop(
+    builders = Builders(
         parts=open_parts,
         sandbox=lambda config: make_sandbox(config.sandbox),
         learner=lambda config: lambda policy: make_learner(config, policy),
     )
-    return lines(lambda more: resolve(source, [*assignments, *more]), gpu, workshop if timed else None)
+    return lines(lambda more: resolve(source, [*assignments, *more]), gpu, builders if timed else None)

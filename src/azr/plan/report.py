@@ -14,7 +14,7 @@ from azr.errors import UserError
 from azr.models import hub, shipped
 from azr.models.failures import no_model, pick_device
 from azr.plan.cards import Card, card
-from azr.plan.clock import Workshop, here, on_card
+from azr.plan.clock import Builders, here, on_card
 from azr.plan.memory import Memory, Shape, count, longest, shape_of
 
 _SPARE = 0.9
@@ -35,14 +35,14 @@ _SMALLER = (
 
 
 def lines(
-    resolve: Callable[[Sequence[str]], Config], gpu: str | None, workshop: Workshop | None = None
+    resolve: Callable[[Sequence[str]], Config], gpu: str | None, builders: Builders | None = None
 ) -> Iterator[str]:
     """The plan, line by line.
 
     Args:
         resolve: the configuration with further assignments.
         gpu: a card of `azr.plan.cards`; None: this machine.
-        workshop: makes what is timed on this machine; None: nothing is.
+        builders: makes what is timed on this machine; None: nothing is.
 
     Raises:
         UserError: the model's configuration cannot be had, or the card is unknown.
@@ -65,8 +65,8 @@ def lines(
     yield f"disk: {_size(_disk(shape, config, memory))} for {checkpoints} checkpoints and the exported model"
     if chosen is not None:
         yield from on_card(config, shape, memory, chosen, width=width)
-    elif workshop is not None:
-        yield from here(config, settings, shape, width=width, room=room, workshop=workshop)
+    elif builders is not None:
+        yield from here(config, settings, shape, width=width, room=room, builders=builders)
     if memory.peak > room:
         yield nearest(resolve, shape, width=width, room=room)
 

@@ -18,7 +18,7 @@ from azr.evals.held_out import evaluate
 from azr.run.events import step_events
 from azr.sandbox.base import Job, Outcome, Sandbox
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.records import StepRecord, Story
+from azr.selfplay.records import Episode, StepRecord
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.train.learning import learn
 from azr.train.stopping import Stop
@@ -159,8 +159,8 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
     return Trial(
         batch=batch,
         steps=steps,
-        proposal=(seeded - begin) / max(1, sum(len(one.stories) for one in seeds)),
-        valid=_valid(parts.domain.kinds, [story for one in (*seeds, *records) for story in one.stories]),
+        proposal=(seeded - begin) / max(1, sum(len(one.episodes) for one in seeds)),
+        valid=_valid(parts.domain.kinds, [episode for one in (*seeds, *records) for episode in one.episodes]),
         play=play / steps,
         learn=learn / steps,
         rollouts=len(samples) / steps,
@@ -173,10 +173,10 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
     )
 
 
-def _valid(kinds: Sequence[Kind], stories: Sequence[Story]) -> dict[Kind, float]:
+def _valid(kinds: Sequence[Kind], episodes: Sequence[Episode]) -> dict[Kind, float]:
     """Share of proposals accepted, by kind."""
-    made = {kind: [story for story in stories if story.brief.kind == kind] for kind in kinds}
-    return {kind: sum(story.task is not None for story in of) / len(of) for kind, of in made.items() if of}
+    made = {kind: [episode for episode in episodes if episode.prompt.kind == kind] for kind in kinds}
+    return {kind: sum(episode.task is not None for episode in of) / len(of) for kind, of in made.items() if of}
 
 
 async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> int:

@@ -8,16 +8,16 @@ from typing import Any
 from azr.config import RewardConfig
 from azr.domains.base import Domain
 from azr.play.game import Round
-from azr.selfplay.records import Story
+from azr.selfplay.records import Episode
 from azr.selfplay.rewards import intrinsic_reward, mean
 from azr.types import Role, Verdict
 
 
-def proposal_equation(story: Story, rewards: RewardConfig) -> str:
+def proposal_equation(episode: Episode, rewards: RewardConfig) -> str:
     """How the reward of a proposal comes about (Eq. 4 within Eq. 6), without the sum itself."""
-    if story.attempts is None:
+    if episode.attempts is None:
         return "refused (Eq. 6)"
-    scores = story.attempts.scores
+    scores = episode.attempts.scores
     right, n = sum(scores), len(scores)
     if rewards.profile == "reference" and mean(scores) in (0.0, 1.0):
         words = f"{right:g} of {n} right, which the reference code punishes"
@@ -25,7 +25,7 @@ def proposal_equation(story: Story, rewards: RewardConfig) -> str:
         words = "0, since no attempt is right (Eq. 4)"
     else:
         words = f"1 - {right:g}/{n} (Eq. 4)"
-    bonus = intrinsic_reward(story.intrinsic, rewards)
+    bonus = intrinsic_reward(episode.intrinsic, rewards)
     return f"{words} {bonus:+.3f} intrinsic" if bonus else words
 
 
@@ -38,23 +38,23 @@ def attempt_equation(verdict: Verdict) -> str:
 
 def record(played: Round, model: str, rewards: RewardConfig, domain: Domain) -> dict[str, Any]:
     """All of a round as JSON."""
-    story, task = played.story, played.story.task
+    episode, task = played.episode, played.episode.task
     about: dict[str, Any] = {
         "model": model,
         "mode": str(played.role),
         "kind": played.kind,
-        "proposal": {"text": story.sample.text, "verdict": _verdict(story.proposal.verdict)},
+        "proposal": {"text": episode.sample.text, "verdict": _verdict(episode.proposal.verdict)},
         "task": None if task is None else {"id": task.id, "text": domain.show(task), "answer": domain.gold(task)},
         "attempts": [],
         "reward": played.reward,
     }
-    if story.attempts is not None:
-        pairs = zip(story.attempts.samples, story.attempts.verdicts, strict=True)
+    if episode.attempts is not None:
+        pairs = zip(episode.attempts.samples, episode.attempts.verdicts, strict=True)
         about["attempts"] = [{"text": sample.text, "verdict": _verdict(verdict)} for sample, verdict in pairs]
     if played.role == Role.PROPOSE:
-        about["solve_rate"] = mean(story.attempts.scores) if story.attempts else None
-        about["intrinsic"] = dict(story.intrinsic)
-        about["equation"] = proposal_equation(story, rewards)
+        about["solve_rate"] = mean(episode.attempts.scores) if episode.attempts else None
+        about["intrinsic"] = dict(episode.intrinsic)
+        about["equation"] = proposal_equation(episode, rewards)
     else:
         about["refused"] = dict(played.refused)
     return about

@@ -14,7 +14,7 @@ from azr.errors import UserError
 from azr.play.seats import Person, Seats, Stage
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
-from azr.selfplay.records import StepRecord, Story
+from azr.selfplay.records import Episode, StepRecord
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.streams import stream
 from azr.types import Kind, Role
@@ -30,14 +30,14 @@ class Round:
     Attributes:
         role: the person's.
         kind: of the task.
-        story: the proposal and the attempts at it.
+        episode: the proposal and the attempts at it.
         reward: the person's: what the proposal, or the attempt, would have earned (Eq. 6).
         refused: proposals of the model before this one, by the reason why they were no task.
     """
 
     role: Role
     kind: Kind
-    story: Story
+    episode: Episode
     reward: float
     refused: Mapping[str, int]
 
@@ -96,9 +96,9 @@ class Game:
         refused: Counter[str] = Counter()
         while refused.total() < TRIES:
             record = await self._play(kind, seats, self._buffer, samples=1)
-            if record.stories[0].task is not None:
+            if record.episodes[0].task is not None:
                 return _round(record, Role.SOLVE, kind, refused)
-            refused[record.stories[0].proposal.verdict.reason] += 1
+            refused[record.episodes[0].proposal.verdict.reason] += 1
         reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
         raise UserError(f"none of {TRIES} {kind} proposals of the model was a task ({reasons}); try another --kind")
 
@@ -125,8 +125,8 @@ class Game:
 
     async def _alone(self, kind: Kind, text: str) -> TaskBuffer:
         """A buffer with one task in it, which is then what references are drawn from."""
-        brief = self.domain.brief(kind, (), stream(self._config.seed, "play"))
-        proposal = await self.domain.validate(brief, text, self._parts.sandbox)
+        prompt = self.domain.propose_prompt(kind, (), stream(self._config.seed, "play"))
+        proposal = await self.domain.validate(prompt, text, self._parts.sandbox)
         if proposal.task is None:
             detail = f": {proposal.verdict.detail}" if proposal.verdict.detail else ""
             raise UserError(f"what you build on is no {kind} task: {proposal.verdict.reason}{detail}")
@@ -136,6 +136,6 @@ class Game:
 
 
 def _round(record: StepRecord, role: Role, kind: Kind, refused: Mapping[str, int]) -> Round:
-    (story,) = record.stories
+    (episode,) = record.episodes
     reward = next(rollout.reward for rollout in record.rollouts if rollout.cell[0] == role)
-    return Round(role, kind, story, reward, refused)
+    return Round(role, kind, episode, reward, refused)

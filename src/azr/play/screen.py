@@ -33,22 +33,22 @@ def task_panel(text: str, title: str) -> Panel:
 
 
 def _proposal(played: Round, rewards: RewardConfig, domain: Domain, console: Console) -> None:
-    story = played.story
-    if story.task is None:
-        console.print(Text.assemble(("your proposal is refused: ", "bold red"), _reason(story.proposal.verdict)))
+    episode = played.episode
+    if episode.task is None:
+        console.print(Text.assemble(("your proposal is refused: ", "bold red"), _reason(episode.proposal.verdict)))
     else:
-        console.print(task_panel(domain.show(story.task), f"your {played.kind} task, as the sandbox ran it"))
-    if story.attempts is not None:
+        console.print(task_panel(domain.show(episode.task), f"your {played.kind} task, as the sandbox ran it"))
+    if episode.attempts is not None:
         console.print(_attempts(played))
-        right, n = sum(story.attempts.scores), len(story.attempts.scores)
-        console.print(Text(f"solve rate  {mean(story.attempts.scores):.0%} ({right:g} of {n})", style="bold"))
-    equation = proposal_equation(story, rewards)
+        right, n = sum(episode.attempts.scores), len(episode.attempts.scores)
+        console.print(Text(f"solve rate  {mean(episode.attempts.scores):.0%} ({right:g} of {n})", style="bold"))
+    equation = proposal_equation(episode, rewards)
     console.print(Text(f"reward of the proposal  {played.reward:+.3f}   {equation}", style="bold"))
 
 
 def _attempts(played: Round) -> Table:
     table = Table("", "the model's attempt", "verdict", show_lines=True, border_style="dim")
-    attempts = played.story.attempts
+    attempts = played.episode.attempts
     assert attempts is not None, "an accepted proposal is attempted"
     for number, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True), start=1):
         text = visible(sample.text.strip())
@@ -59,14 +59,14 @@ def _attempts(played: Round) -> Table:
 
 
 def _answer(played: Round, domain: Domain, console: Console) -> None:
-    story = played.story
-    assert story.task is not None, "a round is over once there is a task"
-    assert story.attempts is not None, "and an answer to it"
-    (verdict,) = story.attempts.verdicts
+    episode = played.episode
+    assert episode.task is not None, "a round is over once there is a task"
+    assert episode.attempts is not None, "and an answer to it"
+    (verdict,) = episode.attempts.verdicts
     why = "" if verdict.reason == "wrong" else f": {_reason(verdict)}"
     words = "right" if verdict.passed else f"not right{why}"
     console.print(Text(words, style=f"bold {_colour(verdict)}"))
-    console.print(task_panel(domain.show(story.task), "the whole task"))
+    console.print(task_panel(domain.show(episode.task), "the whole task"))
     console.print(Text(f"reward of your answer  {played.reward:+.3f}   {attempt_equation(verdict)}", style="bold"))
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from azr.domains.base import Brief, Domain, Form, Part
+from azr.domains.base import Domain, Form, Part, ProposalPrompt
 from azr.rollout.base import Generator, Sampling
 from azr.types import Kind, Prompt, Role, Sample, Task
 
@@ -36,10 +36,10 @@ class Stage:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._domain, name)
 
-    def brief(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> Brief:
+    def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
         """Ask the model, and keep it in words; both draw the same."""
-        self.told = self._words.brief(kind, references, deepcopy(rng)).prompt
-        return self._domain.brief(kind, references, rng)
+        self.told = self._words.propose_prompt(kind, references, deepcopy(rng)).text
+        return self._domain.propose_prompt(kind, references, rng)
 
     def solve_prompt(self, task: Task) -> str:
         """Pose a task to the model, and keep it in words."""

@@ -20,17 +20,17 @@ from dataclasses import asdict
 from typing import Any
 
 from azr.algorithms.advantages import Estimate
-from azr.selfplay.records import Attempts, StepRecord, Story
+from azr.selfplay.records import Attempts, Episode, StepRecord
 from azr.types import Rollout, Sample, Task, Verdict
 
 Event = dict[str, Any]
 
 
 def step_events(record: StepRecord, trivial: Callable[[Task], str | None]) -> Iterator[Event]:
-    """Proposals, verdicts, tasks, attempts and rewards of a step, in the order of its stories."""
+    """Proposals, verdicts, tasks, attempts and rewards of a step, in the order of its episodes."""
     admitted = {task.id for task in record.admitted}
-    for story in record.stories:
-        yield from _story_events(story, record.step, admitted, trivial)
+    for episode in record.episodes:
+        yield from _episode_events(episode, record.step, admitted, trivial)
     for attempts in record.solved:
         yield from _attempt_events(attempts, record.step)
     for rollout in record.rollouts:
@@ -53,26 +53,26 @@ def learning_events(
     yield {"event": "update", "step": step, **metrics}
 
 
-def _story_events(
-    story: Story, step: int, admitted: set[str], trivial: Callable[[Task], str | None]
+def _episode_events(
+    episode: Episode, step: int, admitted: set[str], trivial: Callable[[Task], str | None]
 ) -> Iterator[Event]:
-    brief = story.brief
-    references = [task.id for task in brief.references]
-    about = {"event": "proposal", "step": step, "id": story.id, "kind": brief.kind, "references": references}
-    yield about | _sample(story.sample)
-    yield _verdict(story.id, step, story.proposal.verdict)
-    if story.task is not None:
+    prompt = episode.prompt
+    references = [task.id for task in prompt.references]
+    about = {"event": "proposal", "step": step, "id": episode.id, "kind": prompt.kind, "references": references}
+    yield about | _sample(episode.sample)
+    yield _verdict(episode.id, step, episode.proposal.verdict)
+    if episode.task is not None:
         yield {
             "event": "task",
             "step": step,
-            "proposal": story.id,
-            "admitted": story.task.id in admitted,
-            "task": asdict(story.task),
-            "intrinsic": story.intrinsic,
-            "trivial": trivial(story.task),
+            "proposal": episode.id,
+            "admitted": episode.task.id in admitted,
+            "task": asdict(episode.task),
+            "intrinsic": episode.intrinsic,
+            "trivial": trivial(episode.task),
         }
-    if story.attempts is not None:
-        yield from _attempt_events(story.attempts, step)
+    if episode.attempts is not None:
+        yield from _attempt_events(episode.attempts, step)
 
 
 def _attempt_events(attempts: Attempts, step: int) -> Iterator[Event]:

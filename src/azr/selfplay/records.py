@@ -1,10 +1,10 @@
-"""What a step of self-play did, as plain records: attempts, stories, the step."""
+"""What a step of self-play did, as plain records: attempts, episodes, the step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from azr.domains.base import Brief, Proposal
+from azr.domains.base import Proposal, ProposalPrompt
 from azr.selfplay.stopwatch import Stopwatch
 from azr.types import Rollout, Sample, Task, Verdict
 
@@ -33,11 +33,11 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class Story:
+class Episode:
     """One proposal and all that came of it."""
 
     id: str
-    brief: Brief
+    prompt: ProposalPrompt
     sample: Sample
     proposal: Proposal
     attempts: Attempts | None = None
@@ -51,24 +51,24 @@ class Story:
 
 @dataclass(slots=True)
 class StepRecord:
-    """Everything that one step of self-play did, in the order of its stories.
+    """Everything that one step of self-play did, in the order of its episodes.
 
     Attributes:
         step: its number; 0 is seeding.
-        stories: all proposals.
-        solved: attempts at tasks outside this step's stories, or drawn anew.
+        episodes: all proposals.
+        solved: attempts at tasks outside this step's episodes, or drawn anew.
         admitted: tasks that entered the buffer, stamped.
         rollouts: what is learnt from, in the order of their ids.
-        stopwatch: where the time of the stories went.
+        stopwatch: where the time of the episodes went.
     """
 
     step: int
-    stories: list[Story]
+    episodes: list[Episode]
     solved: list[Attempts]
     admitted: list[Task]
     rollouts: list[Rollout]
     stopwatch: Stopwatch
 
     def attempts(self) -> list[Attempts]:
-        """All attempts: at the stories' own tasks, then at the others."""
-        return [story.attempts for story in self.stories if story.attempts is not None] + self.solved
+        """All attempts: at the episodes' own tasks, then at the others."""
+        return [episode.attempts for episode in self.episodes if episode.attempts is not None] + self.solved

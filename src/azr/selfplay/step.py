@@ -1,7 +1,7 @@
 """Algorithm 1 of the paper (arXiv 2505.03335): propose, validate, solve, verify, reward. TRR++ follows in `azr.learn`.
 
 The life of a task is one coroutine, `SelfPlay._propose`, told from top to bottom. Generator and sandbox are services
-that many such stories await at once. A step settles its stories in the order of their numbers, never in the order in
+that many such episodes await at once. A step settles its episodes in the order of their numbers, never in the order in
 which they ended, so that the same seed gives the same step.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 
 from azr.concurrency import gather
 from azr.config import Config
-from azr.domains.base import Brief, Domain, Proposal
+from azr.domains.base import Domain, Proposal, ProposalPrompt
 from azr.errors import UserError
 from azr.rollout.base import Sampling
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
-from azr.selfplay.records import Attempts, StepRecord, Story
+from azr.selfplay.records import Attempts, Episode, StepRecord
 from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
 from azr.selfplay.stopwatch import Stopwatch
 from azr.streams import stream
@@ -51,16 +51,16 @@ class SelfPlay:
     async def step(self, step: int) -> StepRecord:
         """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
         play, watch = self._config.selfplay, Stopwatch()
-        stories = await gather(
+        episodes = await gather(
             self._propose(step, kind, index, watch, attempt=True)
             for kind in self._domain.kinds
             for index in range(play.batch_size)
         )
-        self._settle(stories)
-        admitted = self._admit(stories, step)
-        # Without a learner, attempts only measure learnability, which the stories' own have done.
-        solved = await gather(self._solver_batch(stories, step, watch) if self._config.selfplay.learn else ())
-        record = StepRecord(step, stories, solved, admitted, [], watch)
+        self._settle(episodes)
+        admitted = self._admit(episodes, step)
+        # Without a learner, attempts only measure learnability, which the episodes' own have done.
+        solved = await gather(self._solver_batch(episodes, step, watch) if self._config.selfplay.learn else ())
+        record = StepRecord(step, episodes, solved, admitted, [], watch)
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
@@ -93,13 +93,13 @@ class SelfPlay:
                 if (missing := wanted - self.buffer.size(kind)) <= 0:
                     break
                 watch, first = Stopwatch(), batch * play.batch_size
-                stories = await gather(
+                episodes = await gather(
                     self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
                 )
-                self._settle(stories)
-                admitted = self._admit(stories, 0, most=missing)
-                reasons.update(story.proposal.verdict.reason for story in stories)
-                yield StepRecord(0, stories, [], admitted, [], watch)
+                self._settle(episodes)
+                admitted = self._admit(episodes, 0, most=missing)
+                reasons.update(episode.proposal.verdict.reason for episode in episodes)
+                yield StepRecord(0, episodes, [], admitted, [], watch)
             if self.buffer.size(kind) < wanted:
                 short = _shortfall(kind, self.buffer, wanted, reasons)
                 if play.seed_shortfall == "stop":
@@ -130,25 +130,25 @@ class SelfPlay:
                 )
         return left_out
 
-    # The stories
+    # The episodes
 
-    async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Story:
+    async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Episode:
         """The life of a task: propose, parse and validate, n attempts at once, verify each."""
         name = f"{step}/propose/{kind}/{index:04d}"
-        brief, prompt = self._brief(step, kind, index)
+        asked, prompt = self._fitting_prompt(step, kind, index)
         with watch("propose"):
             (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
         with watch("validate"):
-            proposal = await self._domain.validate(brief, sample.text, self._sandbox)
-        story = Story(name, brief, sample, self._checked(proposal))
-        if story.task is not None:
-            story.intrinsic = self._intrinsic(story.task, brief.references)
+            proposal = await self._domain.validate(asked, sample.text, self._sandbox)
+        episode = Episode(name, asked, sample, self._checked(proposal))
+        if episode.task is not None:
+            episode.intrinsic = self._intrinsic(episode.task, asked.references)
             if attempt:
                 play, solve = self._config.selfplay, f"{step}/solve/{kind}/{index:04d}"
-                story.attempts = await self._attempt(
-                    story.task, solve, watch, n=play.samples, learnt=play.learn_from_samples
+                episode.attempts = await self._attempt(
+                    episode.task, solve, watch, n=play.samples, learnt=play.learn_from_samples
                 )
-        return story
+        return episode
 
     async def _attempt(self, task: Task, name: str, watch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
         """N attempts at one task, at the training temperature, each with its verdict."""
@@ -159,7 +159,7 @@ class SelfPlay:
             verdicts = await gather(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
         return Attempts(name, task, samples, tuple(verdicts), learnt)
 
-    def _brief(self, step: int, kind: Kind, index: int) -> tuple[Brief, Prompt]:
+    def _fitting_prompt(self, step: int, kind: Kind, index: int) -> tuple[ProposalPrompt, Prompt]:
         """What is asked of the proposer, with the first choice of references that fits, and the prompt for it.
 
         Raises:
@@ -167,10 +167,11 @@ class SelfPlay:
         """
         config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
         for references in self._references(step, kind, index):
-            brief = self._domain.brief(kind, references, stream(config.seed, step, "brief", kind, index))
-            prompt = self._render(brief.prompt)
+            # The stream keeps the name that it had in earlier versions, so that a seed draws what it always drew.
+            asked = self._domain.propose_prompt(kind, references, stream(config.seed, step, "brief", kind, index))
+            prompt = self._render(asked.text)
             if prompt.length <= longest:
-                return brief, prompt
+                return asked, prompt
             length = prompt.length
         shown = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
         raise UserError(
@@ -203,40 +204,40 @@ class SelfPlay:
 
     # Settling a step
 
-    def _settle(self, stories: Sequence[Story]) -> None:
-        """Refuse what the step's earlier stories make a duplicate, or one task too many of its shape.
+    def _settle(self, episodes: Sequence[Episode]) -> None:
+        """Refuse what the step's earlier episodes make a duplicate, or one task too many of its shape.
 
-        The order of the stories decides, whichever ended first.
+        The order of the episodes decides, whichever ended first.
         """
         accepted: list[Task] = []
-        for story in stories:
-            if story.task is None:
+        for episode in episodes:
+            if episode.task is None:
                 continue
-            if (reason := self.buffer.refusal(story.task, beside=accepted)) is not None:
-                story.proposal = Proposal(Verdict(True, 0.0, reason))
+            if (reason := self.buffer.refusal(episode.task, beside=accepted)) is not None:
+                episode.proposal = Proposal(Verdict(True, 0.0, reason))
             else:
-                accepted.append(story.task)
+                accepted.append(episode.task)
 
-    def _admit(self, stories: Sequence[Story], step: int, most: int | None = None) -> list[Task]:
-        """Put accepted tasks into the buffer, in the order of the stories, `most` of them at most."""
+    def _admit(self, episodes: Sequence[Episode], step: int, most: int | None = None) -> list[Task]:
+        """Put accepted tasks into the buffer, in the order of the episodes, `most` of them at most."""
         admitted: list[Task] = []
-        for story in stories:
-            if story.task is not None and (most is None or len(admitted) < most):
-                stamped = self.buffer.add(story.task, step=step, answer=self._domain.gold(story.task))
+        for episode in episodes:
+            if episode.task is not None and (most is None or len(admitted) < most):
+                stamped = self.buffer.add(episode.task, step=step, answer=self._domain.gold(episode.task))
                 if stamped is not None:
-                    story.proposal = replace(story.proposal, task=stamped)
+                    episode.proposal = replace(episode.proposal, task=stamped)
                     admitted.append(stamped)
         return admitted
 
     def _solver_batch(
-        self, stories: Sequence[Story], step: int, watch: Stopwatch
+        self, episodes: Sequence[Episode], step: int, watch: Stopwatch
     ) -> list[Coroutine[Any, Any, Attempts]]:
-        """The attempts that the stories have not made: B tasks per kind in all, those that the step refused aside."""
+        """The attempts that the episodes have not made: B tasks per kind in all, those that the step refused aside."""
         play = self._config.selfplay
         n = play.samples if play.learn_from_samples else 1
         batch = []
         for kind in self._domain.kinds:
-            new = [story.task for story in stories if story.task is not None and story.brief.kind == kind]
+            new = [episode.task for episode in episodes if episode.task is not None and episode.prompt.kind == kind]
             rng = stream(self._config.seed, step, "fill", kind)
             if play.solver_mix == "uniform":
                 tasks = self.buffer.draw([kind], play.batch_size, rng)
@@ -264,18 +265,18 @@ class SelfPlay:
     def _rollouts(self, record: StepRecord) -> Iterable[Rollout]:
         """Both roles' rollouts with their rewards (Eq. 4-6)."""
         rewards = self._config.rewards
-        for story in record.stories:
+        for episode in record.episodes:
             if self._config.selfplay.train_proposer:
-                scores = story.attempts.scores if story.attempts else []
-                reward = propose_reward(story.proposal.verdict, scores, rewards)
-                if story.task is not None:
-                    reward += intrinsic_reward(story.intrinsic, rewards)
+                scores = episode.attempts.scores if episode.attempts else []
+                reward = propose_reward(episode.proposal.verdict, scores, rewards)
+                if episode.task is not None:
+                    reward += intrinsic_reward(episode.intrinsic, rewards)
                 yield Rollout(
-                    id=story.id,
-                    cell=(Role.PROPOSE, story.brief.kind),
-                    group=story.id,
-                    sample=story.sample,
-                    verdict=story.proposal.verdict,
+                    id=episode.id,
+                    cell=(Role.PROPOSE, episode.prompt.kind),
+                    group=episode.id,
+                    sample=episode.sample,
+                    verdict=episode.proposal.verdict,
                     reward=reward,
                 )
         for attempts in record.attempts():

@@ -232,11 +232,11 @@ class Training:
             ) from error
 
     def _count_failure(self, record: StepRecord) -> int:
-        if any(story.task is not None for story in record.stories):
+        if any(episode.task is not None for episode in record.episodes):
             return 0
         failed, most = self._state.failed_steps + 1, self._config.selfplay.max_failed_steps
         if 0 < most <= failed:
-            reasons = sorted({story.proposal.verdict.reason for story in record.stories})
+            reasons = sorted({episode.proposal.verdict.reason for episode in record.episodes})
             raise UserError(
                 f"{self._run.path}: {failed} steps in a row without one valid proposal (last: {', '.join(reasons)});"
                 " lower learner.lr, or start from an earlier checkpoint"

@@ -12,7 +12,7 @@ import numpy as np
 
 from azr.config import SandboxConfig
 from azr.domains.answers import MalformedError, RejectedError, answer_of
-from azr.domains.base import Brief, Proposal, Sources
+from azr.domains.base import Proposal, ProposalPrompt, Sources
 from azr.domains.python import prompts, syntax
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.held_out import load_held_out
@@ -53,7 +53,7 @@ class PythonDomain:
         """Induction gets one program out of the deduction and abduction buffers; the others, tasks of their kind."""
         return Sources((DEDUCTION, ABDUCTION), 1) if kind == INDUCTION else Sources((kind,))
 
-    def brief(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> Brief:
+    def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
         """Ask for a task; a share of them as composites that build on the program of a reference."""
         helper = None
         if kind in (DEDUCTION, ABDUCTION) and rng.random() < self.config.composite_share:
@@ -61,18 +61,18 @@ class PythonDomain:
             helper = next((found for found in helpers if found is not None), None)
         prompt = prompts.propose_prompt(self.config, kind, references, helper)
         context: dict[str, JSON] = {"helper": helper} if helper else {}
-        return Brief(kind, prompt, tuple(references), context)
+        return ProposalPrompt(kind, prompt, tuple(references), context)
 
-    async def validate(self, brief: Brief, text: str, sandbox: Sandbox) -> Proposal:
+    async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
         """Parse, check the rules, run twice in two processes, and take the gold value."""
         try:
             fields = fields_of(answer_of(text), self._notation)
-            if brief.kind == INDUCTION:
-                data = await self._induction_data(brief, fields.input, one(fields.message, "message"), sandbox)
+            if prompt.kind == INDUCTION:
+                data = await self._induction_data(prompt, fields.input, one(fields.message, "message"), sandbox)
             else:
                 program, inputs = one(fields.program, "program"), one(fields.input, "input")
-                data = await self._program_data(brief, program, inputs, sandbox)
-            return Proposal(ACCEPTED, program_task(brief.kind, data, brief.references))
+                data = await self._program_data(prompt, program, inputs, sandbox)
+            return Proposal(ACCEPTED, program_task(prompt.kind, data, prompt.references))
         except MalformedError as error:
             return Proposal(Verdict(False, 0.0, error.reason))
         except RejectedError as error:
@@ -82,26 +82,28 @@ class PythonDomain:
         except syntax.UnreadableError as error:
             return Proposal(Verdict(True, 0.0, "unreadable", str(error)))
 
-    async def _program_data(self, brief: Brief, program: str, inputs: str, sandbox: Sandbox) -> dict[str, JSON]:
-        helper = brief.context.get("helper")
+    async def _program_data(
+        self, prompt: ProposalPrompt, program: str, inputs: str, sandbox: Sandbox
+    ) -> dict[str, JSON]:
+        helper = prompt.context.get("helper")
         whole = f"{helper}\n\n{program}" if helper else program
         (outcome,) = await sandbox.run(self._job(whole, [inputs], determinism=True))
-        if brief.kind == ERROR and outcome.reason == Reason.ERROR:
+        if prompt.kind == ERROR and outcome.reason == Reason.ERROR:
             answer = {"error": outcome.error}
         elif not outcome.ok:
             raise RejectedError(*_why(outcome))
         else:
-            answer = {"error": NO_ERROR} if brief.kind == ERROR else {"output": outcome.value}
+            answer = {"error": NO_ERROR} if prompt.kind == ERROR else {"output": outcome.value}
         if helper and not syntax.calls_helper(whole):
             raise RejectedError("helper_unused")
         return {"program": whole, "input": tidy_arguments(inputs), **answer}
 
     async def _induction_data(
-        self, brief: Brief, inputs: Sequence[str], message: str, sandbox: Sandbox
+        self, prompt: ProposalPrompt, inputs: Sequence[str], message: str, sandbox: Sandbox
     ) -> dict[str, JSON]:
         if len(inputs) != self.config.induction_inputs or not all(inputs):
             raise MalformedError("wrong_input_count")
-        program = brief.references[0].data["program"]
+        program = prompt.references[0].data["program"]
         outcomes = await sandbox.run(self._job(program, inputs, determinism=True))
         for outcome in outcomes:
             if not outcome.ok:

@@ -31,9 +31,9 @@ def sample_tasks(record: StepRecord, show: Callable[[Task], str]) -> Iterator[Sa
     rewards = {rollout.id: rollout.reward for rollout in record.rollouts}
     admitted = {task.id for task in record.admitted}
     seen: dict[Kind, int] = {}
-    for story in record.stories:
-        task = story.task
+    for episode in record.episodes:
+        task = episode.task
         if task is not None and task.id in admitted and seen.get(task.kind, 0) < EACH:
             seen[task.kind] = seen.get(task.kind, 0) + 1
-            rate = mean(story.attempts.scores) if story.attempts else None
-            yield SampleTask(task.kind, show(task), rate, rewards.get(story.id))
+            rate = mean(episode.attempts.scores) if episode.attempts else None
+            yield SampleTask(task.kind, show(task), rate, rewards.get(episode.id))
