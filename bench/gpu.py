@@ -27,9 +27,10 @@ from transformers import ContinuousBatchingConfig, PreTrainedTokenizerFast, Qwen
 
 from azr.concurrency import gather
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
+from azr.learn.base import TrainSample
 from azr.learn.learner import PolicyLearner
 from azr.models.load import LanguageModel, wrap
-from azr.rollout.base import Renderer, Sampling, TrainSample
+from azr.rollout.base import Renderer, Sampling
 from azr.rollout.local.generator import LocalGenerator
 
 # Hidden, intermediate, layers, heads, key heads, vocabulary: from the models' config.json.

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
+from azr.learn.base import TrainSample, UpdateResult
 from azr.learn.learner import PolicyLearner
 from azr.models.load import LanguageModel
-from azr.rollout.base import Sampling, TrainSample, UpdateResult
+from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.types import Sample
 

@@ -17,8 +17,8 @@ from azr.analysis.ledger import ledger
 from azr.analysis.surrogate import passes
 from azr.config import AlgorithmConfig
 from azr.errors import UserError
+from azr.learn.base import Trace
 from azr.report.explain import differences, show, token_decoder
-from azr.rollout.base import Trace
 from azr.run.tokens import pack, token_events, unpack
 from azr.types import Rollout, Sample, Verdict
 from tests.runs import azr, events, only_run, tiny_config

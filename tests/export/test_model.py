@@ -11,9 +11,9 @@ from azr.config import AlgorithmConfig, LearnerConfig, LoRAConfig, ModelConfig
 from azr.domains import registry
 from azr.errors import UserError
 from azr.export.model import export_model, new_folder
+from azr.learn.base import TrainSample
 from azr.learn.learner import PolicyLearner
 from azr.models.load import load_model
-from azr.rollout.base import TrainSample
 from azr.run.checkpoint import Checkpoints, State
 from azr.run.directory import RunDirectory
 from azr.settings import build, dump

@@ -16,8 +16,8 @@ from transformers import LlamaForCausalLM
 
 from azr.algorithms.registry import ALGORITHMS
 from azr.config import AlgorithmConfig, PPOConfig
+from azr.learn.base import TrainSample
 from azr.models.load import LanguageModel
-from azr.rollout.base import TrainSample
 from azr.types import Role, Rollout, Sample, Verdict
 from tests.learn.test_gradient import (
     TEMPERATURE,

@@ -9,8 +9,8 @@ import torch
 from azr.algorithms.registry import ALGORITHMS
 from azr.config import AlgorithmConfig, PPOConfig
 from azr.errors import UserError
+from azr.learn.base import TrainSample
 from azr.learn.critic import clipped_value_loss
-from azr.rollout.base import TrainSample
 from azr.types import Role, Rollout, Verdict
 from tests.learners import draw, learner
 

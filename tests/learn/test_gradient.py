@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from azr.algorithms.registry import TRRPlusPlus
 from azr.config import AlgorithmConfig
+from azr.learn.base import TrainSample
 from azr.models.load import LanguageModel
-from azr.rollout.base import TrainSample
 from azr.types import Role, Rollout, Sample, Verdict
 from tests.learners import gradient
 

@@ -8,8 +8,8 @@ import torch
 
 from azr.config import AlgorithmConfig
 from azr.errors import UserError
+from azr.learn.base import TrainSample
 from azr.learn.packing import micro_batches, share_prompts
-from azr.rollout.base import TrainSample
 from tests.learners import draw, gradient, learner, plain_logprobs, train_sample, train_samples
 
 

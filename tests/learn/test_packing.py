@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from azr.learn.base import TrainSample
 from azr.learn.packing import lay_out, micro_batches, share_prompts
-from azr.rollout.base import TrainSample
 
 
 def rollout(prompt, length, first=100):

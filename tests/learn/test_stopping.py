@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from azr.config import AlgorithmConfig
-from azr.rollout.base import UpdateStopped
+from azr.learn.base import UpdateStopped
 from tests.learners import learner, train_samples
 
 

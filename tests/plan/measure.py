@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from azr.domains.registry import config_class
+from azr.learn.base import TrainSample
 from azr.models.load import load_model
-from azr.rollout.base import Sampling, TrainSample
+from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.settings import build
 from azr.train.start import make_learner

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import torch
 
-from azr.rollout.base import UpdateStopped
+from azr.learn.base import UpdateStopped
 
 Check: TypeAlias = Callable[[], None]
 """Called where work may end early; raises `UpdateStopped` where it is to."""

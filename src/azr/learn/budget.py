@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 
 from azr.errors import UserError
+from azr.learn.base import TrainSample
 from azr.learn.packing import micro_batches, share_prompts
 from azr.models.failures import out_of_memory
-from azr.rollout.base import TrainSample
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from azr.algorithms.registry import ALGORITHMS
 from azr.errors import UserError
 from azr.learn.background import Background, Check, check_also
+from azr.learn.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
 from azr.learn.budget import TokenBudget
 from azr.learn.critic import Critic
 from azr.learn.logprobs import Scorer
@@ -28,7 +29,6 @@ from azr.learn.optimizer import Optimizer, learning_rate
 from azr.learn.tally import Tally
 from azr.models.failures import out_of_memory
 from azr.models.load import LanguageModel
-from azr.rollout.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from azr.learn.base import TrainSample
 from azr.learn.packing import Layout, lay_out
-from azr.rollout.base import TrainSample
 
 MOST_LOGITS = 2**25
 """Most logits held at once (128 MiB in float32). What goes beyond is computed again in the backward pass instead."""

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from azr.learn.base import Trace, TrainSample
 from azr.learn.critic import Critic
 from azr.learn.logprobs import Scorer
 from azr.learn.loss import clipped_surrogate, divergence, importance_weight
 from azr.learn.tally import Tally
 from azr.models.adapters import without_adapter
-from azr.rollout.base import Trace, TrainSample
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig

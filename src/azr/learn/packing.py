@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from azr.rollout.base import TrainSample
+from azr.learn.base import TrainSample
 
 
 def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:

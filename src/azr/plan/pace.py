@@ -18,11 +18,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from azr.config import Config
+from azr.learn.base import Learner, TrainSample
 from azr.models import adapters
 from azr.models.load import LanguageModel
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, longest
-from azr.rollout.base import Learner, Sampling, TrainSample
+from azr.rollout.base import Sampling
 from azr.rollout.local.decode import Decoder, Ticket
 
 BANDWIDTH_SHARE, FLOPS_SHARE = 0.5, 0.35

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from azr.rollout.base import Trace
+from azr.learn.base import Trace
 from azr.types import Rollout
 
 Packed = dict[str, Any]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from azr.algorithms.advantages import Estimate
 from azr.algorithms.registry import ALGORITHMS
 from azr.config import AlgorithmConfig
-from azr.rollout.base import Learner, Trace, TrainSample, UpdateStopped
+from azr.learn.base import Learner, Trace, TrainSample, UpdateStopped
 from azr.run.events import Event, learning_events
 from azr.run.tokens import token_events
 from azr.train.stopping import Stop, Stopped

@@ -16,8 +16,8 @@ from azr.errors import UserError
 from azr.models import shipped
 
 if TYPE_CHECKING:
+    from azr.learn.base import Learner
     from azr.models.load import LanguageModel
-    from azr.rollout.base import Learner
     from azr.run.directory import RunDirectory
     from azr.sandbox.base import Sandbox
     from azr.sandbox.doctor import Check

@@ -18,7 +18,7 @@ from azr.analysis.metrics import step_metrics
 from azr.config import Config
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
-from azr.rollout.base import Learner
+from azr.learn.base import Learner
 from azr.run import directory as run_directory
 from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
 from azr.run.directory import RunDirectory
