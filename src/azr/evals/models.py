@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from azr.concurrency import threads
 from azr.config import GenerationConfig, ModelConfig, served
 from azr.errors import UserError
 from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
 from azr.evals.harness import Settings
 from azr.models import shipped
+from azr.models.threads import threads
 from azr.rollout.base import Sampling
 from azr.run.directory import CONFIG, MODEL, RunDirectory
 

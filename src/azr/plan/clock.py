@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from azr.concurrency import threads
 from azr.config import Config
 from azr.models import shipped
 from azr.models.failures import pick_device
 from azr.models.load import load_model
+from azr.models.threads import threads
 from azr.plan import pace as paces
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, count

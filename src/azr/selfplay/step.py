@@ -19,9 +19,8 @@ from azr.errors import UserError
 from azr.rollout.base import Sampling
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
-from azr.selfplay.records import Attempts, Episode, StepRecord
+from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
-from azr.selfplay.stopwatch import Stopwatch
 from azr.streams import stream
 from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 
@@ -50,17 +49,17 @@ class SelfPlay:
 
     async def step(self, step: int) -> StepRecord:
         """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
-        play, watch = self._config.selfplay, Stopwatch()
+        play, stopwatch = self._config.selfplay, Stopwatch()
         episodes = await gather(
-            self._propose(step, kind, index, watch, attempt=True)
+            self._propose(step, kind, index, stopwatch, attempt=True)
             for kind in self._domain.kinds
             for index in range(play.batch_size)
         )
         self._settle(episodes)
         admitted = self._admit(episodes, step)
         # Without a learner, attempts only measure learnability, which the episodes' own have done.
-        solved = await gather(self._solver_batch(episodes, step, watch) if self._config.selfplay.learn else ())
-        record = StepRecord(step, episodes, solved, admitted, [], watch)
+        solved = await gather(self._solver_batch(episodes, step, stopwatch) if self._config.selfplay.learn else ())
+        record = StepRecord(step, episodes, solved, admitted, [], stopwatch)
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
@@ -92,14 +91,14 @@ class SelfPlay:
             for batch in range(reasons.total() // play.batch_size, play.seed_attempts):
                 if (missing := wanted - self.buffer.size(kind)) <= 0:
                     break
-                watch, first = Stopwatch(), batch * play.batch_size
+                stopwatch, first = Stopwatch(), batch * play.batch_size
                 episodes = await gather(
-                    self._propose(0, kind, first + index, watch, attempt=False) for index in range(play.batch_size)
+                    self._propose(0, kind, first + index, stopwatch, attempt=False) for index in range(play.batch_size)
                 )
                 self._settle(episodes)
                 admitted = self._admit(episodes, 0, most=missing)
                 reasons.update(episode.proposal.verdict.reason for episode in episodes)
-                yield StepRecord(0, episodes, [], admitted, [], watch)
+                yield StepRecord(0, episodes, [], admitted, [], stopwatch)
             if self.buffer.size(kind) < wanted:
                 short = _shortfall(kind, self.buffer, wanted, reasons)
                 if play.seed_shortfall == "stop":
@@ -132,13 +131,13 @@ class SelfPlay:
 
     # The episodes
 
-    async def _propose(self, step: int, kind: Kind, index: int, watch: Stopwatch, *, attempt: bool) -> Episode:
+    async def _propose(self, step: int, kind: Kind, index: int, stopwatch: Stopwatch, *, attempt: bool) -> Episode:
         """The life of a task: propose, parse and validate, n attempts at once, verify each."""
         name = f"{step}/propose/{kind}/{index:04d}"
         asked, prompt = self._fitting_prompt(step, kind, index)
-        with watch("propose"):
+        with stopwatch("propose"):
             (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
-        with watch("validate"):
+        with stopwatch("validate"):
             proposal = await self._domain.validate(asked, sample.text, self._sandbox)
         episode = Episode(name, asked, sample, self._checked(proposal))
         if episode.task is not None:
@@ -146,16 +145,16 @@ class SelfPlay:
             if attempt:
                 play, solve = self._config.selfplay, f"{step}/solve/{kind}/{index:04d}"
                 episode.attempts = await self._attempt(
-                    episode.task, solve, watch, n=play.samples, learnt=play.learn_from_samples
+                    episode.task, solve, stopwatch, n=play.samples, learnt=play.learn_from_samples
                 )
         return episode
 
-    async def _attempt(self, task: Task, name: str, watch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
+    async def _attempt(self, task: Task, name: str, stopwatch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
         """N attempts at one task, at the training temperature, each with its verdict."""
         prompt = self._render(self._domain.solve_prompt(task))
-        with watch("solve"):
+        with stopwatch("solve"):
             samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
-        with watch("verify"):
+        with stopwatch("verify"):
             verdicts = await gather(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
         return Attempts(name, task, samples, tuple(verdicts), learnt)
 
@@ -230,7 +229,7 @@ class SelfPlay:
         return admitted
 
     def _solver_batch(
-        self, episodes: Sequence[Episode], step: int, watch: Stopwatch
+        self, episodes: Sequence[Episode], step: int, stopwatch: Stopwatch
     ) -> list[Coroutine[Any, Any, Attempts]]:
         """The attempts that the episodes have not made: B tasks per kind in all, those that the step refused aside."""
         play = self._config.selfplay
@@ -248,7 +247,7 @@ class SelfPlay:
                     pool = self.buffer.draw([kind], self.buffer.size(kind), rng)
                     tasks += [task for task in pool if task.id not in known][: play.batch_size - len(new)]
             batch += [
-                self._attempt(task, f"{step}/solve/{kind}/{play.batch_size + index:04d}", watch, n=n, learnt=True)
+                self._attempt(task, f"{step}/solve/{kind}/{play.batch_size + index:04d}", stopwatch, n=n, learnt=True)
                 for index, task in enumerate(tasks)
             ]
         return batch

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azr import settings
-from azr.concurrency import threads
 from azr.config import Config, SandboxConfig
 from azr.domains import registry
 from azr.errors import UserError
 from azr.models import shipped
+from azr.models.threads import threads
 
 if TYPE_CHECKING:
     from azr.learn.base import Learner
