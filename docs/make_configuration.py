@@ -65,10 +65,12 @@ def _model(field: FieldInfo) -> type[BaseModel] | None:
 def _type(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
-    if get_args(kind) and get_origin(kind) is not tuple:
+    if get_args(kind) and get_origin(kind) not in (tuple, dict):
         return " or ".join(_type(part) for part in get_args(kind) if isinstance(part, type) or get_args(part))
     if get_origin(kind) is tuple:
         return "list"
+    if get_origin(kind) is dict:
+        return "section"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "section: " + ", ".join(f"`{name}`" for name in kind.model_fields)
     return NAMES.get(getattr(kind, "__name__", ""), str(kind))

@@ -32,7 +32,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
         await box.close()
     elif request.param == "remote":
         with fusion_server() as url:
-            box = RemoteSandbox(url=url, connections=4)
+            box = RemoteSandbox(url=url, workers=4)
             yield box
             await box.close()
     else:

@@ -7,26 +7,38 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from azr.config.base import Section
+from azr.sandbox import factory
 
 
 class SandboxConfig(Section):
     """Where the model's programs run, and within what."""
 
-    backend: Literal["auto", "local", "docker", "remote", "unsafe"] = "auto"
+    backend: str = Field(
+        "auto", description="local, docker, remote, unsafe or a plug-in's name; auto: local, on Linux only"
+    )
     tier: Literal["auto", "full", "seccomp"] = Field("auto", description="least protection accepted from `local`")
     workers: PositiveInt | None = Field(None, description="null: one a core")
     image: str = Field("python:3.12-slim", description="for backend = docker")
     url: str | None = Field(None, description="for backend = remote: the server's address")
     allow_unsafe: bool = Field(False, description="let backend = unsafe run model text with next to no protection")
+    options: dict[str, Any] = Field({}, description="settings that only the chosen backend has")
     wall_seconds: PositiveFloat = 5.0
     cpu_seconds: PositiveInt = 5
     memory_mb: PositiveInt = 256
     output_bytes: PositiveInt = 16384
 
+    @property
+    def choice(self) -> dict[str, Any]:
+        """Arguments of `azr.sandbox.make_sandbox`."""
+        return self.model_dump(include={"backend", "options", *factory.SHARED})
+
     @model_validator(mode="after")
-    def _remote_needs_a_url(self) -> Self:
+    def _backend_can_be_made(self) -> Self:
         if self.backend == "remote" and self.url is None:
             raise ValueError("backend = remote needs url")
+        factory.check_name(self.backend)
+        if self.options:
+            factory.check_options(self.backend, self.options)
         return self
 
 

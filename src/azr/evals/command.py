@@ -82,14 +82,7 @@ def evaluate(request: Request) -> int:
     template = _template(request.settings.template)
 
     async def go() -> list[Scored]:
-        sandbox = make_sandbox(
-            backend=sandbox_config.backend,
-            workers=sandbox_config.workers,
-            tier=sandbox_config.tier,
-            image=sandbox_config.image,
-            url=sandbox_config.url,
-            allow_unsafe=sandbox_config.allow_unsafe,
-        )
+        sandbox = make_sandbox(**sandbox_config.choice)
         try:
             names = [name for name in request.bench if name not in math.TASKS]
             suite = [await _benchmark(name, template, request, sandbox) for name in names]

@@ -1,77 +1,138 @@
-"""The one place that turns the configuration's words into a sandbox."""
+"""Sandboxes by name: those of azr and those that other packages register under the entry point group `azr.sandboxes`.
+
+An entry point names what makes the sandbox: a class or a function whose keyword parameters are the backend's settings.
+"""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import sys
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
 
 from azr.sandbox.base import Sandbox, SandboxError
 from azr.sandbox.memo import MemoSandbox
 
-if TYPE_CHECKING:
-    from azr.sandbox.host.local import Tier
+GROUP = "azr.sandboxes"
+SHARED = ("workers", "tier", "image", "url", "allow_unsafe")
+"""Settings with a key of their own in the section `sandbox`. A backend gets those that it has a parameter for."""
+REQUIRED = sorted(name for name in vars(Sandbox) if not name.startswith("_"))
+"""The methods that a sandbox must have."""
 
-Backend = Literal["auto", "local", "docker", "remote", "unsafe"]
+
+def names() -> list[str]:
+    """Names of all registered backends, sorted."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def make_sandbox(
-    *,
-    backend: Backend = "auto",
-    workers: int | None = None,
-    tier: Tier = "auto",
-    image: str = "python:3.12-slim",
-    url: str | None = None,
-    allow_unsafe: bool = False,
-    memo: int = 4096,
+    backend: str = "auto", *, memo: int = 4096, options: Mapping[str, Any] | None = None, **shared: Any
 ) -> Sandbox:
-    """Make the sandbox that a configuration asks for. Nothing is started before the first job.
+    """Make a sandbox. Nothing is started before the first job.
 
     Args:
-        backend: "auto" is "local" on Linux and an error elsewhere: what protects less is never chosen silently.
-        workers: jobs that run at once; None for one a core, on a remote server for 64.
-        tier: of the local sandbox.
-        image: of the Docker sandbox.
-        url: of the remote sandbox's server.
-        allow_unsafe: whether "unsafe" may be used.
+        backend: a registered name. "auto" is "local" on Linux and an error elsewhere: a backend that protects less is
+            never chosen silently.
         memo: how many jobs' outcomes are remembered; 0 runs every job.
+        options: settings that only this backend has. Each must be one of its parameters.
+        shared: settings from `SHARED`. Those that the backend has no parameter for are ignored.
 
     Raises:
-        SandboxError: the backend cannot be had with these settings; what to do instead.
+        SandboxError: no such backend, an unknown option, or the backend cannot be made with these settings.
     """
-    sandbox = _backend(backend, workers, tier, image, url, allow_unsafe)
+    options = options or {}
+    name = _resolve(backend)
+    make = load(name)
+    taken = check_options(name, options)
+    if unknown := shared.keys() - set(SHARED):
+        raise TypeError(f"make_sandbox() got unexpected settings: {', '.join(sorted(unknown))}")
+    settings = {key: value for key, value in shared.items() if key in taken} | dict(options)
+    try:
+        sandbox = make(**settings)
+    except SandboxError:
+        raise
+    except Exception as error:
+        raise SandboxError(f"sandbox.backend = {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    missing = [method for method in REQUIRED if not callable(getattr(sandbox, method, None))]
+    if missing:
+        kind = type(sandbox).__name__
+        raise SandboxError(f"sandbox.backend = {name!r}: {kind} has no method {' and no method '.join(missing)}")
     return MemoSandbox(sandbox, entries=memo) if memo else sandbox
 
 
-def _backend(
-    backend: Backend, workers: int | None, tier: Tier, image: str, url: str | None, allow_unsafe: bool
-) -> Sandbox:
-    # Backends are imported where they are chosen: each needs things that other systems do not have.
-    match backend:
-        case "docker":
-            from azr.sandbox.backends.docker import DockerSandbox
+def check_name(backend: str) -> None:
+    """Check that a backend is registered, without loading it.
 
-            return DockerSandbox(image=image, workers=workers)
-        case "remote":
-            return _remote(url, workers)
-        case "unsafe":
-            from azr.sandbox.backends.unsafe import UnsafeSubprocessSandbox
-
-            return UnsafeSubprocessSandbox(workers=workers, allow_unsafe=allow_unsafe)
-        case "auto" | "local" if sys.platform == "linux":
-            from azr.sandbox.host.local import LocalSandbox
-
-            return LocalSandbox(workers=workers, tier=tier)
-        case "auto" | "local":
-            raise SandboxError(
-                f"the local sandbox needs Linux and this is {sys.platform}: set sandbox.backend = 'docker', or, for "
-                "development only, sandbox.backend = 'unsafe' with sandbox.allow_unsafe = true"
-            )
-    raise SandboxError(f"sandbox.backend = {backend!r} is none of auto, local, docker, remote and unsafe")
+    Raises:
+        SandboxError: there is none of that name (the nearest is suggested), or more than one.
+    """
+    if backend == "auto":
+        return
+    points = [point for point in entry_points(group=GROUP) if point.name == backend]
+    if not points:
+        known = ["auto", *names()]
+        raise SandboxError(
+            f"sandbox.backend = {backend!r}: no such backend{_nearest(backend, known)}; registered are"
+            f" {', '.join(known)}"
+        )
+    if len(points) > 1:
+        sources = ", ".join(sorted(point.value for point in points))
+        raise SandboxError(
+            f"sandbox.backend = {backend!r} is registered more than once: {sources}; uninstall all but one of those"
+            " packages"
+        )
 
 
-def _remote(url: str | None, workers: int | None) -> Sandbox:
-    if url is None:
-        raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
-    from azr.sandbox.backends.remote import RemoteSandbox
+def check_options(backend: str, options: Mapping[str, Any]) -> set[str]:
+    """Check the options of a backend, and give the names of its parameters.
 
-    return RemoteSandbox(url=url, connections=workers or 64)
+    Raises:
+        SandboxError: an option is unknown (the nearest is suggested), or the backend cannot be loaded.
+    """
+    parameters = inspect.signature(load(_resolve(backend))).parameters.values()
+    taken = {one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)}
+    known = sorted(taken.difference(SHARED))
+    for key in options:
+        if key in SHARED:
+            raise SandboxError(f"sandbox.options.{key}: write sandbox.{key}")
+        if key not in known:
+            has = f"the options of {backend!r} are {', '.join(known)}" if known else f"{backend!r} has no options"
+            raise SandboxError(f"sandbox.options.{key}: unknown key{_nearest(key, known)}; {has}")
+    return taken
+
+
+def load(name: str) -> Callable[..., Sandbox]:
+    """Load what makes a backend's sandbox.
+
+    Raises:
+        SandboxError: there is no such backend, or it cannot be loaded.
+    """
+    check_name(name)
+    (point,) = entry_points(group=GROUP, name=name)
+    where = f"sandbox.backend = {name!r}: {point.value}"
+    try:
+        found = point.load()
+    except Exception as error:  # other people's code: whatever it raises is shown
+        raise SandboxError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise SandboxError(f"{where} cannot be called; it is of type {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _resolve(backend: str) -> str:
+    """Replace "auto", and refuse the local sandbox where it cannot run."""
+    if backend not in ("auto", "local"):
+        return backend
+    if sys.platform != "linux":
+        raise SandboxError(
+            f"the local sandbox needs Linux and this is {sys.platform}: set sandbox.backend = 'docker', or, for "
+            "development only, sandbox.backend = 'unsafe' with sandbox.allow_unsafe = true"
+        )
+    return "local"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""

@@ -136,14 +136,7 @@ def make_sandbox(chosen: SandboxConfig) -> Sandbox:
     """The sandbox that the configuration names, with the results of pure jobs remembered."""
     from azr.sandbox.factory import make_sandbox as make
 
-    return make(
-        backend=chosen.backend,
-        workers=chosen.workers,
-        tier=chosen.tier,
-        image=chosen.image,
-        url=chosen.url,
-        allow_unsafe=chosen.allow_unsafe,
-    )
+    return make(**chosen.choice)
 
 
 @asynccontextmanager

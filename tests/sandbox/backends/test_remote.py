@@ -15,7 +15,7 @@ ONE = Job("def f(x): return x + 1", ("1",))
 
 async def run_all(url: str, *jobs: Job, connections: int = 8, attempts: int = 4) -> list[Outcome]:
     """Run jobs of one input each at once."""
-    box = RemoteSandbox(url=url, connections=connections, attempts=attempts, backoff_seconds=0.01)
+    box = RemoteSandbox(url=url, workers=connections, attempts=attempts, backoff_seconds=0.01)
     try:
         return [outcome for (outcome,) in await asyncio.gather(*(box.run(job) for job in jobs))]
     finally:

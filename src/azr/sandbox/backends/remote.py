@@ -35,23 +35,28 @@ class RemoteSandbox:
 
     Args:
         url: the server's address, without `/run_code`.
-        connections: requests under way at once.
+        workers: requests under way at once; None for 64.
         attempts: how often a request is sent before the server counts as failed.
         backoff_seconds: the wait before the second attempt; it doubles with every further one.
         headers: sent with every request, such as an API key.
+
+    Raises:
+        SandboxError: there is no address, or it is not one.
     """
 
     def __init__(
         self,
         *,
-        url: str,
-        connections: int = 64,
+        url: str | None = None,
+        workers: int | None = None,
         attempts: int = 5,
         backoff_seconds: float = 0.25,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        if url is None:
+            raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
         self._client = FusionClient(
-            url, connections=connections, attempts=attempts, backoff_seconds=backoff_seconds, headers=headers
+            url, connections=workers or 64, attempts=attempts, backoff_seconds=backoff_seconds, headers=headers
         )
         self._probe: asyncio.Task[None] | None = None
 
