@@ -18,6 +18,7 @@ from azr.models.threads import threads
 if TYPE_CHECKING:
     from azr.learn.base import Learner
     from azr.models.load import LanguageModel
+    from azr.rollout.base import Generator
     from azr.run.directory import RunDirectory
     from azr.sandbox.base import Sandbox
     from azr.sandbox.doctor import Check
@@ -174,7 +175,6 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
 
     from azr.export.model_card import write_card
     from azr.models.load import load_model
-    from azr.rollout.local.generator import LocalGenerator
     from azr.train.training import TrainingParts
 
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
@@ -189,12 +189,19 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
 
     return TrainingParts(
         domain=domain,
-        generator=LocalGenerator(policy, config.generation, seed=config.seed),
+        generator=make_generator(config, policy),
         learner=make_learner(config, policy) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=render,
         export=export if config.selfplay.learn else None,
     )
+
+
+def make_generator(config: Config, policy: LanguageModel) -> Generator:
+    """The generator of a run whose model is in this process."""
+    from azr.rollout.local.generator import LocalGenerator
+
+    return LocalGenerator(policy, config.generation, seed=config.seed)
 
 
 def make_learner(config: Config, policy: LanguageModel) -> Learner:
