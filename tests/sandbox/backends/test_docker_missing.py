@@ -1,8 +1,9 @@
-"""What the Docker backend says where there is no Docker: these tests need none."""
+"""The Docker backend where there is no Docker: what it says, and what it does with a command that stands in for Docker's."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,23 @@ def test_an_image_cannot_be_built_without_the_docker_command() -> None:
 def test_an_image_cannot_be_built_without_an_engine(no_engine: str) -> None:
     with pytest.raises(SandboxError, match="docker import failed: "):
         build_local_image(docker=no_engine)
+
+
+STAND_IN = """\
+#!/bin/sh
+# Runs a container's command as a process of this machine; the first container dies as soon as it is ready.
+[ "$1" = run ] || exit 0
+[ -e {folder}/died ] || {{ touch {folder}/died; echo "azr fork server ready"; exit 1; }}
+while [ "$1" != -s ]; do shift; done
+exec env -i PYTHONHASHSEED=1 {python} "$@"
+"""
+
+
+async def test_the_outcome_of_a_job_whose_container_died_is_disturbed(tmp_path: Path) -> None:
+    command = tmp_path / "docker"
+    command.write_text(STAND_IN.format(folder=tmp_path, python=sys.executable))
+    command.chmod(0o755)
+    box = DockerSandbox(docker=str(command), workers=1)
+    found = [(await box.run(ONE))[0] for _ in range(2)]
+    await box.close()
+    assert [(outcome.value, outcome.disturbed) for outcome in found] == [("1", True), ("1", False)]

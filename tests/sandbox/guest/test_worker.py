@@ -19,6 +19,7 @@ def run(program, *inputs, **changes):
         "program_bytes": 2000,
         "output_bytes": 1000,
         "depth": 8,
+        "memory_bytes": 256 * 2**20,
     }
     return [record["value"] or record["error"] or record["reason"] for record in execute(request | changes)]
 

@@ -103,6 +103,27 @@ async def test_more_inputs_than_a_pipe_holds_are_run_in_several_children(jail):
     assert found == [repr(text * 4000) if len(text) * 4000 + 2 <= 16384 else "output_too_large" for text in inputs]
 
 
+@pytest.mark.parametrize("more", [1, 2])
+async def test_no_input_is_alone_in_a_process_so_a_counter_is_never_deterministic(jail, more):
+    program = "count = 0\ndef f():\n global count\n count += 1\n return count"
+    limits = Limits(output_bytes=200_000)
+    alone = await outcomes(jail, program, *[""] * 30, limits=limits)
+    most = alone[1:].index("1") + 1  # how many inputs one process had
+    assert 2 < most < 10
+    found = await outcomes(jail, program, *[""] * (most + more), limits=limits, determinism=True)
+    assert found == ["nondeterministic"] * (most + more)
+
+
+async def test_memory_that_runs_out_while_a_program_is_compiled_is_no_syntax_error(jail):
+    program = "def f(): return 1\n" + "with a: b\n" * 100_000
+    limits = Limits(memory_bytes=64 * 2**20)
+    assert await outcomes(jail, program, "", limits=limits, policy=Policy(program_bytes=2**21)) == ["memory"]
+
+
+async def test_a_program_that_is_nested_too_deeply_is_a_syntax_error(jail):
+    assert await outcomes(jail, "def f(): return " + "-" * 20_000 + "1", "") == ["syntax"]
+
+
 async def test_processes_of_one_job_share_its_processor_time(jail):
     program = "import time\ndef f(n):\n while time.process_time() < n % 2 * 0.7: pass\n return n"
     limits = Limits(wall_seconds=60, cpu_seconds=2, output_bytes=900_000)  # each input has a process of its own

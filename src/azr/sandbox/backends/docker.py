@@ -89,14 +89,14 @@ class _Pool:
     async def run(self, text: bytes, wall_seconds: float, most: int) -> Report:
         """Run a job in a free container, and in others if that dies."""
         async with self._free:
-            for _ in range(_ATTEMPTS):
+            for attempt in range(_ATTEMPTS):
                 container = self._idle.pop() if self._idle else await self._start()
                 self._busy.add(container)
                 healthy = False
                 try:
                     report = await container.run(text, wall_seconds, most)
                     healthy = report.stop is not Stop.TAMPERING
-                    return report
+                    return report._replace(disturbed=attempt > 0)
                 except ContainerDiedError:
                     continue
                 finally:

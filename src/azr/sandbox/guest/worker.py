@@ -49,8 +49,8 @@ def execute(request: dict[str, Any]) -> list[Record]:
     """Run one program on its inputs.
 
     Args:
-        request: `program`, `inputs`, `entry`, `mode`, `forbidden_modules`, `program_bytes`, `output_bytes` and `depth`,
-            each as in `azr.sandbox.base`.
+        request: `program`, `inputs`, `entry`, `mode`, `forbidden_modules`, `program_bytes`, `output_bytes`, `depth` and
+            `memory_bytes`, each as in `azr.sandbox.base`.
 
     Returns:
         one record per input, in order. Whatever the program does is a record; only what ends the process is not.
@@ -102,9 +102,17 @@ def _compiled(request: dict[str, Any]) -> types.CodeType | Record:
     """Compile the program, or say why it may not run."""
     try:
         return checked(request)
-    # The last three: what CPython raises for a program that is too deep for its compiler.
-    except (*REFUSALS, RecursionError, MemoryError) as error:
+    except MemoryError as error:
+        # CPython also raises this for a program that is nested too deeply for its parser.
+        if utf8_bytes(request["program"]) * _COMPILER_BYTES > request["memory_bytes"]:
+            return failure("memory", "MemoryError while the program was compiled")
         return failure("syntax", describe(error))
+    except (*REFUSALS, RecursionError) as error:  # RecursionError: nested too deeply for the compiler
+        return failure("syntax", describe(error))
+
+
+_COMPILER_BYTES = 4096
+"""More memory than compiling takes per byte of a program. The most measured was 710, for many short statements."""
 
 
 REFUSALS = (SyntaxError, ValueError, OverflowError)
