@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from azr.train import screen
-from azr.train.screen import LiveScreen, PlainScreen, duration, make_screen, share, visible
+from azr.train.screen import LiveScreen, PlainScreen, make_screen
 
 METRICS = {
     "step": 2,
@@ -102,20 +102,3 @@ def test_the_time_that_is_left_leaves_out_what_came_before_the_first_step(monkey
         "36 s left",
         "40 s left",
     ]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(4.9, "4 s"), (61, "1 min 01 s"), (7325, "2 h 02 min")])
-def test_durations_are_written_with_their_two_largest_units(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_a_share_is_a_percentage():
-    assert (share(0.333), share(None)) == ("33%", "-")
-
-
-def test_what_could_command_the_terminal_is_shown_as_its_escape():
-    assert visible("a\x1b[2J\u202eb\rc\x9b") == "a\\x1b[2J\\u202eb\\rc\\x9b"
-
-
-def test_text_and_its_lines_stay_as_they_are():
-    assert visible("def f(x):\n\treturn 'é ✓ 😀'") == "def f(x):\n\treturn 'é ✓ 😀'"

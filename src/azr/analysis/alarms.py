@@ -10,6 +10,7 @@ from statistics import fmean
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
 from azr.analysis.novelty import DEAD_ALARM, FLAT_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
+from azr.analysis.text import percent
 
 WINDOW = 5
 """Steps that a share is taken over: a single bad step is no collapse."""
@@ -95,11 +96,6 @@ def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> l
     found = [alarm for watch in watches for alarm in watch.alarms(steps)]
     found += [*_drifts(steps), *_losses(evaluations)]
     return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
-
-
-def percent(share: float) -> str:
-    """A share in whole per cent; one decimal below one."""
-    return f"{share:.1%}" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 def _form_watch(form: str) -> Watch:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azr.analysis.statistics import Interval, bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
+from azr.analysis.statistics import Interval, bootstrap_gain, bootstrap_mean, mean_of_kinds, wilson
+from azr.analysis.text import in_points
 from azr.types import Kind
 
 

@@ -13,12 +13,6 @@ Z = 1.959963984540054
 Interval = tuple[float, float]
 
 
-def in_points(rise: float, interval: Interval, *, named: str = "") -> str:
-    """A difference of two shares with its interval, which may be named, in percentage points."""
-    low, high = interval
-    return f"{100 * rise:+.1f} points ({named}{100 * low:+.1f} to {100 * high:+.1f})"
-
-
 def wilson(successes: int, trials: int) -> Interval:
     """Wilson's score interval for a share (Wilson 1927); (0, 1) where nothing was tried."""
     if trials == 0:

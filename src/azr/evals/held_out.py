@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azr.analysis.statistics import bootstrap_gain, bootstrap_mean, in_points, mean_of_kinds, wilson
+from azr.analysis.statistics import bootstrap_gain, bootstrap_mean, mean_of_kinds, wilson
+from azr.analysis.text import in_points
 from azr.concurrency import gather
 from azr.domains.base import Domain
 from azr.rollout.base import Sampling

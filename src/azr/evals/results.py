@@ -14,11 +14,11 @@ from azr.analysis.statistics import (
     Interval,
     bootstrap_gain,
     bootstrap_mean,
-    in_points,
     mean_of_kinds,
     pass_at_k,
     wilson,
 )
+from azr.analysis.text import in_points
 
 ALL = "all"
 MEAN = "mean of kinds"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
+from azr.analysis.text import duration
 from azr.config import Config
 from azr.models import shipped
 from azr.models.failures import pick_device
@@ -24,7 +25,6 @@ from azr.plan.memory import Memory, Shape, count
 from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, MakeLearner, Pace, work
 from azr.plan.trial import TRIAL_SECONDS, Trial, evaluations, times, try_out
 from azr.sandbox.base import Sandbox
-from azr.train.screen import duration
 from azr.train.training import TrainingParts
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")

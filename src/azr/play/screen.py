@@ -7,12 +7,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from azr.analysis.text import visible
 from azr.config import RewardConfig
 from azr.domains.base import Domain
 from azr.play.account import attempt_equation, proposal_equation
 from azr.play.game import Round
 from azr.selfplay.rewards import mean
-from azr.train.screen import visible
 from azr.types import Role, Verdict
 
 WIDEST = 400

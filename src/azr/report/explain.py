@@ -12,9 +12,9 @@ from rich.text import Text
 from azr.algorithms.registry import ALGORITHMS
 from azr.analysis.ledger import Account, Ledger
 from azr.analysis.surrogate import Pass, cut
+from azr.analysis.text import visible
 from azr.errors import UserError
 from azr.selfplay.rewards import mean
-from azr.train.screen import visible
 from azr.types import Role
 
 Row = tuple[str, str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -15,10 +14,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-STAGES = ("propose", "validate", "solve", "verify", "learn")
+from azr.analysis.curves import STAGES
+from azr.analysis.text import duration, number, share
+
 HEARTBEAT_SECONDS = 30.0
 TICK_SECONDS = 1.0
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Screen(Protocol):
@@ -153,33 +153,9 @@ class PlainScreen:
                 self.say(f"... {self._what}, {duration(time.monotonic() - self._began)} since the start")
 
 
-def visible(text: str) -> str:
-    """What a model wrote, for a terminal: what could move the cursor, colour or turn the text around, as its escape."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def times(metrics: Mapping[str, Any]) -> str:
     """The step's seconds and the share of each stage."""
     seconds = metrics["seconds"]
     total = seconds["step"]
     parts = ", ".join(f"{stage} {seconds.get(stage, 0.0) / total:.0%}" for stage in STAGES) if total else ""
     return f"{total:.1f} s a step: {parts}"
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, the largest two."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:.0%}"
-
-
-def number(value: float | None) -> str:
-    """Two decimals; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:.2f}"

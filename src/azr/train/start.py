@@ -71,7 +71,8 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
     """Build the parts, then open the run directory and train; a model that cannot be had leaves no folder behind."""
     from rich.console import Console
 
-    from azr.train.screen import make_screen, visible
+    from azr.analysis.text import visible
+    from azr.train.screen import make_screen
     from azr.train.summary import closing_lines
     from azr.train.trackers.feed import Feed, make_trackers
     from azr.train.training import Training

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from azr.analysis.held_out import gain_lines
+from azr.analysis.text import duration
 from azr.run.checkpoint import BUFFER, Checkpoints, State
 from azr.run.directory import EVENTS, METRICS, MODEL, read_jsonl
 from azr.selfplay.buffer import task_from_json
-from azr.train.screen import duration
 from azr.types import Task
 
 

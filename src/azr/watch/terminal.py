@@ -15,8 +15,7 @@ from azr.analysis.alarms import Alarm
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
 from azr.analysis.run_analysis import Analysis
-from azr.analysis.statistics import in_points
-from azr.train.screen import duration, number, share, visible
+from azr.analysis.text import duration, in_points, number, share, visible
 from azr.types import Kind, Task
 from azr.watch.latest import Newest
 

@@ -1,0 +1,42 @@
+"""How figures and what a model wrote are put into words for people."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Text of a model, safe for a terminal: characters that move the cursor, set colours or reorder text as escapes."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def duration(seconds: float) -> str:
+    """The two largest units of hours, minutes and seconds, such as "2 h 02 min"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def share(value: float | None) -> str:
+    """A share as a whole percentage; a dash if nothing was measured."""
+    return "-" if value is None else f"{value:.0%}"
+
+
+def percent(value: float) -> str:
+    """A share as a whole percentage, or with one decimal below 1%."""
+    return f"{value:.1%}" if 0 < value < 0.01 else f"{value:.0%}"
+
+
+def number(value: float | None) -> str:
+    """Two decimals; a dash if nothing was measured."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def in_points(rise: float, interval: tuple[float, float], *, named: str = "") -> str:
+    """A difference of two shares in percentage points, then its interval, which may be named."""
+    low, high = interval
+    return f"{100 * rise:+.1f} points ({named}{100 * low:+.1f} to {100 * high:+.1f})"
