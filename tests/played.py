@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 
 from azr.algorithms.advantages import Baseline, Estimate
+from azr.analysis.figures import figures
 from azr.analysis.metrics import step_metrics
+from azr.analysis.step import OpenStep
 from azr.config import BufferConfig
 from azr.domains.python.domain import PythonDomain
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
@@ -70,16 +72,19 @@ class Played:
 
     async def step(self, number: int) -> StepRecord:
         """Play a step, and write it down as if every rollout had the advantage 0.5."""
+        buffer, kinds = self._play.buffer, self._domain.kinds
+        known = {task.shape for task in buffer.tasks(*kinds)}
         record = await self._play.step(number)
         baseline = Baseline("the test's", 1, 0.0, None, False)
         estimates = [Estimate.constant(rollout, 0.5, baseline) for rollout in record.rollouts]
-        advantages = [estimate.advantages_T for estimate in estimates]
         learnt = {"loss": 1.0 / number, "entropy": 2.0}
-        metrics = step_metrics(record, self._play.buffer, self._domain.kinds, advantages, learnt, self._domain.trivial)
         penalties = [0.0] * len(record.rollouts)
         with self._run:
-            self._run.write(EVENTS, step_events(record, self._domain.trivial))
-            self._run.write(EVENTS, learning_events(number, record.rollouts, penalties, estimates, learnt))
+            written = OpenStep(number)
+            self._run.write(EVENTS, written.passing(step_events(record, self._domain.trivial)))
+            learning = learning_events(number, record.rollouts, penalties, estimates, learnt)
+            self._run.write(EVENTS, written.passing(learning))
+            metrics = step_metrics(figures(written, known), {kind: buffer.size(kind) for kind in kinds})
             self._run.write(METRICS, [metrics | {"seconds": {"step": 2.0, "propose": 0.5, "solve": 1.0, "learn": 0.5}}])
         return record
 

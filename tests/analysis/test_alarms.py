@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azr.analysis.alarms import alarms
+from azr.analysis.alarms import alarms, step_alarms
 from azr.analysis.figures import KindFigures, RoleFigures, StepFigures
 from azr.analysis.held_out import evaluation
 
@@ -25,7 +25,19 @@ def step(
     role = RoleFigures(20, 0.0, 10.0, unfinished)
     trivial = {"identity": identity} if identity else {}
     return StepFigures(
-        number, {"deduction": kind}, {"solve": role}, bands, accepted, trivial, shapes, known, 20, flat, {}
+        number,
+        {"deduction": kind},
+        {"solve": role},
+        bands,
+        accepted,
+        trivial,
+        shapes,
+        known,
+        novelty,
+        0.5,
+        20,
+        flat,
+        {},
     )
 
 
@@ -67,6 +79,23 @@ def test_one_bad_step_is_no_collapse():
 )
 def test_each_way_to_go_bad_has_its_words(bad, words):
     assert said([step(n, **bad) for n in range(1, 12)]) == [words]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"identity": 3}, "30% of new tasks in step 7 are identity functions"),
+        ({"shapes": 2}, "only 20% of new tasks in step 7 differ in shape"),
+        ({"bands": (10, 0, 0, 0, 0, 0)}, "no attempt solves 100% of new tasks in step 7"),
+        ({"flat": 19}, "95% of rollouts in step 7 have no advantage: they teach nothing"),
+    ],
+)
+def test_a_bad_step_is_told_by_itself_in_the_same_words(bad, words):
+    assert step_alarms(step(7, **bad)) == [words]
+
+
+def test_a_healthy_step_raises_no_alarm():
+    assert step_alarms(step(7)) == []
 
 
 def test_novelty_that_has_more_than_halved_is_told_since_the_step_that_made_it_so():

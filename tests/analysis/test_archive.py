@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from azr.analysis.archive import LAYERS, LONGEST, Archive
-from azr.analysis.figures import OpenStep, Written
+from azr.analysis.step import OpenStep, Written
 
 
 def opened(block: str | bytes):

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from azr.algorithms.registry import TRRPlusPlus
+from azr.analysis.figures import figures
 from azr.analysis.metrics import step_metrics
+from azr.analysis.step import OpenStep
 from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPlayConfig
 from azr.domains import registry
 from azr.domains.base import ProposalPrompt
 from azr.errors import UserError
-from azr.run.events import step_events
+from azr.run.events import learning_events, step_events
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
 from azr.selfplay.step import SelfPlay, buffer_kinds
@@ -144,12 +146,16 @@ async def test_kinds_of_ones_own_go_through_the_whole_loop(bases):
     play = SelfPlay(config, Parts(bases, ScriptedGenerator(script), None, plain), buffer)
     await play.seed()
     record = await play.step(1)
+    events = list(step_events(record, bases.trivial))
     estimates = TRRPlusPlus().estimate(record.rollouts, config.algorithm)
-    advantages = [estimate.advantages_T for estimate in estimates]
-    metrics = step_metrics(record, buffer, bases.kinds, advantages, {}, bases.trivial)
+    events += learning_events(1, record.rollouts, [0.0] * len(estimates), estimates, {})
+    step = OpenStep(1)
+    for event in events:
+        step.add(event)
+    metrics = step_metrics(figures(step, set()), {kind: buffer.size(kind) for kind in bases.kinds})
     assert {rollout.cell for rollout in record.rollouts} == {(role, k) for role in Role for k in ("reading", "writing")}
     assert set(metrics["kinds"]) == {"reading", "writing"}
-    assert {event["kind"] for event in step_events(record, bases.trivial) if "kind" in event} == {"reading", "writing"}
+    assert {event["kind"] for event in events if "kind" in event} == {"reading", "writing"}
     console = Console(record=True, width=400)
     PlainScreen(console, 1).step(metrics | {"seconds": {"step": 1.0}})
     assert "reading valid" in console.export_text()

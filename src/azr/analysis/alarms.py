@@ -1,4 +1,4 @@
-"""When self-play goes bad, in words and since which step: `azr.analysis.novelty`'s thresholds over spans of steps."""
+"""Alarms: what goes wrong in self-play, in words, and since which step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from statistics import fmean
 
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
-from azr.analysis.novelty import DEAD_ALARM, FLAT_ALARM, SHAPE_ALARM, TRIVIAL_ALARM
 from azr.analysis.text import percent
 
 WINDOW = 5
-"""Steps that a share is taken over: a single bad step is no collapse."""
+"""Steps that a share is taken over, since a single bad step is no collapse."""
+TRIVIAL_ALARM = 0.2
+"""Share of new tasks of one degenerate form, such as identity functions, above which proposing teaches nothing."""
+FLAT_ALARM = 0.9
+"""Share of rollouts without advantage above which a step teaches next to nothing."""
+SHAPE_ALARM = 0.34
+"""Distinct shapes per new task below which the proposer repeats itself."""
+DEAD_ALARM = 0.9
+"""Share of new tasks that no attempt, or every attempt, solves, above which proposals earn next to nothing."""
 VALID_ALARM = 0.1
 """Share of valid proposals below which there is hardly anything to solve."""
 NOVELTY_ALARM = 0.5
@@ -68,9 +75,18 @@ class Watch:
                 yield self._alarm(steps[begin:at], lasts=at == len(steps))
                 begin = None
 
+    def of_step(self, step: StepFigures) -> str | None:
+        """The alarm of one step taken by itself; None if its share is on the right side."""
+        if not self._wrong([step]):
+            return None
+        return self.words.format(share=percent(self._share([step]) or 0.0), when=f"in step {step.step}")
+
     def _bad(self, window: Sequence[StepFigures]) -> bool:
-        share = self._share(window)
-        return len(window) == WINDOW and share is not None and (share > self.over or share < self.under)
+        return len(window) == WINDOW and self._wrong(window)
+
+    def _wrong(self, steps: Sequence[StepFigures]) -> bool:
+        share = self._share(steps)
+        return share is not None and (share > self.over or share < self.under)
 
     def _share(self, steps: Sequence[StepFigures]) -> float | None:
         counts = [self.count(step) for step in steps]
@@ -91,11 +107,19 @@ def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> l
         steps: complete ones, in order, seeding left out.
         evaluations: of the held-out set, in order.
     """
-    forms = sorted({form for step in steps for form in step.trivial})
-    watches = [*map(_form_watch, forms), *WATCHES]
-    found = [alarm for watch in watches for alarm in watch.alarms(steps)]
+    found = [alarm for watch in _watches(steps) for alarm in watch.alarms(steps)]
     found += [*_drifts(steps), *_losses(evaluations)]
     return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
+
+
+def step_alarms(step: StepFigures) -> list[str]:
+    """What is wrong with one step, in words: the same watches over a window of this step alone."""
+    return [said for watch in _watches([step]) if (said := watch.of_step(step)) is not None]
+
+
+def _watches(steps: Sequence[StepFigures]) -> list[Watch]:
+    """All watches, one for each degenerate form among them."""
+    return [*map(_form_watch, sorted({form for step in steps for form in step.trivial})), *WATCHES]
 
 
 def _form_watch(form: str) -> Watch:
@@ -128,7 +152,7 @@ WATCHES = (
 
 def _drifts(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
     """What has moved too far from where it was in the first steps: new tasks come close to old ones."""
-    novelty = [(step.step, mean) for step in steps if (mean := _novelty(step)) is not None]
+    novelty = [(step.step, step.novelty) for step in steps if step.novelty is not None]
     if found := _since(novelty, lambda first, now: now < NOVELTY_ALARM * first):
         since, first, now = found
         words = f"novelty of new tasks since step {since} has fallen to {percent(now / first)} of what it was"
@@ -158,13 +182,6 @@ def _since(
         return None
     back = len(away) - away[::-1].index(False)  # the first window is not away from itself
     return values[WINDOW - 1 + back][0], means[0], means[-1]
-
-
-def _novelty(step: StepFigures) -> float | None:
-    """Mean over the accepted tasks; None where there is none."""
-    known = [(kind.novelty, kind.accepted) for kind in step.kinds.values() if kind.novelty is not None]
-    weight = sum(accepted for _, accepted in known)
-    return sum(value * accepted for value, accepted in known) / weight if weight else None
 
 
 def _losses(evaluations: Sequence[Evaluation]) -> Iterator[Alarm]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from azr.analysis.family import index_of, short
-from azr.analysis.figures import OpenStep, Written
+from azr.analysis.step import OpenStep, Written
 
 LAYERS = ("proposals", "facts", "texts0", "texts1", "texts2")
 """Most telling first."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from azr.analysis.figures import OpenStep, Written, marks
+from azr.analysis.figures import marks
+from azr.analysis.step import OpenStep, Written
 
 COLUMNS = (
     *("step", "kind", "index", "reason", "task", "parents", "form", "admitted", "solved", "attempts"),

@@ -1,66 +1,18 @@
-"""What one step of self-play comes to in numbers, each of them from the step's own events."""
+"""The figures of one step, computed from its events: for metrics, screen, trackers, watch and report alike."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
+from azr.analysis.step import OpenStep, Written
 from azr.selfplay.rewards import learnability
 from azr.types import Kind
 
 BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
 """Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, which are kept apart; bounds count upwards."""
-
-
-@dataclass(slots=True)
-class Written:
-    """A proposal or an attempt, with all that later events said of it."""
-
-    id: str
-    kind: Kind
-    text: str
-    tokens: int
-    finished: bool
-    task: str | None
-    references: Sequence[str] = ()
-    verdict: Mapping[str, Any] = field(default_factory=dict)
-    born: Mapping[str, Any] | None = None
-    reward: float | None = None
-    advantage: float | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether an attempt is right, or a proposal was accepted."""
-        return float(self.verdict.get("score", 0.0)) >= 1.0
-
-    @property
-    def reason(self) -> str:
-        """Of its verdict; "?" where there was none."""
-        return str(self.verdict.get("reason", "?"))
-
-
-@dataclass(slots=True)
-class OpenStep:
-    """The events of a step while they come in."""
-
-    step: int
-    proposals: dict[str, Written] = field(default_factory=dict)
-    attempts: dict[str, Written] = field(default_factory=dict)
-    update: Mapping[str, Any] | None = None
-
-    def shapes(self) -> list[str]:
-        """Of the accepted tasks, one each."""
-        return [str(p.born["task"].get("shape")) for p in self.proposals.values() if p.born is not None]
-
-    def groups(self) -> dict[str, list[Written]]:
-        """Attempts by the prompt that they answer, in their order."""
-        found: dict[str, list[Written]] = {}
-        for attempt in self.attempts.values():
-            found.setdefault(attempt.id.rpartition("/")[0], []).append(attempt)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +68,8 @@ class StepFigures:
         bands: how many new tasks fall into each of `BANDS`.
         accepted: new tasks; trivial: how many of them have which degenerate form; shapes: how many shapes they have;
             known: how many of them have a shape that a task of an earlier step had.
-        rollouts, flat: rollouts that were learnt from, and those without any advantage.
+        novelty, complexity: means over the accepted tasks; None if there are none.
+        rollouts, flat: rollouts that were learnt from, and those of them whose advantage is zero.
         learner: the learner's own metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
     """
 
@@ -128,13 +81,20 @@ class StepFigures:
     trivial: Mapping[str, int]
     shapes: int
     known: int
+    novelty: float | None
+    complexity: float | None
     rollouts: int
     flat: int
     learner: Mapping[str, float]
 
 
 def figures(step: OpenStep, known: Set[str]) -> StepFigures:
-    """Count a step whose events are all there; `known` has the shapes of the tasks of earlier ones."""
+    """Compute the figures of a complete step.
+
+    Args:
+        step: all of its events.
+        known: shapes of the tasks that were there before it.
+    """
     groups = step.groups()
     own = {p.id: groups.get(p.id.replace("/propose/", "/solve/"), []) for p in step.proposals.values()}
     born = [p for p in step.proposals.values() if p.born is not None]
@@ -150,6 +110,8 @@ def figures(step: OpenStep, known: Set[str]) -> StepFigures:
         trivial=Counter(p.born["trivial"] for p in born if p.born and p.born.get("trivial")),
         shapes=len(set(step.shapes())),
         known=sum(shape in known for shape in step.shapes()),
+        novelty=_intrinsic("novelty", born),
+        complexity=_intrinsic("complexity", born),
         rollouts=len(learnt),
         flat=sum(w.advantage == 0.0 for w in learnt),
         learner={k: v for k, v in (step.update or {}).items() if k not in ("event", "step")},
@@ -174,19 +136,24 @@ def _kind(kind: Kind, step: OpenStep, own: Mapping[str, Sequence[Written]]) -> K
     proposals = [p for p in step.proposals.values() if p.kind == kind]
     attempts = [a for a in step.attempts.values() if a.kind == kind]
     born = [p for p in proposals if p.born is not None]
-    intrinsic = [p.born.get("intrinsic", {}) for p in born if p.born]
     return KindFigures(
         proposals=len(proposals),
         accepted=len(born),
         attempts=len(attempts),
         solved=sum(a.passed for a in attempts),
         learnability=_mean(learnability(marks(own[p.id])) for p in born if own[p.id]),
-        novelty=_mean(values["novelty"] for values in intrinsic if "novelty" in values),
-        complexity=_mean(values["complexity"] for values in intrinsic if "complexity" in values),
-        diversity=_mean(values["diversity"] for values in intrinsic if "diversity" in values),
+        novelty=_intrinsic("novelty", born),
+        complexity=_intrinsic("complexity", born),
+        diversity=_intrinsic("diversity", born),
         reasons=Counter(p.reason for p in proposals),
         answers=Counter(a.reason for a in attempts),
     )
+
+
+def _intrinsic(name: str, born: Iterable[Written]) -> float | None:
+    """Mean of an intrinsic measure over accepted proposals."""
+    found = [p.born.get("intrinsic", {}) for p in born if p.born]
+    return _mean(values[name] for values in found if name in values)
 
 
 def _role(written: Iterable[Written]) -> RoleFigures:
@@ -194,7 +161,7 @@ def _role(written: Iterable[Written]) -> RoleFigures:
     return RoleFigures(
         rollouts=len(learnt),
         reward=_mean(w.reward for w in learnt if w.reward is not None),
-        tokens=_mean(w.tokens for w in learnt),
+        tokens=_mean(w.tokens for w in learnt if w.tokens is not None),
         unfinished=_mean(float(not w.finished) for w in learnt),
     )
 

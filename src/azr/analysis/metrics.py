@@ -1,81 +1,65 @@
-"""One line of metrics a step, all of it taken from what the step's events say."""
+"""The figures of a step as one line of metrics.jsonl."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from azr.analysis import novelty
-from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.records import Episode, StepRecord
-from azr.selfplay.rewards import learnability
-from azr.types import Kind, Role, Task
+from azr.analysis.alarms import step_alarms
+from azr.analysis.figures import KindFigures, StepFigures
+from azr.types import Kind
 
 
-def step_metrics(
-    record: StepRecord,
-    buffer: TaskBuffer,
-    kinds: Sequence[Kind],
-    advantages: Sequence[NDArray[np.float64]],
-    learner: Mapping[str, float],
-    trivial: Callable[[Task], str | None],
-) -> dict[str, Any]:
+def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any]:
     """Metrics of one step.
 
+    Args:
+        step: its figures.
+        buffer: how many tasks each kind's buffer holds after the step, for all kinds that are played.
+
     Returns:
-        step, by kind (valid, solve_rate, learnability, reasons, buffer, answers), rewards and lengths by role,
-        diversity and signal (`azr.analysis.novelty`), the learner's own, and alarms in words. Without any times.
+        step; by kind valid, solve_rate, learnability, reasons, answers and buffer; by role rewards and lengths; the
+        signal (see `_signal`); the learner's own metrics; alarms in words. Times are not among them.
     """
-    tasks = [episode.task for episode in record.episodes if episode.task is not None]
-    rates = [
-        fmean(episode.attempts.scores) for episode in record.episodes if episode.task is not None and episode.attempts
-    ]
-    measures = novelty.diversity(tasks, [trivial(task) for task in tasks], buffer) | novelty.signal(rates, advantages)
-    for name in ("novelty", "complexity"):
-        if values := [episode.intrinsic[name] for episode in record.episodes if episode.task is not None]:
-            measures[name] = fmean(values)
     return {
-        "step": record.step,
-        "kinds": {kind: _kind_metrics(kind, record, buffer) for kind in kinds},
-        "roles": {role: _role_metrics(role, record) for role in Role},
-        "signal": measures,
-        "learner": dict(learner),
-        "alarms": novelty.alarms(measures),
+        "step": step.step,
+        "kinds": {kind: _kind(step.kinds.get(kind)) | {"buffer": size} for kind, size in buffer.items()},
+        "roles": {
+            role: {"reward": of.reward, "tokens": of.tokens, "unfinished": of.unfinished, "rollouts": of.rollouts}
+            for role, of in step.roles.items()
+        },
+        "signal": _signal(step),
+        "learner": dict(step.learner),
+        "alarms": step_alarms(step),
     }
 
 
-def _kind_metrics(kind: Kind, record: StepRecord, buffer: TaskBuffer) -> dict[str, Any]:
-    episodes = [episode for episode in record.episodes if episode.prompt.kind == kind]
-    accepted = [episode.attempts for episode in episodes if episode.task is not None and episode.attempts]
-    attempts = [attempts for attempts in record.attempts() if attempts.task.kind == kind]
+def _kind(found: KindFigures | None) -> dict[str, Any]:
     return {
-        "valid": sum(episode.task is not None for episode in episodes) / len(episodes) if episodes else None,
-        "solve_rate": _mean([score for made in attempts for score in made.scores]),
-        "learnability": _mean([learnability(made.scores) for made in accepted]),
-        "proposals": _reasons(episodes),
-        "answers": dict(Counter(verdict.reason for made in attempts for verdict in made.verdicts).most_common()),
-        "buffer": buffer.size(kind),
+        "valid": found and found.valid,
+        "solve_rate": found and found.solve_rate,
+        "learnability": found and found.learnability,
+        "proposals": dict(Counter(found.reasons).most_common()) if found else {},
+        "answers": dict(Counter(found.answers).most_common()) if found else {},
     }
 
 
-def _role_metrics(role: Role, record: StepRecord) -> dict[str, float | None]:
-    rollouts = [rollout for rollout in record.rollouts if rollout.cell[0] == role]
-    return {
-        "reward": _mean([rollout.reward for rollout in rollouts]),
-        "tokens": _mean([float(count) for rollout in rollouts if (count := rollout.sample.tokens) is not None]),
-        "unfinished": _mean([float(not rollout.sample.finished) for rollout in rollouts]),
-        "rollouts": len(rollouts),
-    }
+def _signal(step: StepFigures) -> dict[str, float]:
+    """How much there is to learn from: shares of new tasks and of rollouts; means of novelty and complexity.
 
-
-def _reasons(episodes: Sequence[Episode]) -> dict[str, int]:
-    return dict(Counter(episode.proposal.verdict.reason for episode in episodes).most_common())
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
+    What is measured over new tasks is left out if there are none.
+    """
+    measures: dict[str, float] = {}
+    if step.accepted:
+        forms = {f"trivial_{form}": count / step.accepted for form, count in sorted(step.trivial.items())}
+        measures["trivial"] = sum(step.trivial.values()) / step.accepted
+        measures |= forms
+        measures["distinct_shapes"] = step.shapes / step.accepted
+        measures["known_shapes"] = step.known / step.accepted
+    attempted = sum(step.bands)
+    measures["all_solved"] = step.bands[1] / attempted if attempted else 0.0
+    measures["none_solved"] = step.bands[0] / attempted if attempted else 0.0
+    measures["zero_advantage"] = step.flat / step.rollouts if step.rollouts else 0.0
+    means = {"novelty": step.novelty, "complexity": step.complexity}
+    return measures | {name: mean for name, mean in means.items() if mean is not None}

@@ -24,8 +24,12 @@ from azr.analysis.alarms import Alarm, alarms
 from azr.analysis.archive import Archive
 from azr.analysis.curves import curves
 from azr.analysis.family import Family
-from azr.analysis.figures import OpenStep, StepFigures, Written, figures
+from azr.analysis.figures import StepFigures, figures
 from azr.analysis.held_out import Evaluation, HeldOutMarks
+from azr.analysis.step import OpenStep, Written
+
+KNOWN = frozenset("proposal attempt verdict task reward advantage tokens update held_out".split())
+"""Types of events, see `azr.run.events`."""
 
 
 class Analysis:
@@ -57,12 +61,20 @@ class Analysis:
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take in one event; whatever it is, it does no harm."""
         name = str(event.get("event", "without a type"))
-        handler = _HANDLERS.get(name)
-        if handler is None:
+        if name not in KNOWN:
             self.unknown[name] += 1
             return
         with self._harmless():
-            handler(self, event)
+            if name in ("proposal", "attempt"):
+                written = Written.of(event)
+                self._begin(event["step"]).write(written)
+            elif name == "held_out":
+                self._held_out.add(event["step"], event["kind"], float(event["score"]))
+            elif name != "tokens":  # arrays for ledgers, which are read when one is asked for
+                step = self._step(event)
+                step.add(event)
+                if step.update is not None:
+                    self._settle(step)
 
     def feed_metrics(self, record: Mapping[str, Any]) -> None:
         """Take in one line of metrics.jsonl; whatever it is, it does no harm."""
@@ -112,44 +124,6 @@ class Analysis:
             "unknown": dict(self.unknown),
         }
 
-    # One method a type of event
-
-    def _proposal(self, event: Mapping[str, Any]) -> None:
-        written = _written(event, None, event["references"])
-        self._begin(event["step"]).proposals[written.id] = written
-
-    def _attempt(self, event: Mapping[str, Any]) -> None:
-        written = _written(event, event["task"], ())
-        self._begin(event["step"]).attempts[written.id] = written
-
-    def _verdict(self, event: Mapping[str, Any]) -> None:
-        self._about(event).verdict = event
-
-    def _task(self, event: Mapping[str, Any]) -> None:
-        event["task"]["id"]
-        self._step(event).proposals[event["proposal"]].born = event
-
-    def _reward(self, event: Mapping[str, Any]) -> None:
-        self._about(event).reward = float(event["reward"])
-
-    def _advantage(self, event: Mapping[str, Any]) -> None:
-        self._about(event).advantage = float(event["advantage"])
-
-    def _update(self, event: Mapping[str, Any]) -> None:
-        step = self._step(event)
-        step.update = event
-        self._settle(step)
-
-    def _answer(self, event: Mapping[str, Any]) -> None:
-        self._held_out.add(event["step"], event["kind"], float(event["score"]))
-
-    def _tokens(self, event: Mapping[str, Any]) -> None:
-        """Arrays for ledgers, which are read when one is asked for."""
-
-    def _about(self, event: Mapping[str, Any]) -> Written:
-        step, name = self._step(event), event["id"]
-        return step.attempts[name] if name in step.attempts else step.proposals[name]
-
     def _begin(self, number: int) -> OpenStep:
         """The step that something was written in; a new one ends the one before."""
         if self._open is None or self._open.step != number:
@@ -185,24 +159,6 @@ class Analysis:
             yield
         except (KeyError, TypeError, ValueError, AttributeError):
             self.unknown["malformed"] += 1
-
-
-_HANDLERS = {
-    "proposal": Analysis._proposal,
-    "attempt": Analysis._attempt,
-    "verdict": Analysis._verdict,
-    "task": Analysis._task,
-    "reward": Analysis._reward,
-    "advantage": Analysis._advantage,
-    "update": Analysis._update,
-    "held_out": Analysis._answer,
-    "tokens": Analysis._tokens,
-}
-
-
-def _written(event: Mapping[str, Any], task: str | None, references: Any) -> Written:
-    about = (event["id"], event["kind"], event["text"], event["tokens"], event["finished"])
-    return Written(*about, task, references)
 
 
 def _evaluation_data(found: Evaluation) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from azr.analysis.figures import figures
 from azr.analysis.metrics import step_metrics
+from azr.analysis.step import OpenStep
 from azr.config import Config
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
@@ -136,7 +138,7 @@ class Training:
         progress = {kind: Counter(reasons) for kind, reasons in (self._state.seeding or {}).items()}
         batches = self._selfplay.seed_batches(progress)
         while (record := await self._stop.unless(_next(batches))) is not None:
-            self._write_events(record)
+            self._write_events(step_events(record, self._parts.domain.trivial))
             self._state = replace(self._state, seeding={kind: dict(reasons) for kind, reasons in progress.items()})
             await self._save()
         for shortfall in self._selfplay.shortfalls:
@@ -179,14 +181,20 @@ class Training:
 
     async def _step(self) -> None:
         buffer = self._selfplay.buffer.copy()
+        known = {task.shape for task in buffer.tasks(*buffer_kinds(self._parts.domain))}
         try:
-            await self._whole_step(self._state.step + 1)
+            await self._whole_step(self._state.step + 1, known)
         except Stopped:
             self._selfplay.buffer = buffer
             raise
 
-    async def _whole_step(self, step: int) -> None:
-        """Play, learn, and write it all down; stopped before the weights have moved, it writes nothing."""
+    async def _whole_step(self, step: int, known: Set[str]) -> None:
+        """Play, learn, and write it all down; stopped before the weights have moved, it writes nothing.
+
+        Args:
+            step: its number.
+            known: shapes of the tasks in the buffer before it.
+        """
         begin = time.perf_counter()
         self._screen.doing(f"step {step}: proposing and solving")
         record = await self._stop.unless(self._selfplay.step(step))
@@ -196,15 +204,11 @@ class Training:
         learnt = await self._learn(step, learner, record.rollouts) if learner and record.rollouts else None
         if learner and learnt:
             await self._parts.generator.update_weights(step, learner.weights())
-        metrics = step_metrics(
-            record,
-            self._selfplay.buffer,
-            domain.kinds,
-            learnt.advantages if learnt else (),
-            learnt.metrics if learnt else {},
-            domain.trivial,
-        )
-        self._write_events(record, learnt.events(step) if learnt else ())
+        written = OpenStep(step)
+        self._write_events(written.passing(step_events(record, domain.trivial)))
+        self._write_events(written.passing(learnt.events(step) if learnt else ()))
+        sizes = {kind: self._selfplay.buffer.size(kind) for kind in domain.kinds}
+        metrics = step_metrics(figures(written, known), sizes)
         end = time.perf_counter()
         metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
         self._run.write(run_directory.METRICS, [metrics])
@@ -252,9 +256,8 @@ class Training:
         await asyncio.to_thread(self._checkpoints.save, state, self._selfplay.buffer.dump(), save)
         self._state = self._saved = state
 
-    def _write_events(self, record: StepRecord, more: Iterable[Event] = ()) -> None:
-        self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain.trivial))
-        self._run.write(run_directory.EVENTS, more)
+    def _write_events(self, events: Iterable[Event]) -> None:
+        self._run.write(run_directory.EVENTS, events)
 
     async def _evaluate_if_due(self) -> None:
         state, every = self._state, 0 if self._parts.learner is None else self._config.evaluation.every

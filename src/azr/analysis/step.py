@@ -1,0 +1,116 @@
+"""One step of self-play, put together from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from azr.run.events import Event
+from azr.types import Kind
+
+
+@dataclass(slots=True)
+class Written:
+    """A proposal or an attempt, with what later events of the step say about it.
+
+    Attributes:
+        id: "step/role/kind/index", with "/attempt" at the end for an attempt.
+        tokens: its length; None if the server did not report it.
+        task: id of the task that was attempted; None for a proposal.
+        references: ids of the tasks that a proposal was shown.
+        verdict: its `verdict` event; empty until then.
+        born: the `task` event of an accepted proposal.
+        reward, advantage: None if nothing was learnt from it.
+    """
+
+    id: str
+    kind: Kind
+    text: str
+    tokens: int | None
+    finished: bool
+    task: str | None
+    references: Sequence[str] = ()
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    born: Mapping[str, Any] | None = None
+    reward: float | None = None
+    advantage: float | None = None
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Written:
+        """What a `proposal` or an `attempt` event says.
+
+        Raises:
+            KeyError: a field is missing.
+        """
+        attempt = event["event"] == "attempt"
+        task, references = (event["task"], ()) if attempt else (None, event["references"])
+        about = (event["id"], event["kind"], event["text"], event["tokens"], event["finished"])
+        return cls(*about, task, references)
+
+    @property
+    def passed(self) -> bool:
+        """Whether an attempt is right, or a proposal was accepted."""
+        return float(self.verdict.get("score", 0.0)) >= 1.0
+
+    @property
+    def reason(self) -> str:
+        """Reason of its verdict; "?" if there is none."""
+        return str(self.verdict.get("reason", "?"))
+
+
+@dataclass(slots=True)
+class OpenStep:
+    """The events of one step, collected as they arrive."""
+
+    step: int
+    proposals: dict[str, Written] = field(default_factory=dict)
+    attempts: dict[str, Written] = field(default_factory=dict)
+    update: Mapping[str, Any] | None = None
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Add an event of this step; types that no figure is made of are ignored.
+
+        Raises:
+            KeyError: a field is missing, or the event is about something that was not written in this step.
+            TypeError, ValueError: a field has a wrong type.
+        """
+        match event["event"]:
+            case "proposal" | "attempt":
+                self.write(Written.of(event))
+            case "verdict":
+                self._about(event).verdict = event
+            case "task":
+                event["task"]["id"]
+                self.proposals[event["proposal"]].born = event
+            case "reward":
+                self._about(event).reward = float(event["reward"])
+            case "advantage":
+                self._about(event).advantage = float(event["advantage"])
+            case "update":
+                self.update = event
+
+    def passing(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events, each added on its way."""
+        for event in events:
+            self.add(event)
+            yield event
+
+    def write(self, written: Written) -> None:
+        """Add a proposal or an attempt."""
+        (self.proposals if written.task is None else self.attempts)[written.id] = written
+
+    def shapes(self) -> list[str]:
+        """Shapes of the accepted tasks, one per task."""
+        return [str(p.born["task"].get("shape")) for p in self.proposals.values() if p.born is not None]
+
+    def groups(self) -> dict[str, list[Written]]:
+        """Attempts grouped by the prompt that they answer, in order."""
+        found: dict[str, list[Written]] = {}
+        for attempt in self.attempts.values():
+            found.setdefault(attempt.id.rpartition("/")[0], []).append(attempt)
+        return found
+
+    def _about(self, event: Mapping[str, Any]) -> Written:
+        name = event["id"]
+        return self.attempts[name] if name in self.attempts else self.proposals[name]
