@@ -75,13 +75,13 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["train"], "azr: error: azr train takes one preset or file, none was named; try: azr train demo"),
+        (["train"], "azr: error: azr train takes one preset or file, but none was named; try: azr train demo"),
         (["train", "demp"], "demp: no such preset or file; did you mean demo?"),
         (["train", "demo", "learner.rl=1"], "demo: unknown key learner.rl; did you mean lr?"),
         (["train", "demo", "--steps", "0"], "demo: steps = 0: input should be greater than 0"),
         (["train", "demo", "other"], "2 were named: demo, other"),
         (["train", "--resume", "nowhere"], "nowhere: no config.toml there, so it is not a run"),
-        (["train", "demo", "--resume", "nowhere"], "leave the preset out"),
+        (["train", "demo", "--resume", "nowhere"], "omit the preset"),
         (["train", "demo", "--model", "no/such/folder"], "model no/such/folder: cannot be loaded"),
         (["train", "demo", "sandbox.backend=unsafe"], "allow_unsafe"),
         (["train", "demo", "--model", "m@http://localhost:1/v1"], "cannot be trained; set selfplay.learn=false"),

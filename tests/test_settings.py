@@ -95,20 +95,20 @@ def test_what_the_user_wrote_is_told_as_it_was_written():
     assert "'Deduction' is not a kind of the python domain" in message('domain.kinds=["Deduction"]')
 
 
-def test_a_missing_domain_is_told():
+def test_a_missing_domain_is_named():
     with pytest.raises(UserError, match=r"domain\.name is missing"):
         settings.build({"model": {"name": "m"}}, config_class, source="x")
 
 
-def test_a_missing_model_is_told():
+def test_a_missing_model_is_named():
     with pytest.raises(UserError, match=r"x: model is missing"):
         settings.build({"domain": {"name": "python"}}, config_class, source="x")
 
 
 def test_a_nucleus_is_refused_while_the_model_learns():
     assert message("generation.top_p=0.9") == (
-        "file.toml: configuration: generation.top_p = 0.9 samples from another distribution than the one whose log-probabilities are"
-        " learnt from; set generation.top_p=1, or selfplay.learn=false"
+        "file.toml: configuration: generation.top_p = 0.9 cuts off part of the distribution that training computes log-probabilities"
+        " for; set generation.top_p=1, or selfplay.learn=false"
     )
 
 
@@ -120,15 +120,15 @@ def test_a_wrong_type_names_key_and_value():
     assert message("steps=many") == "file.toml: steps = 'many': input should be a valid integer"
 
 
-def test_a_list_that_is_none_is_told_as_one_would_write_it():
+def test_a_value_in_place_of_a_list_shows_how_to_write_the_list():
     assert message("domain.kinds=deduction") == (
-        "file.toml: domain.kinds = 'deduction': a list is wanted, such as 'domain.kinds=[\"deduction\"]'"
+        "file.toml: domain.kinds = 'deduction': expected a list, such as 'domain.kinds=[\"deduction\"]'"
     )
 
 
-def test_a_section_that_is_a_value_is_told_with_its_keys():
+def test_a_value_in_place_of_a_section_lists_its_keys():
     assert message("buffer=3") == (
-        "file.toml: buffer = 3: a section, not a value; its keys are cap, reject_duplicates, shape_limit"
+        "file.toml: buffer = 3: this is a section, not a value; its keys are cap, reject_duplicates, shape_limit"
     )
 
 
@@ -157,7 +157,7 @@ def test_a_number_out_of_range_is_refused(assignment, expected):
         (["selfplay.solver_mix=uniform"], "it needs learn_from_samples = false"),
         (["domain.induction_shown=10"], "induction_shown must be less than induction_inputs"),
         (['domain.kinds=["deduction","sorting"]'], "'sorting' is not a kind of the python domain"),
-        (['domain.kinds=["deduction","deduction"]'], "none twice"),
+        (['domain.kinds=["deduction","deduction"]'], "each kind may be listed only once"),
     ],
 )
 def test_impossible_combinations_are_refused(assignments, expected):
@@ -176,7 +176,7 @@ def test_an_assignment_below_a_value_is_refused():
 
 
 def test_a_word_without_an_equals_sign_is_refused():
-    with pytest.raises(UserError, match=r"not of the form key\.sub=value"):
+    with pytest.raises(UserError, match=r"expected the form key\.sub=value"):
         settings.override({}, ["steps"])
 
 

@@ -1,4 +1,4 @@
-"""The command line: thin, and quick to answer, since whatever is heavy is imported by the command that needs it."""
+"""The command line. Heavy modules are imported only by the commands that need them, so that `azr --help` is fast."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ app.add_typer(sandbox_app, name="sandbox")
 
 def main() -> None:
     """Run the command line. Bad input becomes one line on standard error and exit code 2."""
-    if isinstance(sys.stdout, TextIOWrapper):  # what the terminal's encoding lacks comes as its escape
+    if isinstance(sys.stdout, TextIOWrapper):  # escape what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False, prog_name="azr")
     except UserError as error:
         code = _refuse(str(error))
-    except typer.TyperException as error:  # an option that is none, a value that is missing
+    except typer.TyperException as error:  # an unknown option, a missing value
         context = getattr(error, "ctx", None)
         command = context.command_path if context else app.info.name
-        said = error.format_message().rstrip(".")  # nothing where a group without a command has printed its help
-        code = _refuse(f"{said}; see {command} --help") if said else 2
+        message = error.format_message().rstrip(".")  # empty if a group without a command has printed its help
+        code = _refuse(f"{message}; see {command} --help") if message else 2
     sys.exit(code)
 
 
@@ -44,17 +44,19 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"azr {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Hold the options that belong to no command."""
+    """Options of `azr` itself."""
 
 
 @app.command()
@@ -62,14 +64,14 @@ def train(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...", show_default=False)
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file, in place of a preset.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of updates: steps=N.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random: seed=N.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file, instead of a preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of training steps: steps=N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed: seed=N.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")] = None,
-    output_dir: Annotated[Path | None, typer.Option(help="Where run folders are made: output_dir=D.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume the run in this folder.")] = None,
 ) -> None:
-    """Train a model by self-play, from a preset or a TOML file, or go on with a run."""
+    """Train a model by self-play from a preset or a TOML file, or resume a run."""
     from azr.train.start import resume_run, start_run
 
     sources = [word for word in words or [] if "=" not in word]
@@ -80,19 +82,19 @@ def train(
         sources.append(str(config))
     if resume is not None:
         if sources:
-            raise UserError(f"{sources[0]}: a run is resumed with its own configuration; leave the preset out")
+            raise UserError(f"{sources[0]}: a run is resumed with its own configuration; omit the preset")
         raise typer.Exit(resume_run(resume, assignments))
     if len(sources) != 1:
         named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
-        raise UserError(f"azr train takes one preset or file, {named}; try: azr train demo")
+        raise UserError(f"azr train takes one preset or file, but {named}; try: azr train demo")
     raise typer.Exit(start_run(sources[0], assignments))
 
 
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Such as 3/solve/deduction/0002/1.")],
-    tokens: Annotated[int, typer.Option(min=0, help="How many tokens to list: those that were pushed most.")] = 20,
+    rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id, such as 3/solve/deduction/0002/1.")],
+    tokens: Annotated[int, typer.Option(min=0, help="How many tokens to list: those with the largest push.")] = 20,
 ) -> None:
     """Follow one rollout from its text to the gradient: verdict, reward, baseline, advantage, ratio, tokens."""
     from rich.console import Console
@@ -122,32 +124,34 @@ def report(
 def evaluate(
     words: Annotated[list[str] | None, typer.Argument(metavar="[MODEL | model.KEY=VALUE]", show_default=False)] = None,
     bench: Annotated[str, typer.Option(help="Benchmarks and self-play sets, separated by commas.")] = "",
-    data: Annotated[Path | None, typer.Option(help="Folder with the publishers' files; else the hub.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the publishers' files, instead of the hub.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for results and completions; an earlier call goes on.",
+            help="Folder for results and completions. An interrupted evaluation in it is resumed.",
             show_default="evals, in the last run's folder",
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Completions a problem.")] = 1,
-    k: Annotated[str, typer.Option(help="k of pass@k, separated by commas; else 1 and --samples.")] = "",
+    samples: Annotated[int, typer.Option(min=1, help="Completions per problem.")] = 1,
+    k: Annotated[str, typer.Option(help="k of pass@k, separated by commas; default: 1 and --samples.")] = "",
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(min=0.01, max=1, help="Nucleus mass.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="A completion is cut after so many.")] = 512,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
-    template: Annotated[str, typer.Option(help="complete, chat or r1; the same for all models.")] = "complete",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens per completion, at most.")] = 512,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of problems, from the first.")] = None,
+    template: Annotated[str, typer.Option(help="complete, chat or r1, for all models.")] = "complete",
     seconds: Annotated[
         float,
-        typer.Option(min=0.01, help="Processor time for the program of an answer; three times that by the clock."),
+        typer.Option(
+            min=0.01, help="CPU seconds for the program of an answer; the wall-clock limit is three times that."
+        ),
     ] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling.")] = 0,
-    gold: Annotated[bool, typer.Option("--gold", help="Put the gold answers to the test too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
+    gold: Annotated[bool, typer.Option("--gold", help="Also evaluate the gold answers.")] = False,
     broken: Annotated[
-        str, typer.Option(help="Broken answers that must score nothing: all, or names; if one scores, exit code 1.")
+        str, typer.Option(help="Also evaluate broken answers: all, or names. If one scores, the exit code is 1.")
     ] = "",
 ) -> None:
-    """Measure models on benchmarks, side by side; the first is what the others are compared with."""
+    """Evaluate models on benchmarks, side by side. The others are compared with the first."""
     from azr.evals.command import Request, beside, evaluate
     from azr.evals.harness import Settings
 
@@ -177,7 +181,7 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in _listed(text)]
     except ValueError:
-        raise UserError(f"--k {text}: not whole numbers, separated by commas") from None
+        raise UserError(f"--k {text}: expected whole numbers, separated by commas") from None
 
 
 @app.command()
@@ -185,10 +189,11 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
     to: Annotated[Path | None, typer.Option(help="Folder for the model.", show_default="RUN/model")] = None,
     dataset: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write tasks and rollouts here, as a dataset, in its place.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write tasks and rollouts here as a dataset, instead of the model."),
     ] = None,
 ) -> None:
-    """Write the newest checkpoint as a plain Hugging Face model, or all tasks and rollouts as a dataset."""
+    """Write the newest checkpoint as a Hugging Face model, or all tasks and rollouts as a dataset."""
     if dataset is None:
         from azr.export.model import export_model
 
@@ -196,7 +201,7 @@ def export(
         print(f"model after step {export_model(run, folder)}: {folder}")
         return
     if to is not None:
-        raise UserError("--to is for the model and --dataset for tasks and rollouts; name one of them")
+        raise UserError("--to writes the model and --dataset the tasks and rollouts; use only one of them")
     from azr.export.dataset import export_dataset
 
     sizes = export_dataset(run, dataset)
@@ -207,13 +212,11 @@ def export(
 @app.command()
 def watch(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    web: Annotated[bool, typer.Option("--web", help="In a browser, from a server that only this machine reaches.")] = (
-        False
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --web; 0 takes any that is free.")] = 8642,
-    once: Annotated[bool, typer.Option("--once", help="Draw it once and end.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Show it in a browser, from a server on localhost.")] = (False),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --web; 0: any free port.")] = 8642,
+    once: Annotated[bool, typer.Option("--once", help="Draw it once and exit.")] = False,
 ) -> None:
-    """Look at a run while it goes on: curves, rates, alarms, the newest tasks. It only reads."""
+    """Watch a run in progress: curves, rates, alarms, the newest tasks. Nothing is written."""
     from azr.watch.command import serve, watch
 
     if web and once:
@@ -227,16 +230,20 @@ def watch(
 @app.command()
 def play(
     words: Annotated[list[str], typer.Argument(metavar="MODEL [KEY.SUB=VALUE]...", show_default=False)],
-    mode: Annotated[str, typer.Option(help="What you do: propose or solve.")] = "propose",
-    kind: Annotated[str | None, typer.Option(help="Of the tasks.", show_default="the domain's first")] = None,
-    samples: Annotated[int, typer.Option("--attempts", min=1, help="The model's, at what you propose.")] = 8,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.", show_default="drawn")] = None,
-    once: Annotated[bool, typer.Option("--once", help="One round with what is given here; no questions.")] = False,
+    mode: Annotated[str, typer.Option(help="Your role: propose or solve.")] = "propose",
+    kind: Annotated[str | None, typer.Option(help="Kind of the tasks.", show_default="the domain's first")] = None,
+    samples: Annotated[int, typer.Option("--attempts", min=1, help="Attempts of the model at your task.")] = 8,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.", show_default="random")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Play one round with the options given, without prompting.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the round as JSON.")] = False,
-    program: Annotated[Path | None, typer.Option(help="File with the program; - for standard input.")] = None,
+    program: Annotated[Path | None, typer.Option(help="File with the program; -: standard input.")] = None,
     input_: Annotated[list[str] | None, typer.Option("--input", help="An input; may be repeated.")] = None,
     message: Annotated[str | None, typer.Option(help="The hint of an induction task.")] = None,
-    answer: Annotated[str | None, typer.Option(help="Your answer, or a whole proposal; else standard input.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="Your answer, or a whole proposal; default: standard input.")
+    ] = None,
 ) -> None:
     """Play with a model: you propose and it solves, or it proposes and you solve."""
     from azr.play.command import Request, play, program_text
@@ -250,7 +257,7 @@ def play(
     }
     parts = {name: texts for name, texts in given.items() if texts}
     if (parts or as_json) and not once:
-        raise UserError(f"--{next(iter(parts), 'json')} goes with --once")
+        raise UserError(f"--{next(iter(parts), 'json')} needs --once")
     play(Request(model, mode, kind, samples, seed, once, as_json, parts, assignments))
 
 
@@ -269,10 +276,12 @@ def config(
 @app.command()
 def plan(
     words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
-    gpu: Annotated[str | None, typer.Option(help="A card that this machine need not have, such as a100-80gb.")] = None,
-    time: Annotated[bool, typer.Option(help="Try a step out here, which takes a minute or two.")] = True,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU to plan for, such as a100-80gb; this machine need not have it.")
+    ] = None,
+    time: Annotated[bool, typer.Option(help="Time a step on this machine, which takes a minute or two.")] = True,
 ) -> None:
-    """Count the memory that a run needs, say whether it fits and what would, and how long it will take."""
+    """Estimate the memory and time of a run, and suggest settings that fit."""
     from azr.plan.command import plan as plan_run
 
     source, *assignments = words
@@ -282,7 +291,7 @@ def plan(
 
 @app.command()
 def presets() -> None:
-    """List the presets that ship."""
+    """List the presets."""
     from azr import settings
 
     for name in settings.presets():
@@ -291,9 +300,9 @@ def presets() -> None:
 
 @app.command()
 def domains(
-    name: Annotated[str | None, typer.Argument(help="Tell the settings of this one.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the settings of this domain.", show_default=False)] = None,
 ) -> None:
-    """List the task domains that are installed, or tell the settings of one."""
+    """List the installed domains, or show the settings of one."""
     from azr.domains import registry
 
     lines, errors = (registry.about(name), []) if name else registry.listing()
@@ -306,7 +315,7 @@ def domains(
 def doctor(
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)] = None,
 ) -> None:
-    """Try which protections hold on this machine; exit code 1 where the configured backend falls short."""
+    """Test which protections hold on this machine; exit code 1 if the configured backend lacks one."""
     from azr.train.start import examine_sandbox
 
     raise typer.Exit(examine_sandbox(words or []))
@@ -314,9 +323,9 @@ def doctor(
 
 @sandbox_app.command()
 def image(
-    name: Annotated[str, typer.Argument(help="What the image is called.")] = "azr-sandbox:local",
+    name: Annotated[str, typer.Argument(help="Name of the image.")] = "azr-sandbox:local",
 ) -> None:
-    """Build a Docker image for backend = docker out of this machine's Python, where none can be pulled."""
+    """Build a Docker image for backend = docker from this machine's Python, if none can be pulled."""
     from azr.sandbox.backends.image import build_local_image
 
     print(f"{name} {build_local_image(name)}")

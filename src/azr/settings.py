@@ -1,4 +1,4 @@
-"""From a preset or a TOML file and dotted overrides to a `Config`, and every mistake to one clear line."""
+"""Builds a `Config` from a preset or TOML file and dotted overrides; every mistake becomes one clear line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def presets() -> list[str]:
 
 
 def headline(preset: str) -> str:
-    """The first line of a preset's file, which says in a few words what it is for."""
+    """The first line of a preset's file: what the preset is for."""
     text = resources.files("azr.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
     return text.partition("\n")[0].removeprefix("# ")
 
@@ -62,16 +62,16 @@ def read_toml(path: Path) -> Tree:
 
 
 def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
-    """Apply `key.sub=value` assignments; a value is read as TOML, else taken as a string; `null` unsets the key.
+    """Apply `key.sub=value` assignments. A value is parsed as TOML, else it is a string; `null` unsets the key.
 
     Raises:
-        UserError: an assignment has no "=", or goes below a value.
+        UserError: an assignment has no "=", or treats a value as a section.
     """
     result = _copy(tree)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
-            raise UserError(f"{assignment}: not of the form key.sub=value")
+            raise UserError(f"{assignment}: expected the form key.sub=value")
         node = result
         *parents, leaf = path.strip().split(".")
         for name in parents:
@@ -83,11 +83,11 @@ def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
 
 
 def build(tree: Mapping[str, Any], domain_config: Callable[[str], type[DomainConfig]], *, source: str) -> Config:
-    """Check a tree and make it a `Config`.
+    """Validate a tree and convert it to a `Config`.
 
     Args:
         tree: nested keys and values.
-        domain_config: gives the settings class of a domain by its name (raises UserError for an unknown one).
+        domain_config: returns the settings class of a domain by name; raises UserError if the name is unknown.
         source: where the tree came from, for messages.
 
     Raises:
@@ -95,12 +95,12 @@ def build(tree: Mapping[str, Any], domain_config: Callable[[str], type[DomainCon
     """
     name = tree.get("domain", {}).get("name") if isinstance(tree.get("domain"), dict) else None
     if not isinstance(name, str):
-        raise UserError(f"{source}: domain.name is missing; say which domain to play, such as domain.name=python")
+        raise UserError(f"{source}: domain.name is missing; set it, for example domain.name=python")
     return check(_typed(domain_config(name)), tree, source=source)
 
 
 def check(model: type[M], tree: Mapping[str, Any], *, source: str) -> M:
-    """Make a tree a model, the whole configuration or a section of it.
+    """Validate a tree against a model: the whole configuration or one section.
 
     Raises:
         UserError: an unknown key (with the nearest one), a wrong type or an impossible combination; one line.
@@ -118,7 +118,7 @@ def dump(config: Config) -> str:
 
 @cache
 def _typed(domain: type[DomainConfig]) -> type[Config]:
-    """`Config` with its domain section typed; one class a domain, so that equal configurations compare equal."""
+    """`Config` with a typed domain section. One class per domain, so that equal configurations compare equal."""
     return create_model("Config", __base__=Config, domain=(domain, ...))
 
 
@@ -136,7 +136,7 @@ def _copy(tree: Mapping[str, Any]) -> Tree:
 
 
 def _drop_none(tree: Mapping[str, Any]) -> Tree:
-    """A key set to null goes back to its default, which is the only way TOML can say null."""
+    """Drop keys that are null, so that they take their defaults; TOML has no null."""
     return {
         key: _drop_none(value) if isinstance(value, Mapping) else value
         for key, value in tree.items()
@@ -145,7 +145,7 @@ def _drop_none(tree: Mapping[str, Any]) -> Tree:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake in one line; how many more there are at its end."""
+    """The first mistake in one line, with the number of further ones at the end."""
     first, *rest = error.errors(include_url=False)
     path = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "extra_forbidden":
@@ -154,10 +154,10 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     elif first["type"] == "missing":
         message = f"{path} is missing"
     elif first["type"] == "tuple_type":
-        message = f"{path} = {first['input']!r}: a list is wanted, such as '{path}={json.dumps([first['input']])}'"
+        message = f"{path} = {first['input']!r}: expected a list, such as '{path}={json.dumps([first['input']])}'"
     elif first["type"] == "model_type":
         keys = ", ".join(_section(model, first["loc"]))
-        message = f"{path} = {first['input']!r}: a section, not a value; its keys are {keys}"
+        message = f"{path} = {first['input']!r}: this is a section, not a value; its keys are {keys}"
     else:
         reason = first["msg"].removeprefix("Value error, ")
         value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
@@ -166,7 +166,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _section(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys of the section at a location, written as the user would write them."""
+    """Keys of the section at a location, as the user would write them."""
     for part in location:
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

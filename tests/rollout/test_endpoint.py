@@ -210,13 +210,13 @@ async def test_a_prompt_beyond_the_context_is_told_from_other_refusals(url):
 
 @pytest.mark.parametrize("secret", ["http://user:s3cret@host/v1", "http://host/v1?key=s3cret", "http://host/v1#s3cret"])
 def test_an_address_takes_no_secret(secret):
-    with pytest.raises(UserError, match="a served model's address takes no password") as error:
+    with pytest.raises(UserError, match="the address of a served model must not hold a password") as error:
         check(ModelConfig, {"name": f"m@{secret}"}, source="model")
     assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"), [("http://", "is named NAME@http"), ("http://host:x/v1", "port could not")]
+    ("wrong", "expected"), [("http://", "has the form NAME@http"), ("http://host:x/v1", "port could not")]
 )
 def test_an_address_must_be_one(wrong, expected):
     with pytest.raises(UserError, match=expected):

@@ -120,7 +120,9 @@ def test_trackers_are_named_in_a_row_on_the_command_line():
     assert config(use="wandb, trackio").trackers.use == ("wandb", "trackio")
 
 
-@pytest.mark.parametrize(("use", "why"), [("wandb,wandb", "name none twice"), ("mlflow", "input should be")])
+@pytest.mark.parametrize(
+    ("use", "why"), [("wandb,wandb", "each tracker may be listed only once"), ("mlflow", "input should be")]
+)
 def test_a_tracker_that_is_unknown_or_named_twice_is_refused(use, why):
     with pytest.raises(UserError, match=why):
         config(use=use)

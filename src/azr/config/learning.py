@@ -18,53 +18,60 @@ else:
 
 
 class PPOConfig(Section):
-    """The critic of algorithm.name = ppo."""
+    """The critic; only for algorithm.name = ppo."""
 
-    discount: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="gamma of the returns, per token")
-    gae_lambda: Share = Field(0.95, description="lambda of generalised advantage estimation (arXiv 1506.02438)")
-    critic_lr: Rate = Field(1e-4, description="the critic's own learning rate")
+    discount: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="discount of the returns per token, gamma")
+    gae_lambda: Share = Field(0.95, description="lambda of generalized advantage estimation (arXiv 1506.02438)")
+    critic_lr: Rate = Field(1e-4, description="learning rate of the critic")
     value_clip: PositiveFloat | None = Field(
-        0.2, description="how far the value loss lets a value move within an update; null: no limit"
+        0.2, description="clip range of values in the value loss; null: no clipping"
     )
 
 
 class AlgorithmConfig(Section):
-    """Advantages (Eq. 8) and the surrogate; docs/algorithms.md has the equations."""
+    """Advantages (Eq. 8) and the surrogate loss; docs/algorithms.md has the equations."""
 
     name: AlgorithmName = Field(
         "trr++",
-        description="baseline of each role x kind (trr++), of the step (reinforce++), of the prompt (grpo, rloo,"
-        " dr-grpo), or a critic (ppo)",
+        description="baseline per role and kind (trr++), per step (reinforce++), per prompt (grpo, rloo, dr-grpo),"
+        " or a critic"
+        " (ppo)",
     )
     whiten: Literal["rollout", "token"] = Field(
         "rollout",
         description="trr++, reinforce++: statistics over rollouts (paper) or over response tokens (reference code)",
     )
-    clip_low: PositiveFloat = Field(0.2, description="ratio kept above 1 - clip_low")
-    clip_high: PositiveFloat = Field(0.2, description="ratio kept below 1 + clip_high; the reference code uses 0.28")
-    dual_clip: PositiveFloat | None = Field(None, description="bound on the loss of negative advantages; above 1")
-    kl_coefficient: NonNegative = Field(0.0, description="weight of the divergence from the untrained model")
+    clip_low: PositiveFloat = Field(0.2, description="the ratio is clipped at 1 - clip_low")
+    clip_high: PositiveFloat = Field(
+        0.2, description="the ratio is clipped at 1 + clip_high; the reference code uses 0.28"
+    )
+    dual_clip: PositiveFloat | None = Field(
+        None, description="dual-clip bound for negative advantages, above 1; null: none"
+    )
+    kl_coefficient: NonNegative = Field(0.0, description="weight of the KL divergence from the untrained model")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="Schulman's estimators of that divergence")
     kl_in: Literal["loss", "reward"] = Field(
-        "loss", description="a term of every token's loss, or taken off every rollout's reward before the baseline"
+        "loss",
+        description="loss: a term of each token's loss; reward: subtracted from each rollout's reward before the"
+        " baseline",
     )
-    entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus; the paper has 0.001")
+    entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus; the paper uses 0.001")
     aggregation: Aggregation = Field(
         "token_mean",
-        description="how token losses become one number; unless set, grpo has sequence_mean and dr-grpo constant",
+        description="how token losses are averaged; if not set, grpo uses sequence_mean and dr-grpo constant",
     )
     constant_length: PositiveInt | None = Field(
-        None, description="normaliser for aggregation = constant, in tokens; null: the longest answer allowed"
+        None, description="normalizer for aggregation = constant, in tokens; null: the longest completion allowed"
     )
     importance_cap: PositiveFloat | None = Field(
-        None, description="truncated importance weight between sampler and learner; null: none"
+        None, description="cap of the importance weights between sampler and learner; null: no weights"
     )
     ppo: PPOConfig = PPOConfig()
 
     @model_validator(mode="before")
     @classmethod
     def _own_aggregation(cls, data: Any) -> Any:
-        """What an algorithm's own paper does, where nothing else is asked for."""
+        """If no aggregation is set, use that of the algorithm's own paper."""
         if isinstance(data, dict) and (algorithm := ALGORITHMS.get(data.get("name", ""))) is not None:
             return {"aggregation": algorithm.aggregation, **data}
         return data
@@ -77,27 +84,28 @@ class AlgorithmConfig(Section):
 
 
 class LearnerConfig(Section):
-    """The optimizer."""
+    """The optimizer and its micro-batches."""
 
-    lr: Rate = Field(1e-6, description="at most 1")
+    lr: Rate = Field(1e-6, description="learning rate")
     betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.999)
     weight_decay: NonNegative = 0.0
-    grad_clip: PositiveFloat = Field(1.0, description="largest gradient norm")
+    grad_clip: PositiveFloat = Field(1.0, description="gradient norm, at most")
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = Field(
         "constant",
-        description="after the warm-up; linear, cosine: to 0 at the end of the run; inverse_sqrt: by the square root of"
-        " the updates so far, however long the run is",
+        description="learning rate after warm-up; linear, cosine: down to 0 at the end of the run; inverse_sqrt:"
+        " proportional to"
+        " 1 / sqrt(updates so far), whatever the length of the run",
     )
     hold_steps: PositiveInt = Field(
-        1, description="updates before the rate falls, the warm-up among them, for schedule = inverse_sqrt"
+        1, description="for schedule = inverse_sqrt: updates before the rate falls, warm-up included"
     )
     optimizer: Literal["adamw", "adamw-fused", "adamw-8bit"] = Field(
-        "adamw", description="plain; in one kernel; with moments in 8 bits (needs the extra `quant`)"
+        "adamw", description="adamw-fused: one kernel; adamw-8bit: moments in 8 bits (needs the extra `quant`)"
     )
-    offload: bool = Field(False, description="float32 weights, gradients and moments lie in the CPU's memory")
+    offload: bool = Field(False, description="keep float32 weights, gradients and moments in CPU memory")
     token_budget: PositiveInt = Field(
-        16384, description="tokens a micro-batch, padding included; halved when memory runs out"
+        16384, description="tokens per micro-batch, padding included; halved if memory runs out"
     )
-    epochs: PositiveInt = Field(1, description="passes over a step's rollouts; 1 is on-policy")
-    minibatches: PositiveInt = Field(1, description="optimizer steps a pass")
+    epochs: PositiveInt = Field(1, description="passes over the rollouts of a step; 1 is on-policy")
+    minibatches: PositiveInt = Field(1, description="optimizer steps per pass")

@@ -11,16 +11,18 @@ from azr.sandbox import factory
 
 
 class SandboxConfig(Section):
-    """Where the model's programs run, and within what."""
+    """Where the model's programs run, and with which limits."""
 
     backend: str = Field(
-        "auto", description="local, docker, remote, unsafe or a plug-in's name; auto: local, on Linux only"
+        "auto", description="local, docker, remote, unsafe or the name of a plug-in; auto: local, on Linux only"
     )
-    tier: Literal["auto", "full", "seccomp"] = Field("auto", description="least protection accepted from `local`")
-    workers: PositiveInt | None = Field(None, description="null: one a core")
-    image: str = Field("python:3.12-slim", description="for backend = docker")
-    url: str | None = Field(None, description="for backend = remote: the server's address")
-    allow_unsafe: bool = Field(False, description="let backend = unsafe run model text with next to no protection")
+    tier: Literal["auto", "full", "seccomp"] = Field("auto", description="weakest protection accepted from `local`")
+    workers: PositiveInt | None = Field(None, description="processes that run programs at once; null: one per core")
+    image: str = Field("python:3.12-slim", description="Docker image for backend = docker")
+    url: str | None = Field(None, description="address of the server for backend = remote")
+    allow_unsafe: bool = Field(
+        False, description="allow backend = unsafe, which runs the model's programs almost unprotected"
+    )
     options: dict[str, Any] = Field({}, description="settings that only the chosen backend has")
     wall_seconds: PositiveFloat = 5.0
     cpu_seconds: PositiveInt = 5
@@ -45,37 +47,40 @@ class SandboxConfig(Section):
 class EvaluationConfig(Section):
     """Held-out accuracy during training."""
 
-    every: Annotated[int, Field(ge=0)] = Field(0, description="in steps; 0: only before and after")
-    tasks: Annotated[int, Field(ge=0)] = Field(100, description="held-out tasks a kind; 0: no evaluation")
+    every: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps between evaluations; 0: only before and after training"
+    )
+    tasks: Annotated[int, Field(ge=0)] = Field(100, description="held-out tasks per kind; 0: no evaluation")
 
 
 class CheckpointConfig(Section):
-    """What survives a crash."""
+    """Checkpoints, from which a run can be resumed."""
 
-    every: PositiveInt = Field(10, description="in steps")
-    keep: PositiveInt = Field(2, description="newest checkpoints kept")
+    every: PositiveInt = Field(10, description="steps between checkpoints")
+    keep: PositiveInt = Field(2, description="number of newest checkpoints to keep")
 
 
 class EventsConfig(Section):
-    """What is written down beyond the events that are always written."""
+    """Optional events; all others are always written."""
 
     tokens_every: Annotated[int, Field(ge=0)] = Field(
         1,
-        description="in steps: log-probabilities and advantages of every token, for `azr explain`; 0: never. About 14"
-        " bytes a token",
+        description="steps between records of every token's log-probabilities and advantages, for `azr explain`; 0:"
+        " never."
+        " About 14 bytes per token",
     )
 
 
 class TrackersConfig(Section):
-    """Where metrics are shown besides the run's own files, which are always written; each needs its extra."""
+    """Trackers that receive metrics, besides the run's own files. Each needs the extra of its name."""
 
     use: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], Field(strict=False)] = Field(
         (), description="any of `tensorboard`, `wandb` and `trackio`; on the command line `trackers.use=wandb,trackio`"
     )
-    project: str = Field("azr", description="of Weights & Biases and Trackio")
-    name: str | None = Field(None, description="of the run there; null: the name of its folder")
+    project: str = Field("azr", description="project name in Weights & Biases and Trackio")
+    name: str | None = Field(None, description="name of the run in the tracker; null: the name of its folder")
     wandb_mode: Literal["online", "offline"] | None = Field(
-        None, description="offline: kept in RUN/wandb for `wandb sync`; null: what WANDB_MODE says, else online"
+        None, description="offline: store in RUN/wandb for `wandb sync`; null: as WANDB_MODE says, else online"
     )
 
     @field_validator("use", mode="before")
@@ -87,5 +92,5 @@ class TrackersConfig(Section):
     @classmethod
     def _each_once(cls, use: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(use)) != len(use):
-            raise ValueError("name none twice")
+            raise ValueError("each tracker may be listed only once")
         return use

@@ -13,17 +13,19 @@ Style = Literal["r1", "chat", "compact"]
 
 
 class DomainConfig(Section):
-    """What every domain's settings have in common; a domain adds its own keys, its difficulty knobs, by subclassing.
+    """Settings that all domains share. A domain subclasses it to add its own keys, such as difficulty settings.
 
-    A subclass names the kinds that it has in `available`.
+    A subclass lists its kinds in `available`.
     """
 
     available: ClassVar[tuple[Kind, ...]] = ()
 
-    name: str = Field(description="registered name of the domain; `azr domains` lists them")
+    name: str = Field(description="name of a registered domain; `azr domains` lists them")
     kinds: Annotated[tuple[Kind, ...], Field(strict=False)] = Field((), description="kinds to play; empty: all")
     style: Style = Field(
-        "r1", description="prompts for base models, for chat models through their template, or for small models"
+        "r1",
+        description="prompt style: r1 for base models, chat for chat models (by their template), compact for small"
+        " models",
     )
 
     @field_validator("kinds")
@@ -32,59 +34,73 @@ class DomainConfig(Section):
         for kind in kinds:
             if kind not in cls.available:
                 name, known = cls.model_fields["name"].default, ", ".join(cls.available)
-                raise ValueError(f"kinds: {kind!r} is not a kind of the {name} domain; it has {known}")
+                raise ValueError(f"kinds: {kind!r} is not a kind of the {name} domain, which has {known}")
         if len(set(kinds)) != len(kinds):
-            raise ValueError("kinds: name none twice")
+            raise ValueError("kinds: each kind may be listed only once")
         return kinds or cls.available
 
 
 class SelfPlayConfig(Section):
-    """Algorithm 1: how many, from what, for whom."""
+    """Algorithm 1: how many tasks are proposed and solved, and from which references."""
 
-    batch_size: PositiveInt = Field(64, description="proposals of each kind a step [B]")
+    batch_size: PositiveInt = Field(64, description="proposals per kind and step [B]")
     references: Annotated[int, Field(ge=0)] = Field(6, description="past tasks shown to the proposer [K]; 0: none")
     reference_sampling: Literal["uniform", "recent"] = Field(
-        "uniform", description="recent: weights that halve every `reference_half_life` tasks of age"
+        "uniform", description="recent: a task's weight halves with every `reference_half_life` newer tasks"
     )
     reference_half_life: PositiveFloat = Field(256.0, description="in tasks, for reference_sampling = recent")
-    samples: PositiveInt = Field(8, description="attempts at each new task, from which learnability is taken [n]")
+    samples: PositiveInt = Field(8, description="attempts per new task, from which learnability is estimated [n]")
     learn_from_samples: bool = Field(
-        True, description="those attempts are the solver's rollouts too; false: fresh ones are drawn, as in the paper"
+        True, description="also train the solver on those attempts; false: on newly sampled ones, as in the paper"
     )
     solver_mix: Literal["new_first", "new_only", "uniform"] = Field(
         "new_first",
-        description="which tasks are solved: new ones, filled up from the buffer; new ones; any in the buffer",
+        description="tasks to solve: new_first: new ones, filled up from the buffer; new_only: new ones; uniform:"
+        " any in the buffer",
     )
-    train_proposer: bool = Field(True, description="false: the proposer's rollouts get no gradient (ablation)")
+    train_proposer: bool = Field(True, description="false: do not train on the proposer's rollouts (ablation)")
     learn: bool = Field(
-        True, description="false: propose, check, measure learnability and file the tasks, but update nothing"
+        True,
+        description="false: propose, validate, measure learnability and store the tasks, but do not update the model",
     )
-    seed_factor: PositiveInt = Field(4, description="tasks of each kind made by the untrained model, in batches [S]")
+    seed_factor: PositiveInt = Field(
+        4, description="seed tasks per kind from the untrained model, as a multiple of batch_size [S]"
+    )
     seed_attempts: PositiveInt = Field(
-        40, description="seeding has fallen short when it has not filled up after so many batches of proposals a kind"
+        40, description="batches of proposals per kind, at most, to fill a buffer with seed tasks"
     )
     seed_shortfall: Literal["stop", "play_on"] = Field(
-        "stop", description="then stop with an error, or say so and play on with the tasks there are"
+        "stop",
+        description="if seed_attempts batches were not enough: stop with an error, or continue with the tasks found"
+        " so far",
     )
-    seed_file: str | None = Field(None, description="JSONL of seed tasks to start from, as a run writes them")
+    seed_file: str | None = Field(
+        None, description="JSONL file of seed tasks, as written by an earlier run (seed.jsonl)"
+    )
     max_failed_steps: Annotated[int, Field(ge=0)] = Field(
-        5, description="stop with an error after so many steps in a row without one valid proposal; 0: never"
+        5, description="stop with an error after this many consecutive steps without a valid proposal; 0: never"
     )
 
     @model_validator(mode="after")
     def _uniform_draws_anew(self) -> Self:
         if self.solver_mix == "uniform" and self.learn_from_samples:
-            raise ValueError("solver_mix = uniform draws its own tasks, so it needs learn_from_samples = false")
+            raise ValueError(
+                "solver_mix = uniform solves tasks drawn from the buffer, so it needs learn_from_samples = false"
+            )
         return self
 
 
 class BufferConfig(Section):
-    """The task buffers, one a kind."""
+    """The task buffers, one per kind."""
 
-    cap: PositiveInt = Field(16384, description="tasks a kind; the oldest are dropped")
-    reject_duplicates: bool = Field(True, description="refuse a task that a buffer holds already but for spelling")
+    cap: PositiveInt = Field(16384, description="tasks per kind; the oldest are dropped first")
+    reject_duplicates: bool = Field(
+        True, description="reject a task if a buffer already holds it, apart from formatting and names"
+    )
     shape_limit: PositiveInt | None = Field(
-        None, description="refuse a task once so many in its buffer have its shape (names and constants aside)"
+        None,
+        description="reject a task if this many in the buffers have its shape (the same up to names and constants);"
+        " null: no limit",
     )
 
 
@@ -96,14 +112,16 @@ class Intrinsic(Section):
 
 
 class RewardConfig(Section):
-    """Eq. 4-6."""
+    """Rewards of proposer and solver (Eq. 4-6)."""
 
     profile: Literal["paper", "reference"] = Field(
-        "paper", description="learnability at a solve rate of 0 or 1: nothing (paper), or the penalty (reference code)"
+        "paper", description="reward of a proposal with a solve rate of 0 or 1: 0 (paper), or `wrong` (reference code)"
     )
-    wrong: float = Field(-0.5, description="a well formed but wrong attempt (Eq. 6)")
-    malformed: float = Field(-1.0, description="a badly formed text, or an invalid proposal (Eq. 6)")
-    partial_credit: bool = Field(False, description="induction pays the share of hidden pairs, not all or nothing")
-    complexity: Intrinsic = Field(Intrinsic(), description="cyclomatic complexity of the program, / 10")
-    novelty: Intrinsic = Field(Intrinsic(), description="1 - the largest syntax similarity to the references")
-    diversity: Intrinsic = Field(Intrinsic(), description="1 - share of the buffer's tasks with the same answer")
+    wrong: float = Field(-0.5, description="reward of a well-formed but wrong attempt (Eq. 6)")
+    malformed: float = Field(-1.0, description="reward of a malformed text or an invalid proposal (Eq. 6)")
+    partial_credit: bool = Field(
+        False, description="induction: reward the share of hidden pairs that are right, instead of all or nothing"
+    )
+    complexity: Intrinsic = Field(Intrinsic(), description="cyclomatic complexity of the program / 10")
+    novelty: Intrinsic = Field(Intrinsic(), description="1 - the largest syntactic similarity to a reference")
+    diversity: Intrinsic = Field(Intrinsic(), description="1 - the share of tasks in the buffer with the same answer")

@@ -16,14 +16,15 @@ from azr.config.selfplay import BufferConfig, DomainConfig, RewardConfig, SelfPl
 class Config(Section):
     """Everything that decides a run."""
 
-    steps: PositiveInt = Field(500, description="updates")
+    steps: PositiveInt = Field(500, description="number of training steps")
     seed: Annotated[int, Field(ge=0)] = 0
     threads: PositiveInt | None = Field(
         None,
-        description="torch's threads on a CPU; null: OMP_NUM_THREADS, else one for a model of less than five million"
-        " parameters and all cores for a larger one",
+        description="torch threads on a CPU; null: OMP_NUM_THREADS if set, else 1 for models below five million"
+        " parameters"
+        " and one per core for larger ones",
     )
-    output_dir: str = Field("runs", description="run directories are made in here")
+    output_dir: str = Field("runs", description="parent folder of run directories")
     model: ModelConfig
     domain: SerializeAsAny[DomainConfig]
     selfplay: SelfPlayConfig = SelfPlayConfig()
@@ -44,14 +45,14 @@ class Config(Section):
             return self
         if self.generation.top_p < 1:
             raise ValueError(
-                f"generation.top_p = {self.generation.top_p} samples from another distribution than the one whose"
-                " log-probabilities are learnt from; set generation.top_p=1, or selfplay.learn=false"
+                f"generation.top_p = {self.generation.top_p} cuts off part of the distribution that training"
+                " computes log-probabilities for; set generation.top_p=1, or selfplay.learn=false"
             )
         if self.model.quantization != "none" and not self.model.lora.rank:
             raise ValueError("model.quantization freezes the weights, so it needs model.lora.rank above 0")
         if self.model.served:
             raise ValueError(
-                "model.name is a server's, whose weights and log-probabilities stay there, so it cannot be trained;"
+                "the weights of a served model stay on the server, so it cannot be trained;"
                 " set selfplay.learn=false to propose tasks only"
             )
         return self
@@ -61,8 +62,8 @@ class Config(Section):
         seeds = self.selfplay.seed_factor * self.selfplay.batch_size
         if self.selfplay.seed_file is None and self.buffer.cap < seeds:
             raise ValueError(
-                f"buffer.cap = {self.buffer.cap}: seeding makes selfplay.seed_factor x batch_size = {seeds} tasks of"
-                " each kind; a buffer has to hold them"
+                f"buffer.cap = {self.buffer.cap}: seeding makes selfplay.seed_factor x batch_size = {seeds} tasks per"
+                " kind, and the buffer must hold them"
             )
         return self
 
@@ -71,6 +72,6 @@ class Config(Section):
         algorithm = self.algorithm
         if algorithm.aggregation == "constant" and algorithm.constant_length is None:
             longest = max(self.generation.max_propose_tokens, self.generation.max_solve_tokens)
-            # Frozen for everybody else: here the tree is still being made, and the run's config.toml is to name it.
+            # The model is frozen, but still under construction here; config.toml should state the resolved value.
             object.__setattr__(self, "algorithm", algorithm.model_copy(update={"constant_length": longest}))
         return self
