@@ -6,7 +6,7 @@ import pytest
 
 from azr.plan.cards import Card
 from azr.plan.memory import Shape, count
-from azr.plan.pace import Pace, Work, _on_to, of_card, seconds, work
+from azr.plan.pace import Pace, Work, _extrapolated, of_card, seconds, work
 from azr.plan.trial import Trial, evaluations, times
 from azr.train.start import resolve
 
@@ -94,9 +94,9 @@ def test_time_is_work_at_its_pace():
     assert seconds(Work(1000, 100, 10, 2), Pace(0.001, 0.01, 0.1, 1.0, 8)) == pytest.approx(1 + 1 + 1 + 2)
 
 
-def test_two_layers_are_drawn_on_to_all():
-    drawn = _on_to(Pace(1, 2, 3, 4, 8), Pace(1.5, 2, 5, 3, 8), layers=11)
-    assert drawn == Pace(6.0, 2.0, 23.0, 4.0, 8)  # noise that makes two layers faster than one is not drawn on
+def test_two_layers_are_drawn_extrapolated_all():
+    drawn = _extrapolated(Pace(1, 2, 3, 4, 8), Pace(1.5, 2, 5, 3, 8), layers=11)
+    assert drawn == Pace(6.0, 2.0, 23.0, 4.0, 8)  # noise that makes two layers faster than one is not extrapolated
 
 
 SHAPE = Shape(

@@ -1,1 +1,1 @@
-"""`azr plan`: does a configuration fit a machine, and why not."""
+"""`azr plan`: whether a run fits into a machine's memory, and how long it takes."""

@@ -1,9 +1,9 @@
-"""Known accelerators, for planning without having them: memory, its bandwidth and matrix speed, from vendors' sheets.
+"""Memory, bandwidth and compute of known accelerators, from the vendors' data sheets, to plan for cards not at hand.
 
-They are peaks, which nothing real reaches. Speed is that of dense bfloat16 products summed in float32: half of the
-figure that data sheets print with sparsity. Numbers were compared with other sites' copies of the sheets in November
-2026; the RTX 3090's speed with other projects' tables, which agree, and with the ratio of this speed to that in
-plain float32, 2, which NVIDIA's RTX Blackwell whitepaper prints for the RTX 3070 Ti (43.5 and 21.7).
+All figures are peaks that no real workload reaches. Compute is dense bfloat16 with float32 accumulation, which is half
+of the figure that data sheets print with sparsity. The numbers were checked against other copies of the data sheets in
+November 2026. The RTX 3090's compute agrees with other projects' tables and with the ratio of 2 to plain float32 that
+NVIDIA's RTX Blackwell whitepaper prints for the RTX 3070 Ti (43.5 and 21.7).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Card:
 
     Attributes:
         memory: bytes.
-        bandwidth: bytes a second.
-        flops: bfloat16 operations a second; None where the card has no units for it.
+        bandwidth: bytes per second.
+        flops: bfloat16 operations per second; None if the card has no bfloat16 units.
         source: the vendor's document.
     """
 
@@ -33,7 +33,7 @@ class Card:
 CARDS = {
     "rtx-3090-24gb": Card(24 * 2**30, 936e9, 71e12, "NVIDIA Ampere GA102 whitepaper, GeForce RTX 3090"),
     "rtx-4090-24gb": Card(24 * 2**30, 1008e9, 165.2e12, "NVIDIA Ada architecture whitepaper, GeForce RTX 4090"),
-    # "Up to 320 GB/s" at 5001 MHz and 256 bits; the shorter data sheet has 300.
+    # "Up to 320 GB/s" at 5001 MHz and 256 bits; the shorter data sheet says 300.
     "t4-16gb": Card(16 * 2**30, 320e9, None, "NVIDIA T4 product brief"),
     "l4-24gb": Card(24 * 2**30, 300e9, 121e12, "NVIDIA L4 data sheet"),
     "a10-24gb": Card(24 * 2**30, 600e9, 125e12, "NVIDIA A10 data sheet"),
@@ -46,11 +46,11 @@ CARDS = {
 
 
 def card(name: str) -> Card:
-    """A card by name.
+    """Look up a card by name.
 
     Raises:
-        UserError: it is not in the table.
+        UserError: the card is not in the table.
     """
     if name not in CARDS:
-        raise UserError(f"--gpu {name}: not in the table; it has {', '.join(CARDS)}")
+        raise UserError(f"--gpu {name}: unknown card; known cards are {', '.join(CARDS)}")
     return CARDS[name]

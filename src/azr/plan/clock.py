@@ -1,12 +1,11 @@
-"""How long a run takes, in words: from a trial played here, else from what can be timed, else from peaks."""
+"""How long a run takes, in words: from a trial on this machine, else from partial timings, else from a card's peaks."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,69 +21,56 @@ from azr.models.threads import threads
 from azr.plan import pace as paces
 from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, count
-from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, MakeLearner, Pace, work
+from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, Pace, work
 from azr.plan.trial import TRIAL_SECONDS, Trial, evaluations, times, try_out
-from azr.sandbox.base import Sandbox
-from azr.train.training import TrainingParts
+from azr.train.start import make_sandbox, open_parts
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Builders:
-    """How concrete parts are made, which whoever starts runs knows.
-
-    Attributes:
-        parts: of a run. sandbox: as configured. learner: for a model.
-    """
-
-    parts: Callable[[Config, Sandbox], AbstractAsyncContextManager[TrainingParts]]
-    sandbox: Callable[[Config], Sandbox]
-    learner: Callable[[Config], MakeLearner]
-
-
-def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int, builders: Builders) -> Iterator[str]:
-    """Time on this machine.
+def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int) -> Iterator[str]:
+    """Time the run on this machine; yields lines of text.
 
     Args:
-        config: the run's.
+        config: of the run.
         settings: the model's transformers configuration.
-        shape: the model's.
-        width: bytes of a number that it computes with.
-        room: bytes of memory that a run may fill.
-        builders: makes parts.
+        shape: of the model.
+        width: bytes per number that the model computes with.
+        room: bytes of memory that the run may use.
     """
     torch.set_num_threads(config.threads or threads(shape.parameters))
-    kinds, make_learner = len(config.domain.kinds), builders.learner(config)
+    kinds = len(config.domain.kinds)
     if not weights_are_here(config.model.name) or count(shape, config, width=width).peak > room:
         two = replace(shape, layers=2, parameters=shape.parameters - (shape.layers - 2) * shape.linear // shape.layers)
         if config.model.quantization != "none" or count(two, config, width=width).peak > room:
-            yield "time: not measured; the model is not here or does not fit, and nor do two of its layers"
+            yield "time: not measured; the model is not downloaded or does not fit, and neither do two of its layers"
             return
-        pace = paces.scaled(settings, config, pick_device(config.model.device), make_learner)
-        yield from _at_most(config, pace, f"one and two of its {shape.layers} layers with random weights, timed here")
+        pace = paces.scaled(settings, config, pick_device(config.model.device))
+        yield from _at_most(
+            config, pace, f"extrapolated from 1 and 2 of its {shape.layers} layers with random weights, timed here"
+        )
         return
     name = shipped.resolve(config.model.name)
-    pace = paces.measured(load_model(config.model.model_copy(update={"name": name})), config, make_learner)
-    gc.collect()  # the trial loads the model again, since this one has learnt; two may not fit
+    pace = paces.measured(load_model(config.model.model_copy(update={"name": name})), config)
+    gc.collect()  # the timed updates changed this model, so the trial loads it again; two may not fit
     if _longest_trial(config, pace, kinds) > 4 * TRIAL_SECONDS:
-        yield from _at_most(config, pace, "timed here; a step was too long to be tried")
+        yield from _at_most(config, pace, "timed here; a step takes too long for a trial")
         return
-    yield from _tried(config, asyncio.run(_trial(config, builders)))
+    yield from _tried(config, asyncio.run(_trial(config)))
 
 
 def on_card(config: Config, shape: Shape, memory: Memory, card: Card, *, width: int) -> Iterator[str]:
-    """Time on a card that is not here, by its peaks."""
+    """Bound the time on a card that need not be in this machine, from its peaks; yields lines of text."""
     pace = paces.of_card(shape, config, memory, card, width=width)
     if pace is None or card.flops is None:
-        why = "the card has no units for bfloat16" if card.flops is None else "learner.offload depends on the host"
+        why = "the card has no bfloat16 units" if card.flops is None else "learner.offload depends on the host"
         yield f"time: not measured, and not estimated: {why}"
         return
     yield from _at_most(
         config,
         pace,
-        f"not measured: {BANDWIDTH_SHARE:.0%} of {card.bandwidth / 1e9:.0f} GB/s and {FLOPS_SHARE:.0%} of"
-        f" {card.flops / 1e12:.0f} TFLOP/s are assumed, peaks of the {card.source}; nothing for the sandbox",
+        f"not measured: assumes {BANDWIDTH_SHARE:.0%} of {card.bandwidth / 1e9:.0f} GB/s and {FLOPS_SHARE:.0%} of"
+        f" {card.flops / 1e12:.0f} TFLOP/s, the peaks in the {card.source}; without the sandbox",
     )
 
 
@@ -97,17 +83,17 @@ def weights_are_here(name: str) -> bool:
 
 
 def _longest_trial(config: Config, pace: Pace, kinds: int) -> float:
-    """Seconds of the smallest trial if every answer goes to its limit: by tokens, and by decoding steps in a row."""
+    """Seconds of the smallest trial if every completion is as long as allowed, by tokens and by sequential decoding."""
     small = config.model_copy(update={"selfplay": config.selfplay.model_copy(update={"batch_size": 1})})
     generation = config.generation
     in_a_row = (2 * kinds + 1) * generation.max_propose_tokens + 2 * generation.max_solve_tokens
     return max(3 * paces.seconds(work(small, kinds), pace), in_a_row * pace.sampled * pace.rows)
 
 
-async def _trial(config: Config, builders: Builders) -> Trial:
-    sandbox = builders.sandbox(config)
+async def _trial(config: Config) -> Trial:
+    sandbox = make_sandbox(config.sandbox)
     try:
-        async with builders.parts(config, sandbox) as parts:
+        async with open_parts(config, sandbox) as parts:
             return await try_out(config, parts)
     finally:
         await sandbox.close()
@@ -116,20 +102,21 @@ async def _trial(config: Config, builders: Builders) -> Trial:
 def _tried(config: Config, trial: Trial) -> Iterator[str]:
     found, batch = times(config, trial), config.selfplay.batch_size
     scale = batch / trial.batch
-    said = "" if trial.batch == batch else f", from one with {trial.batch} of {batch} proposals a kind"
-    said = f", the mean of {trial.steps}" if trial.steps > 1 else said
-    yield f"time a step: {_about(found.step)}{said}: play {trial.play * scale:.1f} s, learn {trial.learn * scale:.1f} s"
+    basis = "" if trial.batch == batch else f", from one with {trial.batch} of {batch} proposals per kind"
+    basis = f", the mean of {trial.steps}" if trial.steps > 1 else basis
+    play, learn = trial.play * scale, trial.learn * scale
+    yield f"time per step: {_about(found.step)}{basis}: play {play:.1f} s, learn {learn:.1f} s"
     valid = ", ".join(f"{kind} {share:.0%}" for kind, share in trial.valid.items())
-    yield f"  proposals that are valid: {valid}"
+    yield f"  valid proposals: {valid}"
     yield (
         f"  rollouts: {trial.rollouts * scale:.0f} of {trial.tokens / max(1, trial.rollouts):.0f} tokens,"
-        f" {trial.unfinished:.0%} cut at their limit; {trial.tokens / trial.play:.0f} tokens a second of play"
+        f" {trial.unfinished:.0%} cut at their limit; {trial.tokens / trial.play:.0f} tokens per second of play"
     )
     if trial.jobs:
-        yield f"  sandbox: {trial.jobs / trial.sandbox:.0f} jobs a second, {trial.jobs * scale:.0f} a step"
+        yield f"  sandbox: {trial.jobs / trial.sandbox:.0f} jobs per second, {trial.jobs * scale:.0f} per step"
     yield (
         f"time of the run: {_about(found.run)}: seeding {_about(found.seeding)}, {config.steps} steps,"
-        f" {evaluations(config)} evaluations of {_about(found.evaluation)}; saving not counted"
+        f" {evaluations(config)} evaluations of {_about(found.evaluation)}; without saving"
     )
     yield f"events: {trial.events * scale * config.steps / 2**20:.1f} MiB"
 
@@ -137,10 +124,10 @@ def _tried(config: Config, trial: Trial) -> Iterator[str]:
 def _at_most(config: Config, pace: Pace, how: str) -> Iterator[str]:
     step = paces.seconds(work(config, len(config.domain.kinds)), pace)
     learning = f", {1 / pace.learnt:.0f} learnt" if pace.learnt else ""
-    yield f"tokens a second: {1 / pace.read:.0f} read, {1 / pace.sampled:.0f} sampled{learning}"
+    yield f"tokens per second: {1 / pace.read:.0f} read, {1 / pace.sampled:.0f} sampled{learning}"
     yield (
-        f"time a step: at most {_about(step)}, {_about(config.steps * step)} for {config.steps} steps, were all prompts"
-        f" and answers as long as allowed ({how})"
+        f"time per step: at most {_about(step)}, {_about(config.steps * step)} for {config.steps} steps, if all prompts"
+        f" and completions are as long as allowed ({how})"
     )
 
 

@@ -1,8 +1,8 @@
-"""Memory that a run needs at its peak, counted from the model's shape and the configuration.
+"""Estimate a run's peak memory from the model's shape and the configuration.
 
-The weights and the optimizer's state stay; sampling and learning take turns, so that the larger of the two counts.
-What a kernel or the allocator takes for itself is not counted: a test holds the sum to within a fifth of what three
-small runs on a CPU take (measured: 1, 6 and 7 % off). On a GPU it was not measured.
+Weights and optimizer state stay in memory. Sampling and learning alternate, so only the larger of the two counts.
+Workspaces of kernels and overhead of the allocator are not included. A test checks that the estimate is within 20 % of
+what three small runs on a CPU take (measured: 1, 6 and 7 % off). It has not been measured on a GPU.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from azr.learn.logprobs import MOST_LOGITS
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a model decides its memory.
+    """The dimensions of a model that decide its memory.
 
     Attributes:
-        parameters: all of them, tied ones once.
-        linear: of those, the ones in linear layers inside the blocks, which LoRA goes beside and which are quantised.
-        adapter: parameters of a LoRA of rank 1 on all of these layers.
-        layers, hidden, intermediate: depth and widths.
-        attention: width of all query heads together. kv: of all key heads, and of all value heads.
+        parameters: number of parameters, tied ones counted once.
+        linear: parameters in the linear layers of the blocks, which LoRA adapts and quantisation applies to.
+        adapter: parameters of a rank-1 LoRA on all of these layers.
+        layers, hidden, intermediate: depth, residual width, MLP width.
+        attention: total width of the query heads.
+        kv: total width of the key heads, which is also that of the value heads.
         vocabulary: rows of the output layer.
     """
 
@@ -42,7 +43,7 @@ class Shape:
 
 
 def shape_of(settings: Any) -> Shape:
-    """The shape of a transformers configuration, from a model without memory of its own."""
+    """The shape of a transformers configuration, read off a model on the meta device."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(settings)
     text, head = settings.get_text_config(), model.get_output_embeddings()
@@ -69,7 +70,7 @@ def shape_of(settings: Any) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes, by what they are for; `host` are those that `learner.offload` puts into the CPU's memory."""
+    """Bytes by purpose; `host` is the CPU memory that `learner.offload` uses."""
 
     weights: int
     gradients: int
@@ -83,26 +84,31 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """What stays, and the larger of what sampling and learning need."""
+        """Resident memory plus the larger of what sampling and learning need, in bytes."""
         learning = self.gradients + self.activations + self.logits
         return self.runtime + self.weights + self.optimizer + max(self.cache + self.sampling, learning)
 
 
 _RUNTIME = 100 * 2**20
-"""What the libraries take once they compute, over what they took when they were imported: 95 to 134 MiB in the three
-runs of the test on a CPU. A CUDA context takes more, and comes on top."""
+"""What the libraries allocate on first use, beyond what importing them takes: 95 to 134 MiB in the test's three runs on
+a CPU. A CUDA context takes more, and is not included."""
 
 _QUANTIZED = {"8bit": 1.02, "4bit": 0.52}
-"""Bytes a weight, scales included: one float a row; 8 bits and a share of a second scale for every 64 (NF4)."""
+"""Bytes per weight with scales: one float per row (int8); 8 bits per 64 weights plus second-level scales (NF4)."""
+
+
+def half_precision(config: Config, device: str) -> bool:
+    """Whether the model computes in 16 bits on a device of this type ("cuda", "cpu", ...)."""
+    return config.model.dtype in ("bfloat16", "float16") or (config.model.dtype == "auto" and device == "cuda")
 
 
 def count(shape: Shape, config: Config, *, width: int) -> Memory:
-    """Count a run's memory.
+    """Estimate a run's memory.
 
     Args:
-        shape: the model's.
-        config: the run's.
-        width: bytes of a number that the model computes with: 2 for bfloat16, else 4.
+        shape: of the model.
+        config: of the run.
+        width: bytes per number that the model computes with: 2 in half precision, else 4.
     """
     model, learner = config.model, config.learner
     weights = shape.parameters * width
@@ -111,7 +117,7 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
     learnt = shape.adapter * model.lora.rank or shape.parameters
     if model.lora.rank:
         weights += learnt * 4
-    own = 4 if model.lora.rank else width  # bytes of a weight that learns
+    own = 4 if model.lora.rank else width  # bytes per trainable weight
     master = 4 if learner.offload or own < 4 else 0
     moments = 2 if learner.optimizer == "adamw-8bit" else 8
     state = learnt * (master + moments)
@@ -128,26 +134,26 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
 
 
 def longest(config: Config) -> int:
-    """Most tokens of a prompt and its answer."""
+    """The most tokens that a prompt and its completion can have together."""
     generation = config.generation
     return generation.max_prompt_tokens + max(generation.max_propose_tokens, generation.max_solve_tokens)
 
 
 def _sampling(shape: Shape, config: Config, width: int) -> dict[str, int]:
-    """Keys and values of all rows at full length, with the slack of `rollout.local.cache`; a step's probabilities."""
+    """The KV cache of all rows at full length, with the slack of `rollout.local.cache`; a step's probabilities."""
     rows = config.generation.max_rows
     token = 2 * shape.layers * shape.kv * width
     cells = rows * longest(config) * 1.25
-    # Logits, log-probabilities and mass in float32; mass, its sum and a temporary of it in float64.
+    # Logits, log-probabilities and probabilities in float32; probabilities, their sum and a temporary in float64.
     return {"cache": int(cells * token), "sampling": rows * shape.vocabulary * 28}
 
 
 def _learning(shape: Shape, config: Config, width: int) -> dict[str, int]:
-    """What the backward pass keeps of a micro-batch.
+    """What autograd saves for the backward pass of a micro-batch.
 
-    Of a layer it keeps, for each token: two norms' inputs, in float32 and normalised (8 widths of the hidden state with
-    the residuals), queries, keys and values before and after their rotation, attention's output, and four
-    intermediate widths of the gated MLP. Of the answers, it keeps logits, log-probabilities and what entropy needs.
+    Per layer and token: the inputs of both norms, in float32 and normalised (8 hidden widths with the residuals),
+    queries, keys and values before and after the rotary embedding, the attention output, and four intermediate widths
+    of the gated MLP. Per completion token: logits, log-probabilities and what the entropy needs.
     """
     tokens = max(config.learner.token_budget, longest(config))
     layer = (8 * shape.hidden + 4 * shape.attention + 4 * shape.kv + 4 * shape.intermediate) * width

@@ -1,7 +1,7 @@
-"""How long a step takes at most, from the pace of sampling and learning: measured here, or by a card's peaks.
+"""An upper bound on the time of a step, from the speed of sampling and learning: measured, or from a card's peaks.
 
-For models that cannot play a trial step (`azr.plan.trial`): too slow, too large, or not there. All prompts and answers
-are taken at their limits, so that what comes out is a bound for that pace; shorter ones take less in proportion.
+It is used where no trial step (`azr.plan.trial`) can be run, because the model is too slow, too large or not
+downloaded. All prompts and completions are assumed to be as long as allowed; shorter ones take less in proportion.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,28 +18,28 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from azr.config import Config
-from azr.learn.base import Learner, TrainSample
+from azr.learn.base import TrainSample
 from azr.models import adapters
 from azr.models.load import LanguageModel
 from azr.plan.cards import Card
-from azr.plan.memory import Memory, Shape, longest
+from azr.plan.memory import Memory, Shape, half_precision, longest
 from azr.rollout.base import Sampling
 from azr.rollout.local.decode import Decoder, Ticket
+from azr.train.start import make_learner
 
 BANDWIDTH_SHARE, FLOPS_SHARE = 0.5, 0.35
-"""Of a card's peaks: what decoding and products are assumed to reach. Not measured; `bench/gpu.py` would."""
+"""The shares of a card's peaks that decoding and matrix products are assumed to reach. Not measured yet; `bench/gpu.py`
+measures them."""
 
 _PROMPT, _NEW, _CPU_ROWS = 128, 16, 8
-"""Tokens of the prompts and answers that are timed, and their number on a CPU, whose time grows with it."""
-
-MakeLearner = Callable[[LanguageModel], Learner]
+"""Tokens of the prompts and completions that are timed, and how many of them run at once on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of a prompt's token read, of an answer's token sampled, of a token learnt, and of an optimizer step.
+    """Seconds per prompt token read, completion token sampled, token learnt from, and optimizer step.
 
-    `rows` were in flight when a token took that long to sample.
+    `rows` is how many completions were sampled at once when `sampled` was measured.
     """
 
     read: float
@@ -51,7 +51,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Tokens of a step, all at their limits, and its optimizer steps."""
+    """Tokens of a step with everything as long as allowed, and its optimizer steps."""
 
     read: int
     sampled: int
@@ -60,14 +60,11 @@ class Work:
 
 
 def work(config: Config, kinds: int) -> Work:
-    """The most that a step can ask for: every proposal valid, every prompt and answer as long as allowed."""
+    """The most work that a step can be: every proposal valid, every prompt and completion as long as allowed."""
     play, generation = config.selfplay, config.generation
-    prompt, propose, solve = (
-        generation.max_prompt_tokens,
-        generation.max_propose_tokens,
-        generation.max_solve_tokens,
-    )
-    tasks = kinds * play.batch_size  # as many are proposed as are solved
+    prompt, solve = generation.max_prompt_tokens, generation.max_solve_tokens
+    propose = generation.max_propose_tokens
+    tasks = kinds * play.batch_size  # proposed, and as many solved
     fresh = tasks if play.learn and not play.learn_from_samples else 0
     attempts = tasks * play.samples + fresh
     learnt = tasks * (prompt + propose) if play.train_proposer else 0
@@ -80,19 +77,17 @@ def work(config: Config, kinds: int) -> Work:
     )
 
 
-def seconds(asked: Work, pace: Pace) -> float:
-    """Time of a step, what the sandbox takes left out."""
-    return (
-        asked.read * pace.read + asked.sampled * pace.sampled + asked.learnt * pace.learnt + asked.updates * pace.update
-    )
+def seconds(work: Work, pace: Pace) -> float:
+    """Time of a step in seconds, without the sandbox."""
+    return work.read * pace.read + work.sampled * pace.sampled + work.learnt * pace.learnt + work.updates * pace.update
 
 
-def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -> Pace:
-    """The pace of a model on this machine; it is changed by the updates that are timed."""
+def measured(policy: LanguageModel, config: Config) -> Pace:
+    """The pace of a model on this machine. The timed updates change its weights."""
     generation = config.generation
     new, prompt = min(_NEW, generation.max_solve_tokens), min(_PROMPT, generation.max_prompt_tokens)
     rows = min(generation.max_rows, _CPU_ROWS if policy.device.type == "cpu" else generation.max_rows)
-    endless = replace(policy, eos_ids=(-1,))  # nothing ends before its limit
+    endless = replace(policy, eos_ids=(-1,))  # no completion ends before its limit
     decoder = Decoder(endless, max_rows=rows, seed=0)
     ids = torch.randint(policy.model.config.get_text_config().vocab_size, (rows, prompt)).tolist()
     tickets = [Ticket(tuple(row), str(at), range(1), Sampling(new + 1)) for at, row in enumerate(ids)]
@@ -103,7 +98,7 @@ def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -
         sampled = _timed(lambda: [decoder.step() for _ in range(new)]) / (rows * new)
     if not config.selfplay.learn:
         return Pace(read, sampled, 0.0, 0.0, rows)
-    learner = make_learner(policy)
+    learner = make_learner(config, policy)
     samples = [
         TrainSample(
             np.array(row, np.int32),
@@ -116,32 +111,36 @@ def measured(policy: LanguageModel, config: Config, make_learner: MakeLearner) -
         for at, row in enumerate(ids)
     ]
 
-    def update(count: int) -> None:
-        asyncio.run(_update(learner, samples[:count]))
+    async def update(count: int) -> None:
+        await learner.update(samples[:count])
 
-    update(1)
-    few, many = _timed(lambda: update(1)), _timed(lambda: update(rows))
+    asyncio.run(update(1))
+    few, many = _timed(lambda: asyncio.run(update(1))), _timed(lambda: asyncio.run(update(rows)))
     learnt = max(0.0, many - few) / max(1, (rows - 1) * (prompt + new))
     return Pace(read, sampled, learnt, max(0.0, few - learnt * (prompt + new)), rows)
 
 
-async def _update(learner: Learner, samples: Sequence[TrainSample]) -> None:
-    await learner.update(samples)
+def scaled(settings: Any, config: Config, device: torch.device) -> Pace:
+    """The pace of a model without its weights: extrapolated from one and two of its layers with random weights.
 
-
-def scaled(settings: Any, config: Config, device: torch.device, make_learner: MakeLearner) -> Pace:
-    """The pace of a model that is not here: of one and two of its layers with random weights, drawn on to all."""
-    layers: int = settings.get_text_config().num_hidden_layers
-    one, two = (measured(_cut(settings, config, device, count), config, make_learner) for count in (1, 2))
-    return _on_to(one, two, layers)
+    Args:
+        settings: the model's transformers configuration.
+        config: of the run.
+        device: to time on.
+    """
+    one, two = (measured(_truncated(settings, config, device, count), config) for count in (1, 2))
+    return _extrapolated(one, two, settings.get_text_config().num_hidden_layers)
 
 
 def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: int) -> Pace | None:
-    """The pace of a card by its peaks and the assumed shares of them; None where it has no units for bfloat16.
+    """The pace of a card from its peaks and the shares of them assumed above.
 
-    A token reads all weights once for all rows, and on average half of each row's keys and values; or computes two
-    operations a weight. Learning computes six a weight, four where the weights are frozen beside an adapter, and two
-    more where activations are computed twice. An optimizer step reads and writes its state, in the card's memory.
+    A decoding step reads all weights once for all rows, and on average half of each row's KV cache; or it is bound by
+    two operations per weight and row. Learning takes six operations per weight and token, four if only an adapter
+    learns, and two more with gradient checkpointing. An optimizer step reads and writes its state in the card's memory.
+
+    Returns:
+        None if the card has no bfloat16 units, or if `learner.offload` makes the host decide.
     """
     if card.flops is None or config.learner.offload:
         return None
@@ -159,30 +158,30 @@ def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: 
     )
 
 
-def _on_to(one: Pace, two: Pace, layers: int) -> Pace:
-    """A straight line through the paces of one and two layers."""
+def _extrapolated(one: Pace, two: Pace, layers: int) -> Pace:
+    """Extrapolate linearly from one and two layers to all of them."""
 
-    def drawn(first: float, second: float) -> float:
+    def line(first: float, second: float) -> float:
         return first + (layers - 1) * max(0.0, second - first)
 
     return Pace(
-        drawn(one.read, two.read),
-        drawn(one.sampled, two.sampled),
-        drawn(one.learnt, two.learnt),
-        drawn(one.update, two.update),
+        line(one.read, two.read),
+        line(one.sampled, two.sampled),
+        line(one.learnt, two.learnt),
+        line(one.update, two.update),
         one.rows,
     )
 
 
-def _cut(settings: Any, config: Config, device: torch.device, layers: int) -> LanguageModel:
+def _truncated(settings: Any, config: Config, device: torch.device, layers: int) -> LanguageModel:
     """A model of the first layers, with random weights and no tokenizer."""
     settings = copy.deepcopy(settings)
     text = settings.get_text_config()
     text.num_hidden_layers = layers
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:layers]
-    half = config.model.dtype in ("bfloat16", "float16") or (config.model.dtype == "auto" and device.type == "cuda")
-    model = AutoModelForCausalLM.from_config(settings, dtype=torch.bfloat16 if half else torch.float32).eval()
+    dtype = torch.bfloat16 if half_precision(config, device.type) else torch.float32
+    model = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
     if config.model.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.model.lora.rank:

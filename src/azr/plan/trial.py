@@ -1,7 +1,7 @@
-"""A trial on this machine: seeding, real steps and some held-out tasks, in memory; the run's time follows from it.
+"""A trial on this machine: seeding, real steps and some held-out tasks, all in memory. The run's time follows from it.
 
-A step has as many proposals as the run's where that takes a minute or so, else fewer, and is scaled in proportion.
-Several short steps are played, since a single long answer makes a step last several times as long.
+A trial step has as many proposals as the run's if that takes about a minute at most; else it has fewer, and its time is
+scaled up. Short steps are repeated, since a single long completion makes a step take several times as long.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ from azr.train.training import TrainingParts
 from azr.types import Kind
 
 TRIAL_SECONDS = 60.0
-"""What the last and largest step may take with its seeding; the first has one proposal of each kind, and warms up."""
+"""The most that the last and largest step may take, seeding included. The first one has one proposal of each kind and
+warms up."""
 
 _GROWTH = 4
 
 _STEPS, _STEPS_SECONDS = 10, 10.0
-"""Steps of the run's own size are played until so many are done, or so much time has passed."""
+"""Full-sized steps are repeated until either limit is reached."""
 
 _HELD_OUT = 32
-"""Held-out tasks of each kind that a trial answers, at most."""
+"""The most held-out tasks of each kind that a trial answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a trial took.
+    """What a trial measured. Everything per step is a mean over the steps.
 
     Attributes:
         batch: proposals of each kind.
-        steps: how many were played; what follows of a step is their mean.
-        proposal: seconds of a proposal made while seeding, checks included.
+        steps: number of steps.
+        proposal: seconds per proposal while seeding, validation included.
         valid: share of proposals accepted, by kind.
-        play, learn: seconds of the step.
-        rollouts, tokens: what was learnt from, or only judged, in a step.
+        play, learn: seconds per step.
+        rollouts, tokens: per step.
         unfinished: share of rollouts cut at their limit.
-        jobs, sandbox: a step's jobs in the sandbox, and seconds in which one was under way.
-        events: bytes written of a step.
-        answer: seconds of a held-out answer; 0 where the run has none.
+        jobs, sandbox: sandbox jobs per step, and seconds per step in which at least one was running.
+        events: bytes of events per step.
+        answer: seconds per held-out answer; 0 if the run does not evaluate.
     """
 
     batch: int
@@ -71,7 +72,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds of a run's parts, and of all of it."""
+    """Seconds: of seeding, of one step, of one evaluation, and of the whole run."""
 
     seeding: float
     step: float
@@ -80,7 +81,7 @@ class Times:
 
 
 async def try_out(config: Config, parts: TrainingParts) -> Trial:
-    """Play a small step, then larger ones, up to the run's own while they keep to the time limit."""
+    """Play a small step, then larger ones up to the run's own size, as long as they keep to the time limit."""
     batch, most = 1, config.selfplay.batch_size
     while True:
         begin = time.perf_counter()
@@ -92,7 +93,7 @@ async def try_out(config: Config, parts: TrainingParts) -> Trial:
 
 
 def times(config: Config, trial: Trial) -> Times:
-    """What the run will take if its steps are like the trial's."""
+    """Predict the run's time, assuming that its steps are like the trial's."""
     play = config.selfplay
     step = (trial.play + trial.learn) * play.batch_size / trial.batch
     batches = [
@@ -105,14 +106,14 @@ def times(config: Config, trial: Trial) -> Times:
 
 
 def evaluations(config: Config) -> int:
-    """How often held-out accuracy is measured."""
+    """How many times the run measures held-out accuracy."""
     if not config.evaluation.tasks or not config.selfplay.learn:
         return int(config.evaluation.tasks > 0)
     return 2 + ((config.steps - 1) // config.evaluation.every if config.evaluation.every else 0)
 
 
 class _Clocked:
-    """Counts jobs and the time in which at least one is under way (the `Sandbox` protocol)."""
+    """A sandbox that counts its jobs and the time in which at least one is running."""
 
     def __init__(self, inner: Sandbox) -> None:
         self._inner, self._running, self._since = inner, 0, 0.0
@@ -135,7 +136,7 @@ class _Clocked:
 
 
 async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
-    """Seed buffers of a batch each, play a step or several, learn from them, answer held-out tasks."""
+    """Seed buffers with one batch each, play and learn for one or several steps, answer held-out tasks."""
     most = _STEPS if batch == config.selfplay.batch_size else 1
     small = {"batch_size": batch, "seed_factor": 1, "seed_attempts": 2, "seed_shortfall": "play_on"}
     config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update=small)})
@@ -175,12 +176,12 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
 
 def _valid(kinds: Sequence[Kind], episodes: Sequence[Episode]) -> dict[Kind, float]:
     """Share of proposals accepted, by kind."""
-    made = {kind: [episode for episode in episodes if episode.prompt.kind == kind] for kind in kinds}
-    return {kind: sum(episode.task is not None for episode in of) / len(of) for kind, of in made.items() if of}
+    accepted = {kind: [e.task is not None for e in episodes if e.prompt.kind == kind] for kind in kinds}
+    return {kind: sum(marks) / len(marks) for kind, marks in accepted.items() if marks}
 
 
 async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> int:
-    """Update as the run does; the bytes of the events that tell of it are returned."""
+    """Update as the run does; returns the bytes of the events of the update."""
     if parts.learner is None or not record.rollouts:
         return 0
     every = config.events.tokens_every
@@ -191,7 +192,7 @@ async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> in
 
 
 async def _answer(config: Config, parts: TrainingParts, batch: int) -> float:
-    """Seconds of one held-out answer among as many as fit beside the step."""
+    """Seconds per held-out answer, for a number of tasks in proportion to the step."""
     tasks = await parts.domain.held_out(min(config.evaluation.tasks, 2 * batch, _HELD_OUT), parts.sandbox)
     if not tasks:
         return 0.0
