@@ -6,7 +6,7 @@ import pytest
 
 from azr.analysis.alarms import alarms, step_alarms
 from azr.analysis.figures import KindFigures, RoleFigures, StepFigures
-from azr.analysis.held_out import evaluation
+from azr.analysis.held_out import Evaluation
 
 
 def step(
@@ -123,10 +123,10 @@ def test_a_domain_of_few_shapes_has_not_narrowed():
 
 
 def test_a_loss_beyond_chance_is_told_since_the_first_evaluation_that_shows_it():
-    first = evaluation(0, {"deduction": [1] * 60 + [0] * 40}, None)
-    same = evaluation(10, {"deduction": [1] * 59 + [0] * 41}, first)
-    worse = evaluation(20, {"deduction": [1] * 30 + [0] * 70}, first)
-    worst = evaluation(30, {"deduction": [1] * 20 + [0] * 80}, first)
+    first = Evaluation(0, {"deduction": [1] * 60 + [0] * 40})
+    same = Evaluation(10, {"deduction": [1] * 59 + [0] * 41}, first)
+    worse = Evaluation(20, {"deduction": [1] * 30 + [0] * 70}, first)
+    worst = Evaluation(30, {"deduction": [1] * 20 + [0] * 80}, first)
     (alarm,) = alarms([], [first, same, worse, worst])
     assert alarm.since == 20
     assert alarm.text.startswith("held-out accuracy since step 20 is 40.0 points below the untrained model's")

@@ -6,23 +6,7 @@ import json
 
 import pytest
 
-from azr.evals.held_out import gain, in_words
 from tests.runs import azr, metrics, only_run, tiny_config
-
-
-def test_the_gain_is_paired_by_task():
-    before = {"mean": {"accuracy": 0.5}, "marks": {"a": [1, 0]}}
-    after = {"mean": {"accuracy": 1.0}, "marks": {"a": [1, 1]}}
-    assert gain(before, after) == {"accuracy": 0.5, "interval": (0.0, 1.0)}
-
-
-def test_a_summary_is_told_in_one_line():
-    summary = {"mean": {"accuracy": 0.5, "interval": (0.25, 0.75)}, "guess": 0.1}
-    assert in_words(summary) == "50.0% (25.0% to 75.0%), a random guess 10.0%"
-    summary["gain"] = {"accuracy": 0.2, "interval": (-0.1, 0.4)}
-    assert in_words(summary) == (
-        "50.0% (25.0% to 75.0%), +20.0 points (-10.0 to +40.0) on the untrained model, a random guess 10.0%"
-    )
 
 
 @pytest.mark.slow

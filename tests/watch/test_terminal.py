@@ -91,7 +91,7 @@ def test_held_out_accuracy_is_drawn_with_its_gain_in_points(played, drawn):
             file.writelines(json.dumps(answer | {"step": step, "score": score}) + "\n" for score in scores)
     page = drawn(played[0].path)
     os.truncate(path, length)
-    assert "100.0% (100.0% to 100.0%) after step 2, +100.0 points (+100.0 to +100.0) on the untrained model" in page
+    assert "after step 2: 100.0% (100.0% to 100.0%), +100.0 points (+100.0 to +100.0) on the untrained model" in page
 
 
 def test_a_line_that_is_still_being_written_does_no_harm(played, drawn):

@@ -188,11 +188,11 @@ def _losses(evaluations: Sequence[Evaluation]) -> Iterator[Alarm]:
     """Held-out accuracy that ends below the untrained model's, where chance does not explain it."""
     since: Evaluation | None = None
     for evaluation in evaluations:
-        worse = evaluation.gain_interval is not None and evaluation.gain_interval[1] < 0
+        worse = evaluation.gain is not None and evaluation.gain[1][1] < 0
         since = (since or evaluation) if worse else None
-    last = evaluations[-1] if evaluations else None
-    if since is not None and last is not None and last.gain is not None and last.gain_interval is not None:
-        low, high = last.gain_interval
-        points = f"{-100 * last.gain:.1f} points below the untrained model's"
+    gain = evaluations[-1].gain if evaluations else None
+    if since is not None and gain is not None:
+        rise, (low, high) = gain
+        points = f"{-100 * rise:.1f} points below the untrained model's"
         span = f"95 % interval of the last {100 * low:+.1f} to {100 * high:+.1f}"
         yield Alarm(f"held-out accuracy since step {since.step} is {points} ({span})", since.step, None)

@@ -113,7 +113,7 @@ class Analysis:
         evaluations = self.evaluations()
         return {
             "curves": curves(self.steps, self.seconds),
-            "held_out": [_evaluation_data(evaluation) for evaluation in evaluations],
+            "held_out": [{"step": e.step, "tasks": e.tasks, "gain": None} | e.summary() for e in evaluations],
             "guess": self.guess,
             "alarms": [
                 {"text": alarm.text, "since": alarm.since, "until": alarm.until}
@@ -159,13 +159,3 @@ class Analysis:
             yield
         except (KeyError, TypeError, ValueError, AttributeError):
             self.unknown["malformed"] += 1
-
-
-def _evaluation_data(found: Evaluation) -> dict[str, Any]:
-    return {
-        "step": found.step,
-        "tasks": found.tasks,
-        "mean": {"accuracy": found.accuracy, "interval": found.interval},
-        "kinds": {kind: {"accuracy": value, "interval": interval} for kind, (value, interval) in found.kinds.items()},
-        "gain": None if found.gain is None else {"accuracy": found.gain, "interval": found.gain_interval},
-    }

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from azr.analysis.statistics import bootstrap_gain, bootstrap_mean, mean_of_kinds, wilson
-from azr.analysis.text import in_points
 from azr.concurrency import gather
 from azr.domains.base import Domain
 from azr.rollout.base import Sampling
@@ -39,30 +36,6 @@ class HeldOut:
         for answered in self.answers:
             marks.setdefault(answered.task.kind, []).append(int(answered.verdict.passed))
         return marks
-
-    def summary(self) -> dict[str, Any]:
-        """Accuracy and 95 % interval, by kind and as the mean of kinds, and the marks that they come from."""
-        kinds = {
-            kind: {"accuracy": sum(marks) / len(marks), "interval": wilson(sum(marks), len(marks)), "tasks": len(marks)}
-            for kind, marks in self.correct.items()
-        }
-        mean = {"accuracy": mean_of_kinds(self.correct), "interval": bootstrap_mean(self.correct)}
-        return {"mean": mean, "kinds": kinds, "marks": self.correct}
-
-
-def gain(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """How much the mean of kinds rose between two summaries of the same tasks, with its paired 95 % interval."""
-    rise = after["mean"]["accuracy"] - before["mean"]["accuracy"]
-    return {"accuracy": rise, "interval": bootstrap_gain(before["marks"], after["marks"])}
-
-
-def in_words(summary: Mapping[str, Any]) -> str:
-    """A summary in one line: accuracy and interval; the gain where it has one; what a random guess reaches."""
-    low, high = summary["mean"]["interval"]
-    parts = [f"{summary['mean']['accuracy']:.1%} ({low:.1%} to {high:.1%})"]
-    if "gain" in summary:
-        parts.append(f"{in_points(summary['gain']['accuracy'], summary['gain']['interval'])} on the untrained model")
-    return ", ".join([*parts, f"a random guess {summary['guess']:.1%}"])
 
 
 async def evaluate(tasks: Sequence[Task], parts: Parts, *, max_prompt_tokens: int, max_new_tokens: int) -> HeldOut:

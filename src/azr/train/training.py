@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from azr.analysis.figures import figures
+from azr.analysis.held_out import Evaluation
 from azr.analysis.metrics import step_metrics
+from azr.analysis.statistics import mean_of_kinds
 from azr.analysis.step import OpenStep
 from azr.config import Config
 from azr.errors import UserError
-from azr.evals.held_out import HeldOut, evaluate, gain, guess, in_words
+from azr.evals.held_out import HeldOut, evaluate, guess
 from azr.learn.base import Learner
 from azr.run import directory as run_directory
 from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
@@ -279,19 +281,20 @@ class Training:
                 max_new_tokens=generation.max_solve_tokens,
             )
         )
-        summary = result.summary()
-        if before:
-            summary |= {"guess": before["guess"], "gain": gain(before, summary)}
-        else:
-            guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
-            blind = await self._stop.unless(guesses)
-            summary["guess"] = blind.summary()["mean"]["accuracy"]
+        found = Evaluation(step, result.correct, Evaluation(0, before["marks"]) if before else None)
+        guessed = before["guess"] if before else await self._guessed()
+        summary = found.summary() | {"marks": found.marks, "guess": guessed}
         self._run.write(run_directory.EVENTS, _answer_events(step, result))
         line = {"step": step, "held_out": summary}
         self._run.write(run_directory.METRICS, [line])
         self._feed.send(line)
-        self._screen.say(f"held-out accuracy of {whom}: {in_words(summary)}")
+        self._screen.say(f"held-out accuracy of {whom}: {found.in_words(guessed)}")
         return summary
+
+    async def _guessed(self) -> float:
+        """Accuracy of a random guess on the held-out set."""
+        guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
+        return mean_of_kinds((await self._stop.unless(guesses)).correct)
 
 
 async def _next(batches: AsyncIterator[StepRecord]) -> StepRecord | None:

@@ -15,7 +15,7 @@ from azr.analysis.alarms import Alarm
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
 from azr.analysis.run_analysis import Analysis
-from azr.analysis.text import duration, in_points, number, share, visible
+from azr.analysis.text import duration, number, share, visible
 from azr.types import Kind, Task
 from azr.watch.latest import Newest
 
@@ -141,13 +141,9 @@ def _curves(analysis: Analysis) -> Table:
 
 
 def _held_out(evaluations: Sequence[Evaluation], guess: float | None) -> Text:
-    last, (low, high) = evaluations[-1], evaluations[-1].interval
+    last = evaluations[-1]
     text = Text("held-out accuracy  ", style="bold")
-    text.append(f"{last.accuracy:.1%} ({low:.1%} to {high:.1%}) after step {last.step}", style="default")
-    if last.gain is not None and last.gain_interval is not None:
-        text.append(f", {in_points(last.gain, last.gain_interval)} on the untrained model", style="default")
-    if guess is not None:
-        text.append(f", a random guess {guess:.1%}", style="default")
+    text.append(f"after step {last.step}: {last.in_words(guess)}", style="default")
     text.append("  " + sparkline([found.accuracy for found in evaluations]), style="cyan")
     return text
 
