@@ -51,12 +51,15 @@ def test_a_run_without_a_checkpoint_lends_no_tasks(run):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request("nursery", mode="sove", once=True), "--mode sove: there are propose and solve"),
-        (Request("nursery", kind="deduktion", once=True), "plays deduction, abduction, induction"),
-        (Request("nursery"), "this is no terminal; give --once"),
-        (Request("nursery", once=True, parts={"input": ["1"]}), "to propose deduction takes --program too"),
-        (Request("nursery", once=True, parts={"message": ["m"]}), "--message: to propose deduction takes --program"),
-        (Request("nursery-primes", once=True, parts={"input": ["1"]}), "--input: .* takes --answer"),
+        (Request("nursery", mode="sove", once=True), "--mode sove: no such mode; use propose or solve"),
+        (Request("nursery", kind="deduktion", once=True), "domain has deduction, abduction, induction"),
+        (Request("nursery"), "standard input is not a terminal; use --once"),
+        (Request("nursery", once=True, parts={"input": ["1"]}), "propose deduction: missing --program"),
+        (
+            Request("nursery", once=True, parts={"message": ["m"]}),
+            "--message: unknown for propose deduction; use --program",
+        ),
+        (Request("nursery-primes", once=True, parts={"input": ["1"]}), "--input: unknown for propose .*; use --answer"),
         (Request("nursery", once=True, assignments=["selfplay.sampels=3"]), "did you mean samples"),
     ],
 )

@@ -102,7 +102,7 @@ async def test_induction_is_proposed_on_ones_own_program(sandbox):
 async def test_induction_on_a_program_that_does_not_run_is_one_line(sandbox):
     played, form, _ = game(sandbox, model("1"))
     values = {"program": ["def f(x): return"], "input": ["(", "2", "3", "4"], "message": ["m"]}
-    with pytest.raises(UserError, match="what you build on is no deduction task"):
+    with pytest.raises(UserError, match="the program to build on is not a valid deduction task"):
         await propose(played, form, "induction", values)
 
 
@@ -140,7 +140,9 @@ async def test_the_answer_of_a_person_is_judged_as_the_models_would_be(sandbox, 
 
 async def test_a_model_that_proposes_nothing_valid_is_given_up(sandbox):
     played, _, _ = game(sandbox, model("1"))
-    with pytest.raises(UserError, match=rf"none of {TRIES} deduction proposals .*{TRIES} no_answer"):
+    with pytest.raises(
+        UserError, match=rf"none of the model's {TRIES} deduction proposals was valid .*{TRIES} no_answer"
+    ):
         await played.solve("deduction", lambda told: pytest.fail("must not be asked"))
 
 

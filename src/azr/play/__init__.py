@@ -1,1 +1,1 @@
-"""A person in one of the two seats of self-play."""
+"""`azr play`: a person takes one of the two roles of self-play."""

@@ -1,4 +1,4 @@
-"""A round in words: the reward's equation, and the record that `--json` prints."""
+"""A round as text: how its reward follows from the equations, and the record that `--json` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from azr.types import Role, Verdict
 
 
 def proposal_equation(episode: Episode, rewards: RewardConfig) -> str:
-    """How the reward of a proposal comes about (Eq. 4 within Eq. 6), without the sum itself."""
+    """Explain the reward of a proposal (Eq. 4 within Eq. 6), such as "1 - 3/8 (Eq. 4)"."""
     if episode.attempts is None:
         return "refused (Eq. 6)"
     scores = episode.attempts.scores
@@ -30,14 +30,14 @@ def proposal_equation(episode: Episode, rewards: RewardConfig) -> str:
 
 
 def attempt_equation(verdict: Verdict) -> str:
-    """How the reward of an attempt comes about (Eq. 5 within Eq. 6)."""
+    """Explain the reward of an attempt (Eq. 5 within Eq. 6)."""
     if not verdict.well_formed:
         return "badly formed (Eq. 6)"
     return "right (Eq. 5)" if verdict.passed else "well formed, but wrong (Eq. 6)"
 
 
 def record(played: Round, model: str, rewards: RewardConfig, domain: Domain) -> dict[str, Any]:
-    """All of a round as JSON."""
+    """A round as JSON: proposal, task, attempts with verdicts, and the person's reward."""
     episode, task = played.episode, played.episode.task
     about: dict[str, Any] = {
         "model": model,

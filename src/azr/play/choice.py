@@ -1,4 +1,4 @@
-"""With which settings a model is played: its run's, its preset's, or what suits any model."""
+"""The settings for a model: those of its run, those of its preset, or defaults that suit any model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ ANY_MODEL: dict[str, Any] = {
     "domain": {"name": "python"},
     "generation": {"max_prompt_tokens": 2048, "max_propose_tokens": 1024, "max_solve_tokens": 1024},
 }
-"""For a model of which nothing else is known: lengths that most hold, and that are not waited for too long."""
+"""For a model without a run or preset: lengths that fit most contexts and do not take too long."""
 
 
 def settle(model: str, assignments: Sequence[str], *, samples: int, seed: int | None) -> Config:
-    """The configuration of a game.
+    """Build the configuration of a game.
 
     Args:
-        model: a shipped name, hub name, folder, run, or a server's model.
+        model: a shipped model, hub name, folder, run, or a model on a server.
         assignments: overrides, KEY.SUB=VALUE.
-        samples: attempts at what a person proposes [n].
-        seed: of all that is random; None for the configuration's.
+        samples: attempts at each proposal of the person [n].
+        seed: random seed; None for the configuration's.
 
     Raises:
-        UserError: no such model or run, or a mistake in an override.
+        UserError: there is no such model or run, or an override is wrong.
     """
     run = run_of(model)
     tree = settings.override(_tree(model, run), assignments)
@@ -43,7 +43,7 @@ def settle(model: str, assignments: Sequence[str], *, samples: int, seed: int | 
 
 
 def run_of(model: str) -> Path | None:
-    """The run that a model belongs to: it is the run's folder, or the model in it."""
+    """The run that a model belongs to, if `model` is a run's folder or the model inside one; else None."""
     path = Path(model)
     if (path / CONFIG).is_file():
         return path
@@ -52,7 +52,7 @@ def run_of(model: str) -> Path | None:
 
 
 def buffer_of(run: Path | None) -> list[str] | None:
-    """Lines of a run's task buffers at its newest checkpoint; None where there is none."""
+    """Lines of the task buffers in a run's newest checkpoint; None without a run or checkpoint."""
     checkpoint = Checkpoints(run, keep=1).newest() if run is not None else None
     return read_buffer(checkpoint) if checkpoint is not None else None
 
@@ -62,14 +62,14 @@ def _tree(model: str, run: Path | None) -> settings.Tree:
         tree = next(_presets(model), ANY_MODEL)
         return {**tree, "model": {**tree.get("model", {}), "name": model}}
     tree = RunDirectory.open(run).tree()
-    if tree["selfplay"].get("learn", True):  # else the model is what the run's configuration names
+    if tree["selfplay"].get("learn", True):  # else nothing was trained, and the model is the one in the configuration
         tree["model"] |= {"name": locate(str(run)), "quantization": "none"}
-        tree["model"].pop("lora", None)  # it is merged into the weights
+        tree["model"].pop("lora", None)  # merged into the exported weights
     return tree
 
 
 def _presets(model: str) -> Iterator[settings.Tree]:
-    """Presets that are made for a model."""
+    """Presets for this model."""
     for name in settings.presets():
         tree = settings.read(name)
         if tree["model"]["name"] == model:
@@ -77,7 +77,7 @@ def _presets(model: str) -> Iterator[settings.Tree]:
 
 
 def check_kind(config: Config, kind: str | None) -> str:
-    """The kind that is played: the one that is named, or the domain's first.
+    """The kind to play: the given one, or the domain's first.
 
     Raises:
         UserError: the domain has no such kind.
@@ -85,5 +85,7 @@ def check_kind(config: Config, kind: str | None) -> str:
     if kind is None:
         return config.domain.kinds[0]
     if kind not in config.domain.kinds:
-        raise UserError(f"--kind {kind}: the {config.domain.name} domain plays {', '.join(config.domain.kinds)}")
+        raise UserError(
+            f"--kind {kind}: no such kind; the {config.domain.name} domain has {', '.join(config.domain.kinds)}"
+        )
     return kind

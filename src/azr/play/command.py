@@ -29,17 +29,17 @@ from azr.types import Kind, Role
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for on the command line.
+    """The command line.
 
     Attributes:
-        model: what is played with.
-        mode: "propose" or "solve": what the person does.
+        model: to play with.
+        mode: the person's role, "propose" or "solve".
         kind: of the tasks; None for the domain's first.
-        samples: attempts at a proposal [n].
-        seed: of all that is random; None for the configuration's with `once`, else for a new one in every game.
-        once: one round with the parts that are given, and no questions.
+        samples: attempts at each proposal [n].
+        seed: random seed; None for the configuration's with `once`, and for a new one without.
+        once: play one round with the given parts, without asking.
         as_json: print the round as JSON.
-        parts: what the person writes, by the part's name.
+        parts: the person's text, by the name of the part.
         assignments: KEY.SUB=VALUE.
     """
 
@@ -55,15 +55,15 @@ class Request:
 
 
 def play(request: Request) -> None:
-    """Play.
+    """Play interactively, or one round with `once`.
 
     Raises:
-        UserError: what is wrong with the request or the model, or that there is nobody to ask.
+        UserError: the request or the model is wrong, or stdin is not a terminal and `once` is not set.
     """
     if request.mode not in tuple(Role):
-        raise UserError(f"--mode {request.mode}: there are {' and '.join(Role)}")
+        raise UserError(f"--mode {request.mode}: no such mode; use {' or '.join(Role)}")
     if not request.once and not sys.stdin.isatty():
-        raise UserError("azr play asks a person, and this is no terminal; give --once and what you would have said")
+        raise UserError("azr play: standard input is not a terminal; use --once and pass the answers as options")
     seed = request.seed if request.seed is not None or request.once else random.randrange(2**31)
     config = settle(request.model, request.assignments, samples=request.samples, seed=seed)
     kind = check_kind(config, request.kind)
@@ -75,7 +75,7 @@ def play(request: Request) -> None:
 
 
 def program_text(path: Path) -> str:
-    """A program from a file, or from standard input for "-".
+    """Read a program from a file, or from standard input for "-".
 
     Raises:
         UserError: it cannot be read.
@@ -103,15 +103,15 @@ async def _play(request: Request, config: Config, form: Form, kind: Kind) -> Non
 
 
 async def _once(request: Request, config: Config, form: Form, game: Game, kind: Kind, console: Console) -> None:
-    """One round, with what the command line or standard input says."""
+    """Play one round with the parts from the command line, or an answer from standard input."""
     role, values = Role(request.mode), request.parts
     asked = ""
 
-    def person(told: str) -> str:
+    def person(prompt: str) -> str:
         nonlocal asked
-        asked = told
+        asked = prompt
         if role == Role.SOLVE and not request.as_json:
-            console.print(task_panel(told, "the model's task"))
+            console.print(task_panel(prompt, "the model's task"))
         return text_of(form, role, kind, values or {"answer": [sys.stdin.read().strip()]})
 
     if role == Role.PROPOSE:
@@ -125,7 +125,7 @@ async def _once(request: Request, config: Config, form: Form, game: Game, kind: 
 
 
 def _check_parts(request: Request, form: Form, kind: Kind) -> None:
-    """Refuse parts that nobody asks for, and say which are missing, before a model is loaded."""
+    """Check the parts before a model is loaded: none unknown, none missing."""
     if not request.parts or "answer" in request.parts:
         return
     parts = form.parts(Role(request.mode), kind)
@@ -133,7 +133,7 @@ def _check_parts(request: Request, form: Form, kind: Kind) -> None:
     for name in request.parts:
         if name not in names:
             known = ", ".join(f"--{known}" for known in names)
-            raise UserError(f"--{name}: to {request.mode} {kind} takes {known}, or --answer for all of it")
+            raise UserError(f"--{name}: unknown for {request.mode} {kind}; use {known}, or --answer alone")
     missing = [part.name for part in parts if part.name not in request.parts and not part.optional]
     if missing:
-        raise UserError(f"to {request.mode} {kind} takes {', '.join(f'--{name}' for name in missing)} too")
+        raise UserError(f"{request.mode} {kind}: missing {', '.join(f'--{name}' for name in missing)}")

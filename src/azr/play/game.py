@@ -1,4 +1,4 @@
-"""Rounds of self-play with a person in one seat: each is a step of `azr.selfplay.step` with one proposal."""
+"""Rounds of self-play with a person in one role; each is a step of `azr.selfplay.step` with one proposal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from azr.streams import stream
 from azr.types import Kind, Role
 
 TRIES = 30
-"""Proposals of the model that may be refused before a round is given up."""
+"""Invalid proposals of the model after which a round is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What was played.
+    """A finished round.
 
     Attributes:
         role: the person's.
         kind: of the task.
         episode: the proposal and the attempts at it.
-        reward: the person's: what the proposal, or the attempt, would have earned (Eq. 6).
-        refused: proposals of the model before this one, by the reason why they were no task.
+        reward: of the person's proposal or attempt (Eq. 6).
+        refused: how many proposals of the model were invalid before this one, by reason.
     """
 
     role: Role
@@ -43,15 +43,15 @@ class Round:
 
 
 class Game:
-    """Plays rounds. Accepted tasks enter its buffer, so that the same proposal is a duplicate the second time.
+    """Plays rounds. Accepted tasks enter its buffer, so a proposal that is repeated counts as a duplicate.
 
     Args:
-        config: of `azr.play.choice`.
-        parts: the model and what goes with it.
+        config: from `azr.play.choice.settle`.
+        parts: the model, domain and sandbox.
         buffer: lines of the task buffer that references are drawn from; None for the domain's own seeds.
 
     Attributes:
-        words: the domain in the style `chat`, for people.
+        words: the domain in the style `chat`, to show to people.
     """
 
     def __init__(self, config: Config, parts: Parts, buffer: Iterable[str] | None = None) -> None:
@@ -64,35 +64,35 @@ class Game:
 
     @property
     def domain(self) -> Domain:
-        """What is played."""
+        """The domain that is played."""
         return self._parts.domain
 
     def builds_on_others(self, kind: Kind) -> bool:
-        """Whether a proposal of this kind is made on a task of another."""
+        """Whether a proposal of this kind builds on tasks of another kind."""
         return self.domain.sources(kind).kinds != (kind,)
 
     async def propose(self, kind: Kind, person: Person, *, first: tuple[Kind, str] | None = None) -> Round:
-        """The person proposes, the model attempts it.
+        """The person proposes a task, and the model attempts it.
 
         Args:
             kind: of the task.
-            person: writes the proposal.
+            person: writes the proposal, given the prompt.
             first: a proposal, by kind and text, that this one builds on.
 
         Raises:
-            UserError: what this one builds on is no task.
+            UserError: `first` is not a valid task.
         """
         buffer = self._buffer if first is None else await self._alone(*first)
-        record = await self._play(kind, Seats(self._parts.generator, Role.PROPOSE, person, self._told), buffer)
+        record = await self._play(kind, Seats(self._parts.generator, Role.PROPOSE, person, self._last_prompt), buffer)
         return _round(record, Role.PROPOSE, kind, {})
 
     async def solve(self, kind: Kind, person: Person) -> Round:
-        """The model proposes until it is valid, the person answers.
+        """The model proposes until a proposal is valid, and the person answers.
 
         Raises:
-            UserError: nothing valid came.
+            UserError: `TRIES` proposals were invalid.
         """
-        seats = Seats(self._parts.generator, Role.SOLVE, person, self._told)
+        seats = Seats(self._parts.generator, Role.SOLVE, person, self._last_prompt)
         refused: Counter[str] = Counter()
         while refused.total() < TRIES:
             record = await self._play(kind, seats, self._buffer, samples=1)
@@ -100,7 +100,7 @@ class Game:
                 return _round(record, Role.SOLVE, kind, refused)
             refused[record.episodes[0].proposal.verdict.reason] += 1
         reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
-        raise UserError(f"none of {TRIES} {kind} proposals of the model was a task ({reasons}); try another --kind")
+        raise UserError(f"none of the model's {TRIES} {kind} proposals was valid ({reasons}); try another --kind")
 
     async def _play(self, kind: Kind, seats: Seats, buffer: TaskBuffer, samples: int | None = None) -> StepRecord:
         self._step += 1
@@ -111,8 +111,8 @@ class Game:
         parts = replace(self._parts, domain=cast(Domain, self._stage), generator=seats)
         return await SelfPlay(config, parts, buffer).step(self._step)
 
-    def _told(self) -> str:
-        return self._stage.told
+    def _last_prompt(self) -> str:
+        return self._stage.last_prompt
 
     def _filled(self, lines: Iterable[str] | None) -> TaskBuffer:
         kinds, config = buffer_kinds(self.domain), self._config.buffer
@@ -124,12 +124,12 @@ class Game:
         return buffer
 
     async def _alone(self, kind: Kind, text: str) -> TaskBuffer:
-        """A buffer with one task in it, which is then what references are drawn from."""
+        """A buffer that holds only this task, so that it is the reference."""
         prompt = self.domain.propose_prompt(kind, (), stream(self._config.seed, "play"))
         proposal = await self.domain.validate(prompt, text, self._parts.sandbox)
         if proposal.task is None:
             detail = f": {proposal.verdict.detail}" if proposal.verdict.detail else ""
-            raise UserError(f"what you build on is no {kind} task: {proposal.verdict.reason}{detail}")
+            raise UserError(f"the program to build on is not a valid {kind} task: {proposal.verdict.reason}{detail}")
         buffer = TaskBuffer(buffer_kinds(self.domain), self._config.buffer)
         buffer.add(proposal.task, step=0, answer=self.domain.gold(proposal.task))
         return buffer

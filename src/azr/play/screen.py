@@ -16,11 +16,11 @@ from azr.selfplay.rewards import mean
 from azr.types import Role, Verdict
 
 WIDEST = 400
-"""Characters of an attempt that are shown."""
+"""The most characters of an attempt that are shown."""
 
 
 def show(played: Round, rewards: RewardConfig, domain: Domain, console: Console) -> None:
-    """Print a round that is over. What the model wrote is shown as text, whatever is in it."""
+    """Print a finished round. What the model wrote is escaped, so it cannot control the terminal."""
     if played.role == Role.PROPOSE:
         _proposal(played, rewards, domain, console)
     else:
@@ -35,7 +35,7 @@ def task_panel(text: str, title: str) -> Panel:
 def _proposal(played: Round, rewards: RewardConfig, domain: Domain, console: Console) -> None:
     episode = played.episode
     if episode.task is None:
-        console.print(Text.assemble(("your proposal is refused: ", "bold red"), _reason(episode.proposal.verdict)))
+        console.print(Text.assemble(("your proposal is invalid: ", "bold red"), _reason(episode.proposal.verdict)))
     else:
         console.print(task_panel(domain.show(episode.task), f"your {played.kind} task, as the sandbox ran it"))
     if episode.attempts is not None:

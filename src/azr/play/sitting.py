@@ -1,4 +1,4 @@
-"""An evening at the terminal: rounds, one after another, until the person has had enough."""
+"""An interactive session at the terminal: round after round until the person quits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from azr.play.seats import text_of
 from azr.types import Kind, Role
 
 END = "."
-"""A line that ends a text of several lines."""
+"""The line that ends a text of several lines."""
 
 
 class Sitting:
-    """Asks a person, round after round.
+    """Plays rounds with a person at the terminal.
 
     Args:
         game: what is played.
@@ -37,7 +37,7 @@ class Sitting:
         self._game, self._form, self._config, self._console = game, form, config, console
 
     async def play(self, role: Role, kind: Kind) -> None:
-        """Rounds, until the person quits by `q`, Ctrl-D or Ctrl-C."""
+        """Play rounds until the person quits with `q`, Ctrl-D or Ctrl-C."""
         try:
             while True:
                 self._console.rule(f"you {role}, {kind}")
@@ -59,20 +59,20 @@ class Sitting:
             if own:
                 own |= self._values([part for part in parts if not part.optional])
 
-        def person(told: str) -> str:
+        def person(prompt: str) -> str:
             if own:
                 return text_of(self._form, Role.PROPOSE, kind, own)
             if self._game.builds_on_others(kind) or "answer" in {part.name for part in parts}:
-                self._console.print(task_panel(told, "what the model would be asked"))
+                self._console.print(task_panel(prompt, "what the model would be asked"))
             with _interruptible():
                 return text_of(self._form, Role.PROPOSE, kind, self._values([p for p in parts if not p.optional]))
 
         return await self._game.propose(kind, person, first=self._form.first(kind, own))
 
     async def _solve(self, kind: Kind) -> Round:
-        def person(told: str) -> str:
-            self._console.print(task_panel(told, f"the model's {kind} task"))
-            self._console.print(Text("write the answer alone; its tags are put around it", style="dim"))
+        def person(prompt: str) -> str:
+            self._console.print(task_panel(prompt, f"the model's {kind} task"))
+            self._console.print(Text("write only the answer, without tags", style="dim"))
             with _interruptible():
                 return text_of(self._form, Role.SOLVE, kind, self._values(self._form.parts(Role.SOLVE, kind)))
 
@@ -80,7 +80,7 @@ class Sitting:
         return await self._game.solve(kind, person)
 
     def _next(self, role: Role, kind: Kind) -> tuple[Role, Kind, bool]:
-        """What comes next: again, the other seat, another kind, or nothing."""
+        """Ask what comes next: another round, the other role, another kind, or quitting."""
         with _interruptible():
             chosen = Prompt.ask(
                 "[b]Enter[/b] again, [b]o[/b]ther seat, [b]k[/b]ind, [b]q[/b]uit",
@@ -97,7 +97,7 @@ class Sitting:
         return role, kind, chosen != "q"
 
     def _values(self, parts: Sequence[Part]) -> dict[str, list[str]]:
-        """Ask for parts; an optional one that is left empty is left out."""
+        """Ask for parts; optional ones that are left empty are omitted."""
         values = {}
         for part in parts:
             texts = [self._ask(part, number) for number in range(part.count)]
@@ -110,7 +110,7 @@ class Sitting:
         hint = " (or nothing)" if part.optional else ""
         if not part.lines:
             return self._console.input(Text(f"{label}{hint}: ", style="bold"))
-        self._console.print(Text(f"{label}{hint}, then a line with a dot alone; @FILE reads a file", style="bold"))
+        self._console.print(Text(f"{label}{hint}, then a line with only a dot; @FILE reads a file", style="bold"))
         lines: list[str] = []
         while (line := input()) != END:
             if not lines and line.startswith("@"):
@@ -130,7 +130,7 @@ def _file(name: str) -> str:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the question that is being asked; asyncio would only note it for later."""
+    """Let Ctrl-C interrupt a prompt at once, instead of through asyncio's handler."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
