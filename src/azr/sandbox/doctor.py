@@ -1,7 +1,7 @@
 """Which protections hold on this machine: each is tried by a program that does what it should prevent.
 
-`doctor` works for any backend. It asks no one what is configured or compiled in: a protection holds when the attempt to
-get past it failed.
+`doctor` works with any backend. It does not ask what is configured or compiled in: a protection holds if the attempt to
+get past it fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sandbox that remembers: the same job asked again is answered without being run again."""
+"""A sandbox that remembers outcomes: a job that was asked before is not run again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import OrderedDict
 from azr.sandbox.base import Job, Outcome, Reason, Sandbox
 
 _OF_THE_MOMENT = frozenset({Reason.TIMEOUT, Reason.MEMORY, Reason.CRASHED, Reason.TAMPERED})
-"""Reasons that can be the machine's and not the program's; such outcomes are not kept, nor are those of a job that had
-to be begun again."""
+"""Reasons that may lie with the machine and not with the program. Such outcomes are not kept, nor are those of a job
+that had to be started again."""
 
 
 class MemoSandbox:
-    """Keeps the outcomes of the jobs that were asked for last, and hands all else to another sandbox.
+    """Keeps the outcomes of the most recent jobs and passes all other jobs to another sandbox.
 
-    A job is its program, inputs, mode, policy and limits: where any of them differs it is run. Two that are asked for
-    at the same moment are both run.
+    Jobs are the same if program, inputs, mode, policy and limits are equal. Two equal jobs that are asked at the same
+    moment are both run.
 
     Args:
         sandbox: runs what is not remembered; closed together with this one.
@@ -30,7 +30,7 @@ class MemoSandbox:
         self.misses = 0
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
-        """Give what the job gave before, or run it."""
+        """Return the known outcomes of a job, or run it."""
         known = self._known.get(job)
         if known is not None:
             self.hits += 1

@@ -16,7 +16,7 @@ from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
 _ATTEMPTS = 3
-"""How many containers a job may wear out before it is held to be what kills them."""
+"""How many containers may die during a job before the job counts as the cause."""
 
 _SERVER_BYTES = 128 * 2**20
 """What a container may use beyond its job's memory limit: interpreter, fork server, pipes, page tables."""
@@ -27,7 +27,7 @@ class DockerSandbox:
 
     Args:
         image: an image with a `python3` of version 3.11 or later; `image.py` makes one on this machine.
-        workers: jobs that run at once; None for one a core. Determinism needs as many containers again.
+        workers: jobs that run at once; None for one per core. Determinism needs as many containers again.
         memory_bytes: the largest memory limit that a job may have; the container's own limit follows from it.
         docker: the Docker command; its environment (`DOCKER_HOST`, contexts) says which engine is used.
     """

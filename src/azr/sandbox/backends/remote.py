@@ -1,7 +1,7 @@
 """The remote backend: jobs go to a server that speaks SandboxFusion's `POST /run_code`.
 
-What keeps a program in is the server's affair. What this backend itself holds: no answer key leaves the host, a value
-is read as data, and what a program prints is not taken for the report on it.
+The server has to contain the program. This backend guarantees that no answer key leaves the host, that a value is read
+as data, and that nothing a program prints is mistaken for the report on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A subprocess for every job, with resource limits and nothing else: for development where there is no jail.
 
-It keeps accidents apart: a crash, an endless loop and, where the system has that limit, a memory bomb. It stops nobody
-who means harm: the program has this user's files, network and processes.
+It contains accidents: a crash, an endless loop and, if the system has that limit, a memory bomb. It does not stop a
+malicious program, which has access to this user's files, network and processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class UnsafeSubprocessSandbox:
     """Runs each job in a new interpreter under this user's own rights.
 
     Args:
-        workers: processes that run at once; None for one a core.
+        workers: processes that run at once; None for one per core.
         allow_unsafe: must be True: it says that this machine may be harmed by what the model writes.
 
     Raises:

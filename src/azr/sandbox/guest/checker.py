@@ -1,12 +1,12 @@
-"""The checker: a jailed process that parses and compiles what others run, and runs nothing of it.
+"""The checker: a jailed process that parses and compiles programs for other processes and runs none of them.
 
-Parsing a program costs a child more than running it, most of it for pages that are copied because the parser writes
-to them. This process stays, so its pages are its own. What it makes is marshalled: for the host these are bytes, which
-it hands to children; only they read them.
+Parsing a program costs a child more than running it, mostly for pages that are copied because the parser writes to
+them. This process stays, so its pages are its own. It marshals its results. The host passes these bytes to children,
+and only children read them.
 
-It answers no more than it is sure of. Whatever a child might see differently is left to the child: texts at the edge
-of what the compiler can take, what needs more memory than this process has, and sets, whose order marshalling can
-change. Whoever kills it or keeps it busy gets the same: a child that does all of the work, under the limits of its job.
+A child does all the work wherever its result might differ: for programs close to the compiler's limits, for inputs that
+need more memory than this process has, and for sets, whose order marshalling can change. The same happens if a job
+kills the checker or keeps it busy. The child then works under the limits of its job.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from azr.sandbox.guest.wire import LEAN as FOR_LEAN
 from azr.sandbox.guest.worker import REFUSALS, arguments, checked, execute, imported_modules, may_import, plain_imports
 
 _LARGEST = 2**20
-"""Longer answers are not given: a text that swells when it is compiled is dealt with where its limits hold."""
+"""The longest answer. A child handles a program that becomes larger when compiled, under the limits of its job."""
 
 MEMORY_BYTES = 256 * 2**20
 _GARBAGE = 50_000
 """New objects between two collections: a syntax tree has thousands and no cycles, so looking there is time lost."""
 
 _REQUESTS = 10_000
-"""After so many, the process ends and is replaced: whatever texts may have left behind does not pile up."""
+"""After this many the process ends and is replaced, so that leftovers in memory do not accumulate."""
 
 
 def serve(jobs: int, results: int, address_space: int) -> None:
@@ -66,7 +66,7 @@ def serve(jobs: int, results: int, address_space: int) -> None:
 
 
 def _read(descriptor: int, wanted: int) -> bytes:
-    """Read so many bytes, or none where they have ended."""
+    """Read this many bytes, or none at the end of the input."""
     data = os.read(descriptor, wanted)
     while data and len(data) < wanted:
         more = os.read(descriptor, wanted - len(data))
@@ -75,13 +75,13 @@ def _read(descriptor: int, wanted: int) -> bytes:
 
 
 def prepare(request: dict[str, Any]) -> bytes:
-    """Do for a request what can be done without running anything.
+    """Do the part of a request that needs no program to run.
 
     Returns:
-        one of the letters of `wire.py`, and what belongs to it.
+        one of the letters of `wire.py`, and its content.
 
     Raises:
-        MemoryError: too much for this process; RecursionError, ValueError likewise: the child is to do it all.
+        MemoryError: too much for this process, as are RecursionError and ValueError; a child does all the work.
     """
     if request["mode"] == "literal":
         records = execute(request)
@@ -102,7 +102,7 @@ def prepare(request: dict[str, Any]) -> bytes:
 
 
 def _lacks_memory(made: object) -> bool:
-    """Whether this is the record of an input for which this process had no memory: a child has as much as its job."""
+    """Whether this records an input for which this process had too little memory; a child has as much as its job."""
     return type(made) is dict and made["reason"] == "memory"
 
 

@@ -56,7 +56,7 @@ def _limit_self(cpu_seconds: int, memory_bytes: int, *, supervisor: bool) -> Non
         supervisor: no program runs in this process, which has to write files and fork: `script.py` limits the script.
     """
     limits: dict[str, tuple[int, int]] = {
-        "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, then SIGKILL for who ignores it
+        "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, then SIGKILL if that is ignored
         "RLIMIT_AS": (_address_space() + memory_bytes,) * 2,
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_CORE": (0, 0),

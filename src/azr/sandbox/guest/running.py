@@ -92,7 +92,7 @@ def class_name(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Give an exception's message as one line of at most 200 characters; empty where it has none that can be had."""
+    """Give an exception's message as one line of at most 200 characters; empty if there is none to read."""
     try:
         # A text of the builtin class, whatever `__str__` gave, and cut before it is worked on: it may be huge.
         message = str.__str__(str(error))[:2000]

@@ -7,7 +7,7 @@ threads, the supervisor reads the output and writes the record. So whatever a sc
 interpreter or threads, a value is what stood in the output of a process that ended with status 0.
 
 Limits hold for the script's process: memory is inherited, processor time is what the job has left, RLIMIT_FSIZE is the
-output. Whoever ends the supervisor ends the script, which is killed when its parent dies.
+output. If the supervisor ends, the kernel kills the script, since its parent has died.
 
 Only the standard library and modules of this package that import no more are needed here.
 """
@@ -126,11 +126,11 @@ def _empty_file() -> int:
 
 
 def _failed(status: int, reader: int, seconds: float, allowed: int) -> Record | None:
-    """Say how a script's process failed; None where it came to a good end.
+    """Say how a script's process failed; None if it succeeded.
 
     Args:
         status: its wait status.
-        reader: where it may have said why.
+        reader: the pipe to which it may have written the reason.
         seconds: processor time that it used.
         allowed: its limit on that.
 
@@ -140,7 +140,7 @@ def _failed(status: int, reader: int, seconds: float, allowed: int) -> Record | 
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code == 0:
         return None
-    # All who could write to it are dead.
+    # All processes that could write to it are dead.
     said = os.read(reader, 4096).decode("utf-8", "replace").split("\n") if exit_code == _FAILED else []
     if len(said) == 3 and said[0] in ("error", "memory"):
         reason, error, detail = said

@@ -89,7 +89,7 @@ def second_order(count: int) -> list[int]:
 
 
 def _run(code: types.CodeType, inputs: list[Any], request: dict[str, Any]) -> Iterator[Record]:
-    """Run a program that may run: on `arguments` of the inputs, whoever read them."""
+    """Run a program that passed the checks on `arguments` of the inputs, which a checker or this process read."""
     if request["mode"] == "script":
         return script_outcomes(code, inputs, request)
     return _call_outcomes(code, inputs, request)
@@ -120,7 +120,7 @@ REFUSALS = (SyntaxError, ValueError, OverflowError)
 
 
 def checked(request: dict[str, Any]) -> types.CodeType | Record:
-    """Compile the program and hold it to the policy; a record where it breaks that.
+    """Compile the program and check it against the policy; a record if it violates the policy.
 
     Raises:
         SyntaxError: it is no program; so do the others of `REFUSALS`, RecursionError and MemoryError.
@@ -142,7 +142,7 @@ def checked(request: dict[str, Any]) -> types.CodeType | Record:
 
 
 def excess(program: str, program_bytes: int) -> str:
-    """Say by how much a program is too long; empty where it is not."""
+    """Say by how much a program is too long; empty if it is not."""
     size = utf8_bytes(program)
     return f"the program has {size} bytes, {program_bytes} are allowed" if size > program_bytes else ""
 

@@ -1,4 +1,4 @@
-"""What every backend sends for a job, and what it makes of the end of the process that ran it."""
+"""What every backend sends for a job, and how the end of its process becomes outcomes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HASH_SEEDS = ("1", "2")
 
 
 class Stop(Enum):
-    """Why a process that ran a job was not left to end by itself."""
+    """Why a process that ran a job was killed."""
 
     NONE = 0
     WALL_CLOCK = 1
     TOO_MUCH_OUTPUT = 2
     TAMPERING = 3
     LOST = 4
-    """Who started it died, as often as it was tried."""
+    """The process that started it died, at every attempt."""
 
 
 class Report(NamedTuple):
-    """How a process that ran a job ended, as told by who started it.
+    """How a process that ran a job ended, as reported by its parent.
 
     Attributes:
         stop: why it was killed, if it was.
@@ -47,7 +47,7 @@ class Report(NamedTuple):
 
 
 def judged(job: Job) -> tuple[Outcome, ...] | None:
-    """Give the outcomes of a job that is too large to be sent to any process; None where it is not."""
+    """Give the outcomes of a job that is too large to be sent to a process; None if it is not."""
     too_long = excess(job.program, job.policy.program_bytes)
     if too_long and job.mode is not Mode.LITERAL:
         return _all(job, Reason.FORBIDDEN, too_long)
@@ -126,7 +126,7 @@ def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outc
 
 
 DECISIVE = frozenset({Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED})
-"""Reasons that end a whole process: it says nothing about the value that the input would have had."""
+"""Reasons that end a whole process and say nothing about the value that an input would have had."""
 
 
 def _agreed(one: Outcome, other: Outcome) -> Outcome:

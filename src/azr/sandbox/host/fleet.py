@@ -1,8 +1,8 @@
-"""Zygotes of one event loop: which gets the next run, which runs are begun again, and when there is no use any more.
+"""Zygotes of one event loop: which one gets the next run, which runs start again, and when the host gives up.
 
-A run is one child, or one answer of a checker. Each zygote has at most a few: the one that its child is at, and those
-that wait in the pipe so that the zygote need not wait for us. Everything happens in callbacks of the loop: no thread
-and no task per run.
+A run is one child, or one answer of a checker. Each zygote has only a few: the one in its child, and those in the pipe,
+so that the zygote does not wait for the host. Everything happens in callbacks of the loop, without a thread or task per
+run.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _STARTS, _STARTS_WHERE_OTHERS_STAND = 3, 20
 and the trouble may pass: some 30 seconds."""
 
 _DEATHS = 5
-"""Processes die from outside: the kernel kills for want of memory, a person by mistake. A run that was going on at so
-many deaths is taken for their cause. Deaths that came before it was begun or after it had ended do not count."""
+"""Processes are also killed from outside: by the kernel when memory is short, by a person by mistake. A run that was in
+progress at this many deaths counts as their cause. Deaths before its start or after its end do not count."""
 
 _TRIES = 50
-"""How often a run is begun at most, should every process die before it has read the job."""
+"""The most starts of a run, in case every process dies before it has read the job."""
 
 
 class Fleet:
     """Zygotes of one kind that share a hash seed, and the runs that wait for them.
 
-    Once a zygote has stood, one that cannot be started is tried again for as long as the callers of its runs wait.
+    Once a zygote has started, later failures to start are retried for as long as the callers of its runs wait.
 
     Args:
         kind: "full", "lean", "script" or "checker", as in `zygote.main`.
@@ -96,7 +96,7 @@ class Fleet:
                 zygote.give(run)
 
     def take_back(self, runs: deque[Run]) -> None:
-        """Put runs that a dead zygote had not come to at the head of the queue again."""
+        """Put the runs that a dead zygote had not started back at the head of the queue."""
         for run in runs:
             run.disturbed = True
         self._waiting.extendleft(reversed(runs))
@@ -127,7 +127,7 @@ class Fleet:
             self._first.set_result(hello)
 
     def gives_up(self, error: SandboxError, *, starts: int, refused: bool) -> bool:
-        """Whether there is no use in starting a zygote again; if so, all that waits ends with `error`.
+        """Whether to stop trying to start a zygote; if so, all waiting runs end with `error`.
 
         Args:
             error: why it did not start.

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from azr.sandbox.host.fleet import Fleet
 
 AHEAD = {"full": 2, "lean": 2, "script": 2, "checker": 8}
-"""How many runs a zygote of each kind has at most; a checker is through with one sooner than we send the next."""
+"""The most runs that a zygote of each kind has at once. A checker finishes one sooner than the host sends the next."""
 
 _READ_BYTES = 2**18
 _PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a zygote that did not come to stand is started again: twice as many each time, up to the longest."""
+"""Seconds before a zygote that failed to start is tried again: twice as long each time, up to the longest."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +56,7 @@ class Run:
     disturbed: bool = False
 
     def end(self, report: Report) -> None:
-        """Tell whoever waits, if anyone still can."""
+        """Give the report to the caller, if it still waits."""
         if not self.ended.done() and not self.ended.get_loop().is_closed():
             self.ended.set_result(report._replace(disturbed=True) if self.disturbed else report)
 
@@ -79,7 +79,7 @@ class Handle:
         self._timer: asyncio.TimerHandle | None = None
 
     def load(self) -> int:
-        """Give the number of runs that it has; a zygote that does not stand takes none."""
+        """Give the number of its runs; a zygote that has not started takes none."""
         return len(self._runs) if self._stands else AHEAD[self._fleet.kind]
 
     def start(self) -> None:
@@ -191,7 +191,7 @@ class Handle:
         return True
 
     def _read_frames(self) -> bool:
-        """Hand out what ended; whether the zygote and we still agree on who has which run."""
+        """End the runs that are reported; whether the host and the zygote still agree on which run is next."""
         at = 0
         agree = True
         while agree and len(self._inbox) >= at + HEADER.size:
@@ -243,7 +243,7 @@ class Handle:
     # --- ends ---
 
     def _time_up(self) -> None:
-        """Kill the child by way of its zygote, as nothing in there can be trusted to, and start another."""
+        """Kill the child through its zygote, since nothing in the jail can be trusted to, and start another."""
         run = self._runs.popleft()
         run.disturbed = True
 
@@ -263,13 +263,13 @@ class Handle:
             self._fleet.again(run, _LOST, died=not ended and left.of_run(run.nonce) is not None)
 
         if run is not None and self._fleet.kind == "checker":
-            run.end(_LOST)  # a checker writes nothing before its answer; what may have killed it is left to a child
+            run.end(_LOST)  # a checker writes nothing before its answer; a child takes the job that may have killed it
             run = None
         self.stop(on_read=again if run is not None else None)
         self.start()
 
     def _disagree(self) -> None:
-        """Have it killed, as it and we no longer agree on who has which run, and start another."""
+        """Kill the zygote, which no longer agrees with the host on which run is next, and start another."""
         if self._runs:
             self._fleet.again(self._runs.popleft(), _LOST, died=False)
         self.stop()

@@ -1,6 +1,7 @@
 """The local Linux backend: jailed zygotes on this machine, near the speed of a bare fork.
 
-`jail.py` says what shuts a zygote in, `fleet.py` who runs when; here jobs become runs, and their ends outcomes.
+`jail/` shuts a zygote in, and `fleet.py` decides which run comes next. This module turns jobs into runs and the
+ends of runs into outcomes.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from azr.sandbox.jail.rlimits import too_much_for
 Tier = Literal["auto", "full", "seccomp"]
 _SEED, _OTHER_SEED = 1, 2
 _GRACE = 0.25
-"""Seconds for which a child's own clock may be late. To kill a child from here, its zygote has to be killed and another
-one started, which takes longer than most runs: so it is left to the clock, but for programs that stop it."""
+"""Seconds that the host waits after a child's own clock. To kill a child, the host has to kill its zygote and start
+another, which takes longer than most runs. It does so only for programs that stop their clock."""
 
 _CHECK_SECONDS = 2.0
-"""What a checker may take; a job for which that is too little is left to a child, under its own limits."""
+"""The time limit of a checker. A job that needs longer is checked by its child, under its own limits."""
 
 _CHECK_BYTES = 2**20
-"""The longest request that a checker is asked: it gives no longer answer, and others wait while it reads one."""
+"""The longest request to a checker. Its answers are no longer than this, and other jobs wait while it reads."""
 
 
 class LocalSandbox:
@@ -71,7 +72,7 @@ class LocalSandbox:
             )
         loop = asyncio.get_running_loop()
         if home is None or home.loop is not loop:
-            # Zygotes belong to the loop that reads from them; one that has gone left them to us.
+            # Zygotes belong to the event loop that reads from them. These are of a loop that is gone.
             await self.close()
             home = self._home = _Home(loop, self._workers, self._asked)
         return await home.run(job)
@@ -99,7 +100,7 @@ class _Home:
         self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
-        """Run a program on its inputs: in one child, or where its pipe may not hold all outcomes in several in turn."""
+        """Run a program on its inputs: in one child, or in several in turn if one pipe may not hold all outcomes."""
         checkers = await self._fleet("checker", _SEED)
         most = checkers.hello["room"] // room_for_outcome(job.limits.output_bytes)
         if most < 1:
@@ -155,7 +156,7 @@ class _Home:
         )
 
     async def _run_in_parts(self, checkers: Fleet, job: Job, most: int) -> list[Outcome]:
-        """Run a job in several children in turn: together they get its processor time, and a death ends the job."""
+        """Run a job in several children in turn. They share its processor time, and a death ends the job."""
         found: list[Outcome] = []
         spent, time_up = 0.0, processor_time_up(job.limits)
         while len(found) < len(job.inputs):
@@ -176,7 +177,7 @@ class _Home:
         return found
 
     async def _run_part(self, checkers: Fleet, job: Job) -> tuple[tuple[Outcome, ...], float]:
-        """Have a job checked, then run it once, or twice where it asks for determinism.
+        """Have a job checked, then run it once, or twice if it asks for determinism.
 
         Returns:
             the outcomes, and the seconds of processor time that the longer run took.
@@ -220,7 +221,7 @@ class _Home:
     async def _end(
         self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
     ) -> tuple[tuple[Outcome, ...], float]:
-        """Wait for a run, and for another in a full zygote where a lean one was not enough."""
+        """Wait for a run, and for a second one in a full zygote if the lean one lacked a module."""
         report = await run
         if kind == "lean" and report.exit_code == NEEDS_FULL:
             report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))

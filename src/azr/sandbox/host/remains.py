@@ -1,4 +1,4 @@
-"""What a zygote leaves: bytes in its pipes, and a process to bury.
+"""What a zygote leaves behind: bytes in its pipes, and a process to reap.
 
 The host has the same end of the payload pipe as the zygote, which moves bytes out of it at any moment while it lives.
 So the host reads there only when the results have ended, which says that the zygote is dead, and until the payload has
@@ -53,7 +53,7 @@ class Remains:
         channels: its process and pipes.
         results: what was read of its results and belongs to no whole frame.
         on_read: gets what it left, or nothing after `_PATIENCE`; None where nobody needs that.
-        on_buried: called when nothing is left to do.
+        on_buried: called when the process is reaped and the pipes are read.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The zygote: a small warm interpreter that shuts itself in, then forks one child per job until its jobs end.
 
-Descriptors are its whole world: jobs come in on one, what it has to say goes out on another, and each child writes its
-outcomes to a pipe whose reading end it does not hold. The zygote never reads a job, so that no later child can find one
-in its memory; it never reads a payload either, but counts the bytes and lets the kernel move them.
+It communicates through descriptors only: jobs come in on one, its reports go out on another, and each child writes its
+outcomes to a pipe whose reading end the child does not hold. The zygote never reads a job, so no later child can find
+one in its memory. It does not read payloads either: it counts the bytes and lets the kernel move them.
 
 Only the standard library and the modules of this package that the child needs are imported. `spawn.py` starts it.
 """
@@ -111,7 +111,7 @@ def _address_space() -> int:
 def _leave_guard() -> int:
     """Go on as a child of this process, which stays outside the jail, kills us when it is told to, and buries us.
 
-    Without it whoever we leave behind would fall to the host's first process, which in a container may bury nobody.
+    Without it, orphans would go to the first process of the host, which in a container may not reap them.
 
     Returns:
         a descriptor that becomes readable when the guard dies.
@@ -145,7 +145,7 @@ def _end_without(guard: int) -> None:
 
 
 def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
-    """Shut the door behind this process, and say what holds.
+    """Jail this process, and say which protections hold.
 
     Args:
         tier: "full" or "seccomp".
@@ -251,7 +251,7 @@ def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> i
 
 
 def _read(wanted: int) -> bytes | bytearray:
-    """Read so many bytes of the jobs, or none where they have ended."""
+    """Read this many bytes of the jobs, or none at their end."""
     data: bytes | bytearray = os.read(JOBS, min(wanted, _READ_BYTES))
     if not 0 < len(data) < wanted:
         return data
