@@ -20,7 +20,7 @@ from typing import Any
 from arms import train
 from learning import PAPER, known_by_step, row
 
-from azr.analysis.run_analysis import Analysis
+from azr.analysis.run import Analysis
 from azr.run.directory import read_jsonl
 
 ARMS = {"unguarded": PAPER, "guarded": [], "frozen-proposer": [*PAPER, "selfplay.train_proposer=false"]}

@@ -21,7 +21,7 @@ from typing import Any
 
 from arms import finished, train, with_interval
 
-from azr.analysis.run_analysis import Analysis
+from azr.analysis.run import Analysis
 from azr.evals.results import ALL, MEAN
 from azr.run.directory import read_jsonl
 

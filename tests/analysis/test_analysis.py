@@ -10,7 +10,7 @@ import pytest
 
 from azr.analysis.curves import STAGES
 from azr.analysis.follow import Follower
-from azr.analysis.run_analysis import Analysis
+from azr.analysis.run import Analysis
 from tests.played import play
 from tests.report.by_hand import Recount, wilson
 from tests.report.logs import KINDS, line, write_run

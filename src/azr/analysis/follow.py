@@ -1,17 +1,10 @@
-"""The analysis of a run's folder, kept up to date while the run goes on.
-
-follower = Follower(run)
-while True:
-if follower.poll():            # reads only what is new
-show(follower.analysis)
-time.sleep(1)
-"""
+"""The analysis of a run's folder, kept up to date while the run goes on: `Follower.poll` reads what is new."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from azr.analysis.run_analysis import Analysis
+from azr.analysis.run import Analysis
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
 from azr.run.log import TOKENS, Log
 

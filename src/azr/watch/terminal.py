@@ -14,7 +14,7 @@ from rich.text import Text
 from azr.analysis.alarms import Alarm
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
-from azr.analysis.run_analysis import Analysis
+from azr.analysis.run import Analysis
 from azr.analysis.text import duration, number, share, visible
 from azr.types import Kind, Task
 from azr.watch.latest import Newest
