@@ -1,4 +1,4 @@
-"""Running many coroutines at once."""
+"""Running many coroutines concurrently."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Crew:
-    """All coroutines that an outermost `gather` runs, those of the gathers within them included.
+    """All coroutines that an outermost `gather` runs, including those of nested gathers.
 
-    An engine that answers a whole batch at once asks it whether everybody waits, and is called when somebody leaves.
+    An engine that decodes in batches asks the crew whether all members are waiting, and is called when a member ends.
 
     Attributes:
-        members: those that have not ended.
-        watchers: called whenever a member ends.
+        members: coroutines that have not ended.
+        watchers: called each time a member ends.
     """
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Crew:
         self.watchers: set[Callable[[], None]] = set()
 
     def waits(self) -> bool:
-        """Whether no member is at work anywhere else, such as in the sandbox."""
+        """Whether all members wait for the engine, and none is busy elsewhere, such as in the sandbox."""
         return all(member.waits for member in self.members)
 
     def leave(self, member: Member) -> None:
-        """Let go of a member that has ended."""
+        """Remove a member that has ended."""
         self.members.discard(member)
         for watcher in tuple(self.watchers):
             watcher()
@@ -42,8 +42,8 @@ class Member:
 
     Attributes:
         crew: its crew.
-        answers: what it has asked an engine for.
-        inner: gathers of its own that are under way; their members then stand in for it.
+        answers: results that it has requested from an engine.
+        inner: number of its own gathers in progress; their members then count instead of it.
     """
 
     crew: Crew
@@ -52,7 +52,7 @@ class Member:
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for an engine, or for members of its own."""
+        """Whether it waits for an engine, or for its own nested members."""
         return self.inner > 0 or any(not answer.done() for answer in self.answers)
 
 
@@ -60,16 +60,16 @@ _member: ContextVar[Member | None] = ContextVar("azr_member", default=None)
 
 
 def current_member() -> Member | None:
-    """The coroutine of a crew that is running; None outside `gather`."""
+    """The member that is running now; None outside `gather`."""
     return _member.get()
 
 
 async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run coroutines at once, as members of one crew; results in the order given.
+    """Run coroutines concurrently, as members of one crew; results come in the order given.
 
     Raises:
-        Exception: the first failure itself, after the others were cancelled; never an exception group, so that whoever
-            waits for a `UserError` sees it.
+        Exception: the first failure itself, after the others were cancelled; never an exception group, so that callers
+            can catch a `UserError`.
     """
     outer = current_member()
     crew = Crew() if outer is None else outer.crew

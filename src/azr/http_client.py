@@ -1,4 +1,4 @@
-"""An HTTP client for servers that queue, restart or fail for a while: a bounded number of requests, and retries."""
+"""An HTTP client with bounded concurrency and retries, for servers that queue, restart or fail temporarily."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 T = TypeVar("T")
 
 _LONGEST_WAIT = 60.0
-"""Seconds between two attempts, at most, whatever the server asks for."""
+"""Maximum seconds between two attempts, even if the server asks for more."""
 
 
 class UnavailableError(Exception):
-    """The server did not do it this time.
+    """A request failed, but another attempt may succeed.
 
     Attributes:
-        wait: seconds that the server asks to be left alone.
+        wait: seconds that the server asks to wait before the next attempt.
     """
 
     def __init__(self, reason: str, *, wait: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class UnavailableError(Exception):
 
 
 class NoServerError(UnavailableError):
-    """Nobody takes connections at an address where nobody ever did."""
+    """The address refuses connections, and never answered before."""
 
 
 class PatientClient:
@@ -36,15 +36,15 @@ class PatientClient:
 
     Args:
         url: the server's address; requests name a route behind it.
-        connections: requests under way at once; further ones wait here, not in the server's queue.
-        attempts: how often a request is sent before the server counts as failed.
-        backoff_seconds: mean wait before the second attempt; it doubles with every further one. It is random, so that
-            many requests that failed together do not come back together.
+        connections: concurrent requests, at most; further ones wait in the client, not in the server's queue.
+        attempts: attempts per request, at most.
+        backoff_seconds: mean wait before the second attempt; it doubles with each further one. Waits are random, so
+            that requests that failed together are not repeated together.
         headers: sent with every request.
-        awaits_server: also send again what met nobody, where nobody ever answered.
+        awaits_server: also retry if the address refuses connections and never answered before.
 
     Raises:
-        httpx.InvalidURL, ValueError: `url` is no address.
+        httpx.InvalidURL, ValueError: `url` is malformed.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PatientClient:
     ) -> None:
         self._attempts, self._awaits_server, self._met = attempts, awaits_server, False
         self._backoff = wait_random_exponential(multiplier=2 * backoff_seconds, max=_LONGEST_WAIT)
-        # Not the pool's own limit: the pool goes through all requests that wait whenever one ends.
+        # Not the pool's own limit: the pool scans all waiting requests whenever one ends.
         self._free = asyncio.Semaphore(connections)
         pool = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
         self._http = httpx.AsyncClient(base_url=url, limits=pool, headers=headers)
@@ -67,17 +67,17 @@ class PatientClient:
     async def post(
         self, route: str, body: Mapping[str, Any], *, read: Callable[[httpx.Response], T], read_seconds: float
     ) -> T:
-        """Send a request until the server has done it.
+        """Send a request, with retries.
 
         Args:
-            route: what follows the server's address.
+            route: path below the server's address.
             body: sent as JSON.
-            read: makes a result of an answer; `UnavailableError` where the request is worth another attempt.
-            read_seconds: longest silence of the server. It may queue a request for long before it runs it.
+            read: converts a response to a result; raises `UnavailableError` if the request should be retried.
+            read_seconds: read timeout; generous, since the server may queue a request.
 
         Raises:
-            UnavailableError: that of the last attempt; `NoServerError` where nobody was ever there.
-            httpx.UnsupportedProtocol: the address is none of HTTP's.
+            UnavailableError: the last attempt failed; `NoServerError` if the address never answered.
+            httpx.UnsupportedProtocol: the address is not HTTP.
         """
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
@@ -89,10 +89,10 @@ class PatientClient:
             return await retrying(self._once, route, body, read, read_seconds)
 
     async def get(self, route: str) -> httpx.Response:
-        """Ask once.
+        """Send a GET request, without retries.
 
         Raises:
-            httpx.TransportError: there was no answer.
+            httpx.TransportError: there was no response.
         """
         return await self._http.get(route)
 
@@ -103,7 +103,7 @@ class PatientClient:
     async def _once(
         self, route: str, body: Mapping[str, Any], read: Callable[[httpx.Response], T], read_seconds: float
     ) -> T:
-        # A connection is taken at once or not at all.
+        # The semaphore bounds connections, so the pool never makes a request wait.
         timeout = httpx.Timeout(10.0, read=read_seconds, pool=None)
         try:
             answer = await self._http.post(route, json=body, timeout=timeout)
@@ -125,5 +125,5 @@ class PatientClient:
 
 
 def one_line(text: str) -> str:
-    """Somebody else's words on one line of at most 200 characters."""
+    """Text from a server on one line of at most 200 characters."""
     return " ".join(text.split())[:200]

@@ -1,6 +1,6 @@
-"""Random streams by name: every draw has a generator of its own, so that no draw depends on what was drawn before.
+"""Named random streams: each draw has its own generator, so no draw depends on earlier ones.
 
-That is why a run needs no saved random state for its own choices, and why the order of completion changes nothing.
+Therefore no random state has to be saved, and the order in which coroutines complete changes nothing.
 """
 
 from __future__ import annotations

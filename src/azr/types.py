@@ -1,7 +1,7 @@
-"""The words that all else speaks: Role, Kind, Task, Prompt, Sample, Verdict, Rollout. All are frozen.
+"""The types that all packages share: Role, Kind, Task, Prompt, Sample, Verdict, Rollout. All are frozen.
 
-A `Task` is born as text in a domain, gets its gold value from the sandbox and lives in a buffer; a `Sample` is what the
-model wrote; a `Verdict` says what became of it; a `Rollout` is a judged sample, ready to be learnt from.
+A `Task` is proposed as text, gets its gold value from the sandbox and is kept in a buffer. A `Sample` is what the model
+wrote, a `Verdict` its judgement, and a `Rollout` a judged sample with its reward, ready for training.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Task:
 
     Attributes:
         id: content address, unique within a run.
-        kind: the kind of reasoning that it asks for.
-        data: what the domain needs to pose and to verify it, gold value included; JSON values only.
-        fingerprint: equal for two tasks that are the same but for spelling (exact duplicates).
-        shape: equal for two tasks that differ only in names and constants (near duplicates).
+        kind: the kind of reasoning that it needs.
+        data: what the domain needs to pose and verify it, including the gold value; JSON values only.
+        fingerprint: equal for exact duplicates, apart from formatting and names.
+        shape: equal for near duplicates, which differ only in names and constants.
         parents: ids of the tasks that it was proposed from (references, or the program's origin).
         born: the step at which it entered the buffer; 0 for seeds.
     """
@@ -77,13 +77,13 @@ class Sample:
     """What the model wrote for one prompt: the very tokens that were sampled, never encoded again.
 
     Attributes:
-        prompt_ids: prompt token ids, without padding; none where a server keeps them to itself.
-        completion_ids: sampled token ids, the end-of-sequence token included when one was sampled; the same.
+        prompt_ids: prompt token ids, without padding; empty if a server does not return them.
+        completion_ids: sampled token ids, including the end-of-sequence token if one was sampled; empty as above.
         logprobs: log-probability of each completion token under the sampler, at the sampling temperature (nats).
-        text: the completion decoded, special end token removed; for parsing and for people.
-        finished: whether the model ended it itself (False: cut at the token limit).
-        counted: tokens that a server says it sampled, where it gives no ids.
-        version: of the weights that drew it: how many updates they had seen.
+        text: the decoded completion without the end-of-sequence token; for parsing and display.
+        finished: whether the model ended it; False if it was cut at the token limit.
+        counted: number of sampled tokens that a server reports, if it returns no ids.
+        version: of the weights that sampled it: the number of updates before.
     """
 
     prompt_ids: tuple[int, ...]
@@ -96,19 +96,19 @@ class Sample:
 
     @property
     def tokens(self) -> int | None:
-        """How many tokens were sampled; None where nobody tells."""
+        """How many tokens were sampled; None if unknown."""
         return len(self.completion_ids) or self.counted
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a proposal or of an attempt.
+    """The judgement of a proposal or an attempt.
 
     Attributes:
         well_formed: whether the text followed the format that the prompt asked for.
-        score: in [0, 1]; for an attempt how much of the answer is right, for a proposal 1 if it was accepted, else 0.
-        reason: a short code, the same in events, screens and tables: "correct", "accepted", or why not ("syntax", ...).
-        detail: one line for people; may quote the model, so it is always escaped where it is shown.
+        score: in [0, 1]; for an attempt the share of the answer that is right, for a proposal 1 if accepted, else 0.
+        reason: a short code used in events, screens and tables: "correct", "accepted", or the cause ("syntax", ...).
+        detail: one line for display; may quote the model, so it must be escaped.
     """
 
     well_formed: bool
@@ -124,14 +124,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One judged sample: the unit of learning.
+    """One judged sample: the unit of training.
 
     Attributes:
         id: "step/role/kind/episode/attempt", unique within a run.
-        cell: (role, kind), the TRR++ baseline that it belongs to.
-        group: equal for samples of one and the same prompt (the baseline of GRPO and RLOO).
+        cell: (role, kind), which selects its TRR++ baseline.
+        group: equal for samples of the same prompt (the baseline of GRPO and RLOO).
         sample: the tokens and their log-probabilities.
-        verdict: what became of it.
+        verdict: its judgement.
         reward: the composite reward of Eq. 6, intrinsic rewards included.
     """
 

@@ -24,9 +24,9 @@ class TrainSample:
         prompt_ids_P: prompt token ids.
         completion_ids_T: sampled token ids.
         logprobs_T: the sampler's log-probabilities.
-        advantages_T: what weighs the ratios; None until it is known.
+        advantages_T: weights of the ratios; None until computed.
         values_T: the critic's values before the update; None without a critic.
-        returns_T: what the critic learns; None without a critic.
+        returns_T: targets of the critic; None without a critic.
     """
 
     prompt_ids_P: NDArray[np.int32]
@@ -49,13 +49,13 @@ class TrainSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """What one optimizer step saw of one rollout, before the weights moved; arrays have one entry per token.
+    """One rollout as one optimizer step saw it, before the weights changed. Arrays have one entry per token.
 
     Attributes:
-        logprobs_T: the policy's.
-        old_T: those that the ratio refers to.
-        weight: what each of the tokens counts in the loss of the minibatch.
-        reference_T: the reference model's; None where the loss has no divergence.
+        logprobs_T: log-probabilities under the policy.
+        old_T: log-probabilities in the denominator of the ratio.
+        weight: of each token in the loss of the minibatch.
+        reference_T: log-probabilities under the reference model; None if the loss has no KL term.
     """
 
     logprobs_T: NDArray[np.float32]
@@ -66,23 +66,23 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """What an update did.
+    """Metrics and traces of an update.
 
     Attributes:
         metrics: by name: loss, grad_norm, clip_share, entropy, kl, mismatch_kl, ratio_max, lr, tokens.
-        traces: for each sample, what each optimizer step saw of it; empty unless they were asked for.
+        traces: one sequence per sample, with one trace per optimizer step; empty unless requested.
     """
 
     metrics: Mapping[str, float]
     traces: Sequence[Sequence[Trace]] = ()
 
 
-class UpdateStopped(Exception):  # noqa: N818 -- no error: somebody asked for it
+class UpdateStopped(Exception):  # noqa: N818 -- not an error, but a request
     """An update was abandoned on request; weights and optimizer are as they were before it."""
 
 
 def never() -> bool:
-    """The default of `Learner.update`: nobody asks it to stop."""
+    """The default `stopping` of `Learner.update`: never stop."""
     return False
 
 
@@ -90,14 +90,14 @@ class Learner(Protocol):
     """Takes policy-gradient steps. Its work runs off the event loop, one call at a time."""
 
     async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
-        """What the divergence from the reference model takes off each sample's reward [B]; zeros if it is in the loss.
+        """The KL penalty to subtract from each sample's reward [B]; zeros if the divergence is part of the loss.
 
         Cancelling the call ends the work between two micro-batches.
         """
         ...
 
     async def values(self, samples: Sequence[TrainSample]) -> Sequence[NDArray[np.float32]] | None:
-        """The critic's value of the state in which each token of each sample was drawn; None without a critic.
+        """One array [T] per sample: the critic's values of the states where tokens were drawn. None without a critic.
 
         Cancelling the call ends the work between two micro-batches.
         """
@@ -111,18 +111,18 @@ class Learner(Protocol):
         Args:
             samples: the rollouts, with advantages; with values and returns where there is a critic.
             traced: whether the result has traces.
-            stopping: asked between micro-batches, from another thread. Once it says so, the update is abandoned if no
-                weight has moved yet, else finished: a run can only go on from weights that belong to a whole update.
+            stopping: called between micro-batches, from another thread. If it returns True, the update is abandoned if
+                no weight has changed yet, else finished: a run can only resume from the weights of a whole update.
 
         Raises:
-            UpdateStopped: it was abandoned.
+            UpdateStopped: the update was abandoned.
         """
         ...
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The policy's tensors by the names of its state dict: the live ones, not copies.
+        """The policy's tensors by their names in the state dict: the live tensors, not copies.
 
-        Whoever hands them to another process or device copies them before the next update.
+        To send them to another process or device, copy them before the next update.
         """
         ...
 

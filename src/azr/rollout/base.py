@@ -14,7 +14,7 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-        max_new_tokens: a row is cut after so many tokens.
+        max_new_tokens: tokens per completion, at most.
         temperature: 0 is greedy; log-probabilities are those of logits / temperature (of the raw logits when greedy).
         top_p: nucleus mass; 1 keeps all tokens. Log-probabilities are those before the cut, as the learner has them.
     """
@@ -25,24 +25,24 @@ class Sampling:
 
 
 Renderer: TypeAlias = Callable[[str], Prompt]
-"""Makes a prompt of a text: applies the chat template where there is one, and tokenizes."""
+"""Converts text to a prompt: applies the chat template if there is one, and tokenizes."""
 
 
 class Generator(Protocol):
-    """Samples completions; an asynchronous service that many coroutines await at once."""
+    """Samples completions. Many coroutines may await it concurrently."""
 
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt.
 
         Args:
-            prompt: what a renderer of the same model made.
-            n: how many; the prompt is run through the model once.
+            prompt: from a renderer of the same model.
+            n: number of completions; the prompt is run through the model once.
             key: names the random streams, "step/role/kind/index"; row i draws from the stream (seed, key, i) alone.
             sampling: how tokens are drawn.
 
         Returns:
-            n samples in the order of their streams, whatever order they finished in; each with its token ids, their
-            log-probabilities at the sampling temperature, and the version of the weights that drew it.
+            n samples in the order of their streams, in whatever order they finished. Each has its token ids, their
+            log-probabilities at the sampling temperature, and the version of the weights that sampled it.
         """
         ...
 
@@ -51,7 +51,7 @@ class Generator(Protocol):
 
         Args:
             version: of the weights: the step whose update they come from. Samples carry it.
-            weights: tensors by name, as `Learner.weights` gives them.
+            weights: tensors by name, as returned by `Learner.weights`.
 
         Raises:
             UserError: the weights of this model cannot be changed.

@@ -1,7 +1,7 @@
-"""Task buffers, one a kind: references are drawn from them, and the solver's batch is filled up from them.
+"""Task buffers, one per kind: the source of references, and of tasks that fill up the solver's batch.
 
-A full buffer drops its oldest task, never a new one. Nothing here reads a clock or a global random state: who draws
-hands in a generator, so that a draw can be repeated.
+A full buffer drops its oldest task, never a new one. Nothing here reads a clock or a global random state: callers
+pass a random generator, so that draws can be repeated.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class TaskBuffer:
 
         Args:
             kinds: the buffers that are drawn from, as one pool.
-            count: how many at most; fewer where fewer stand.
+            count: how many, at most; fewer if the buffers hold fewer.
             rng: decides the draw.
             half_life: None is uniform; else a task's weight halves with every so many newer tasks.
         """
@@ -92,7 +92,7 @@ class TaskBuffer:
         weights = None
         if half_life is not None:
             age = np.concatenate([np.arange(self.size(kind))[::-1] for kind in kinds])
-            weights = 0.5 ** (age / half_life) + 1e-12  # an old task stays possible, so that count of them can be had
+            weights = 0.5 ** (age / half_life) + 1e-12  # above 0, so that `count` tasks can always be drawn
             weights /= weights.sum()
         chosen = rng.choice(len(pool), size=count, replace=False, p=weights)
         return [pool[int(index)] for index in chosen]
@@ -103,20 +103,20 @@ class TaskBuffer:
         return 1.0 - answers[answer] / total if (total := answers.total()) else 1.0
 
     def copy(self) -> TaskBuffer:
-        """The buffer as it is now, to come back to; tasks are shared."""
+        """A snapshot of the buffer; the tasks are shared."""
         other = TaskBuffer(self._tasks, self._config)
         for task in self.tasks(*self._tasks):
             other._insert(task, self._answer_of[task.id])
         return other
 
     def dump(self) -> Iterator[str]:
-        """One JSON line a task, in an order that `load` restores."""
+        """One JSON line per task, in an order that `load` restores."""
         for task in self.tasks(*self._tasks):
             yield json.dumps(asdict(task) | {"answer": self._answer_of[task.id]}, ensure_ascii=True)
 
     @classmethod
     def load(cls, lines: Iterable[str], kinds: Iterable[Kind], config: BufferConfig) -> TaskBuffer:
-        """Restore what `dump` wrote, exactly. Tasks of kinds that are not played are left out."""
+        """Restore exactly what `dump` wrote, except tasks of kinds without a buffer."""
         buffer = cls(kinds, config)
         for line in lines:
             record = json.loads(line)

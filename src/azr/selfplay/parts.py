@@ -11,7 +11,7 @@ from azr.sandbox.base import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Who plays.
+    """The domain and the services that play it.
 
     Attributes:
         domain: what is proposed, and how it is judged.

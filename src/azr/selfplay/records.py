@@ -1,4 +1,4 @@
-"""What a step of self-play did, as plain records: attempts, episodes, the step."""
+"""Plain records of a step of self-play: attempts, episodes, time per stage, the step."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Attempts:
     Attributes:
         id: "step/solve/kind/index"; attempt a of it is "<id>/a".
         task: what is attempted.
-        samples, verdicts: one of each an attempt, in the same order.
-        learnt: whether they are the solver's rollouts, or only measure learnability.
+        samples, verdicts: one per attempt, in the same order.
+        learnt: whether they are rollouts of the solver; False if they only measure learnability.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Attempts:
 
     @property
     def scores(self) -> list[float]:
-        """1 for an attempt that is entirely right, else 0, partial credit or not; what solve rates are taken from."""
+        """One per attempt: 1 if it is entirely right, else 0, even with partial credit. Solve rates are their means."""
         return [float(verdict.passed) for verdict in self.verdicts]
 
 
@@ -75,15 +75,15 @@ class Episode:
 
 @dataclass(slots=True)
 class StepRecord:
-    """Everything that one step of self-play did, in the order of its episodes.
+    """Everything that one step of self-play produced, in the order of its episodes.
 
     Attributes:
         step: its number; 0 is seeding.
         episodes: all proposals.
-        solved: attempts at tasks outside this step's episodes, or drawn anew.
+        solved: attempts besides those in `episodes`.
         admitted: tasks that entered the buffer, stamped.
-        rollouts: what is learnt from, in the order of their ids.
-        stopwatch: where the time of the episodes went.
+        rollouts: the training batch, ordered by id.
+        stopwatch: time per stage.
     """
 
     step: int

@@ -1,6 +1,6 @@
-"""Rewards on one screen: learnability (Eq. 4), correctness (Eq. 5), the composite with the format (Eq. 6).
+"""Rewards: learnability (Eq. 4), correctness (Eq. 5), and the composite with the format (Eq. 6).
 
-`paper` and `reference` differ in one line: what a valid proposal earns whose tasks are never, or always, solved.
+`paper` and `reference` differ in one line: the reward of a valid proposal that is never, or always, solved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def learnability(scores: Sequence[float]) -> float:
         scores: scores of the attempts in [0, 1]; never the composite rewards, which can be negative.
 
     Raises:
-        ValueError: there are no attempts, so nothing is known about the task.
+        ValueError: there are no attempts, so the solve rate is unknown.
     """
     solve_rate = mean(scores)
     return 0.0 if solve_rate == 0 else 1.0 - solve_rate
@@ -28,7 +28,7 @@ def propose_reward(verdict: Verdict, scores: Sequence[float], config: RewardConf
     """The proposer's composite reward (Eq. 4 within Eq. 6), without intrinsic rewards.
 
     Args:
-        verdict: of the proposal; whatever was not accepted earns `config.malformed`.
+        verdict: of the proposal; unless it was accepted, the reward is `config.malformed`.
         scores: of the attempts at the task, in [0, 1]; unused for a rejected proposal.
         config: profile and penalties.
     """
@@ -40,7 +40,7 @@ def propose_reward(verdict: Verdict, scores: Sequence[float], config: RewardConf
 
 
 def solve_reward(verdict: Verdict, config: RewardConfig) -> float:
-    """The solver's composite reward: 1 or the share that is right, else the penalties (Eq. 5 within Eq. 6)."""
+    """The solver's composite reward: 1 or the share that is right, else a penalty (Eq. 5 within Eq. 6)."""
     if not verdict.well_formed:
         return config.malformed
     if verdict.passed or (config.partial_credit and verdict.score > 0):

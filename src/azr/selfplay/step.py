@@ -25,16 +25,16 @@ from azr.streams import stream
 from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 
 REDRAWS = 32
-"""References drawn for a kind that cannot do without, until a prompt with them fits."""
+"""How often references are redrawn, at most, for a kind that needs them, until the prompt fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
 
 
 class SelfPlay:
-    """Plays steps on a buffer that it fills.
+    """Plays steps, and adds the accepted tasks to its buffer.
 
     Args:
         config: the run's.
-        parts: who plays.
+        parts: domain, generator, sandbox and renderer.
         buffer: the tasks so far; `buffer_kinds` says which kinds it needs.
     """
 
@@ -64,15 +64,15 @@ class SelfPlay:
         return record
 
     async def seed(self) -> list[StepRecord]:
-        """Fill the buffers from the beginning to the end (see `seed_batches`)."""
+        """Fill the buffers in one go (see `seed_batches`)."""
         return [record async for record in self.seed_batches({})]
 
     async def seed_batches(self, progress: dict[Kind, Counter[str]]) -> AsyncIterator[StepRecord]:
         """Fill every buffer that proposals draw from with tasks of the untrained model, up to S x B each.
 
         Args:
-            progress: how often each verdict was given to a kind's proposals, kept up to date. With the buffer it is all
-                that seeding needs to go on from where it ended; empty: from the beginning.
+            progress: number of proposals by kind and verdict, updated in place. Together with the buffer it is all
+                that is needed to resume seeding; empty: start from the beginning.
 
         Yields:
             each batch, settled.
@@ -159,10 +159,10 @@ class SelfPlay:
         return Attempts(name, task, samples, tuple(verdicts), learnt)
 
     def _fitting_prompt(self, step: int, kind: Kind, index: int) -> tuple[ProposalPrompt, Prompt]:
-        """What is asked of the proposer, with the first choice of references that fits, and the prompt for it.
+        """The proposal prompt with the first choice of references that fits, as text and as tokens.
 
         Raises:
-            UserError: it fits with none.
+            UserError: no choice of references fits.
         """
         config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
         for references in self._references(step, kind, index):
@@ -172,14 +172,14 @@ class SelfPlay:
             if prompt.length <= longest:
                 return asked, prompt
             length = prompt.length
-        shown = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
+        tried = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
         raise UserError(
-            f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {shown};"
+            f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {tried};"
             " raise it"
         )
 
     def _references(self, step: int, kind: Kind, index: int) -> Iterator[Sequence[Task]]:
-        """Choices of references, the best first: one less each time, or others for a kind that needs so many."""
+        """Choices of references, the best first: one fewer each time, or new draws if the number is fixed."""
         play, sources = self._config.selfplay, self._domain.sources(kind)
         half_life = play.reference_half_life if play.reference_sampling == "recent" else None
         rng = stream(self._config.seed, step, "references", kind, index)
@@ -191,7 +191,7 @@ class SelfPlay:
                 yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life)
 
     def _checked(self, proposal: Proposal) -> Proposal:
-        """Refuse what the buffer knows already, and what could not be asked."""
+        """Reject what the buffer refuses, and a task whose solve prompt is too long."""
         task = proposal.task
         if task is None:
             return proposal
@@ -204,9 +204,9 @@ class SelfPlay:
     # Settling a step
 
     def _settle(self, episodes: Sequence[Episode]) -> None:
-        """Refuse what the step's earlier episodes make a duplicate, or one task too many of its shape.
+        """Reject duplicates of earlier episodes of this step, and tasks beyond the shape limit.
 
-        The order of the episodes decides, whichever ended first.
+        The number of the episode decides, not the order in which they ended.
         """
         accepted: list[Task] = []
         for episode in episodes:
@@ -218,7 +218,7 @@ class SelfPlay:
                 accepted.append(episode.task)
 
     def _admit(self, episodes: Sequence[Episode], step: int, most: int | None = None) -> list[Task]:
-        """Put accepted tasks into the buffer, in the order of the episodes, `most` of them at most."""
+        """Add accepted tasks to the buffer, at most `most`, in the order of the episodes; returns them stamped."""
         admitted: list[Task] = []
         for episode in episodes:
             if episode.task is not None and (most is None or len(admitted) < most):
@@ -292,7 +292,7 @@ class SelfPlay:
 
 
 def buffer_kinds(domain: Domain) -> list[Kind]:
-    """Kinds that need a buffer: those that are played, and those that references come from."""
+    """Kinds that need a buffer: those that are played, and the sources of their references."""
     return list(dict.fromkeys(kind for played in domain.kinds for kind in (*domain.sources(played).kinds, played)))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run goes on: the first asks it to stop, the second stops it at once."""
+"""Ctrl-C and SIGTERM during a run: the first requests a stop, the second stops the run at once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 
-class Stopped(Exception):  # noqa: N818 -- no error: somebody asked for it
-    """Work was abandoned since the run was asked to stop."""
+class Stopped(Exception):  # noqa: N818 -- not an error, but a request
+    """Work was abandoned because a stop was requested."""
 
 
 class Stop:
-    """Whether a run was asked to stop.
+    """A request to stop the run.
 
     Args:
-        announce: called when it is.
+        announce: called on the first request.
     """
 
     def __init__(self, announce: Callable[[], None] = lambda: None) -> None:
@@ -27,12 +27,12 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody asked; may be read from any thread."""
+        """Whether a stop was requested; may be read from any thread."""
         return self._asked.is_set()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take Ctrl-C, and SIGTERM, which a preempted machine gets, as requests."""
+        """Treat Ctrl-C and SIGTERM as requests; schedulers send SIGTERM before they preempt a machine."""
         loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
         for number in signals:
             loop.add_signal_handler(number, self._ask)
@@ -43,10 +43,10 @@ class Stop:
                 loop.remove_signal_handler(number)
 
     async def unless(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do the work, or cancel it as soon as somebody asks to stop.
+        """Await the work, or cancel it as soon as a stop is requested.
 
         Raises:
-            Stopped: somebody did, now or before.
+            Stopped: a stop was requested, now or before.
         """
         if self.asked:
             work.close()
