@@ -1,4 +1,4 @@
-"""`python -m nursery FOLDER`, from the repository's root: make the small model that ships, from nothing."""
+"""`python -m nursery FOLDER`, from the repository's root: make the small model that ships, from scratch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from nursery.build import QUICK, SHIPPED, build
+from nursery.heldout import SETS, write_set
 
 
 def main() -> None:
-    """Draw programs, write documents, train, save."""
+    """Make the model, or write the held-out sets."""
     parser = argparse.ArgumentParser(prog="python -m nursery", description=__doc__.partition(": ")[2])
-    parser.add_argument("folder", type=Path, help="where the model is written")
-    parser.add_argument("--quick", action="store_true", help="a tiny one in a minute or two; it knows little")
+    parser.add_argument("folder", type=Path, help="where to write")
+    parser.add_argument("--quick", action="store_true", help="a tiny model in a minute or two; it knows little")
     parser.add_argument("--seed", type=int, default=0, help="of programs, documents, weights and order")
+    parser.add_argument("--held-out", action="store_true", help="write the held-out sets instead of a model")
     words = parser.parse_args()
+    if words.held_out:
+        for name in SETS:
+            write_set(name, words.folder)
+        return
     build(words.folder, replace(QUICK if words.quick else SHIPPED, seed=words.seed), report=print)
     print(f"use it with: azr train demo --model {words.folder}")
 

@@ -1,4 +1,4 @@
-"""From nothing to the nursery's base model: draw programs, write documents, train, save a Hugging Face folder."""
+"""Make the nursery's base model from scratch: draw programs, write documents, train, save a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nursery.train import Point, Schedule, Shape, new_model, train
 FOLDER = Path(str(resources.files("azr.models"))) / "weights" / "nursery"
 """The base model that ships."""
 RECORD = "nursery.json"
-"""What the folder says of its making: recipe, data statistics, loss curve."""
+"""File in the model's folder that records how it was made: recipe, data statistics, loss curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Recipe:
     """Everything that decides the base model.
 
     Attributes:
-        programs: programs to draw; each gives about six documents of 100 tokens.
+        programs: number of programs; each gives about six documents of 100 tokens.
         mix: how many documents of which family.
         schedule: budget and optimizer. A budget in tokens is reproducible, one in seconds is not.
         seed: of programs, documents, weights and order.
@@ -70,13 +70,13 @@ def build(
 
     Args:
         folder: made if need be.
-        recipe: what to make: `SHIPPED`, `QUICK`, or one's own.
+        recipe: `SHIPPED`, `QUICK`, or another.
         processes: workers that write documents.
-        threads: torch's threads; the number is put back afterwards.
-        report: is told the progress, a line at a time.
+        threads: torch's threads; restored afterwards.
+        report: called with each line of progress.
 
     Returns:
-        the record of its making, as it is written to `nursery.json` in the folder.
+        the record that is written to `nursery.json` in the folder.
     """
     tokenizer = build_tokenizer()
     pad = tokenizer.pad_token_id
@@ -112,7 +112,7 @@ def build(
 
 
 def save(model: Any, tokenizer: Any, record: dict[str, Any], folder: Path) -> None:
-    """Write weights, tokenizer, configurations and the record of the making."""
+    """Write the model in bf16, its tokenizer, and the record of how it was made (`nursery.json`)."""
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Documents as arrays of tokens, made by several processes, with statistics of what is in them."""
+"""Documents as arrays of tokens, made by several processes, with statistics about them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
 
 from azr.domains.python.syntax import read
-from nursery.documents import Document, Mix, documents
+from nursery.documents import Document, Mix, Piece, documents
 from nursery.grammar import Specimen, specimens
-from nursery.tokenizer import EOS, build_tokenizer
+from nursery.tokenizer import build_tokenizer
 
 _SHARD = 1000
-"""Programs a shard: references of a proposal come from its own shard."""
+"""Programs per shard; the references of a proposal come from its own shard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents end to end.
+    """Documents, concatenated.
 
     Attributes:
         tokens: ids of all documents, each ending with the end token.
-        weights: what each token's loss counts, in hundredths.
-        starts: where each document starts, and at the end the number of tokens.
-        counts: documents and tokens by family, kind and thinking; programs; skipped programs.
+        weights: loss weight of each token, in hundredths.
+        starts: where each document starts; the last entry is the number of tokens.
+        counts: documents and tokens by family, kind and thinking; programs.
     """
 
     tokens: NDArray[np.uint16]
@@ -54,8 +55,8 @@ def build_corpus(
         programs: how many programs, rounded up to whole shards of 1000.
         seed: the same seed gives the same corpus, whatever the number of processes.
         mix: how many documents of which family.
-        excluded: normal forms of programs that no document may be about (the held-out sets').
-        processes: worker processes; 1 works in this one.
+        excluded: normal forms of the programs to leave out (those of the held-out sets).
+        processes: worker processes; 1 for this process alone.
     """
     make = partial(_shard, mix=mix, excluded=excluded, programs=min(programs, _SHARD))
     seeds = [f"{seed}/{number}" for number in range(-(-programs // _SHARD))]
@@ -79,29 +80,38 @@ def _shard(seed: str, *, mix: Mix, excluded: frozenset[str], programs: int) -> C
 
 
 def encode(made: Sequence[Document], mix: Mix) -> Corpus:
-    """Encode documents; each ends with the end token, which counts as a part of the answer."""
-    tokenizer = build_tokenizer()
-    pieces = [((document.prompt, mix.prompt_weight), *document.answer, (EOS, 1.0)) for document in made]
+    """Encode documents and count them by family, kind and thinking."""
+    pieces = [((document.prompt, mix.prompt_weight), *document.answer) for document in made]
+    corpus = tokenized(pieces, build_tokenizer())
+    for document, length in zip(made, corpus.lengths.tolist(), strict=True):
+        label = f"{document.family}/{document.kind}/{'thinks' if document.thinks else 'answers'}"
+        corpus.counts[f"documents/{label}"] += 1
+        corpus.counts[f"tokens/{label}"] += length
+    return corpus
+
+
+def tokenized(made: Sequence[Sequence[Piece]], tokenizer: PreTrainedTokenizerFast) -> Corpus:
+    """Encode documents given as pieces of text with their loss weights.
+
+    Each document ends with the end token, which has the weight of the last piece.
+    """
+    pieces = [(*document, (tokenizer.eos_token, document[-1][1])) for document in made]
     texts = [text for document in pieces for text, _ in document]
     ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else iter(())
     tokens: list[int] = []
     weights: list[int] = []
     starts = [0]
-    counts: Counter[str] = Counter()
-    for document, parts in zip(made, pieces, strict=True):
-        for _, weight in parts:
+    for document in pieces:
+        for _, weight in document:
             part = next(ids)
             tokens += part
             weights += [round(100 * weight)] * len(part)
         starts.append(len(tokens))
-        label = f"{document.family}/{document.kind}/{'thinks' if document.thinks else 'answers'}"
-        counts[f"documents/{label}"] += 1
-        counts[f"tokens/{label}"] += starts[-1] - starts[-2]
-    return Corpus(np.array(tokens, np.uint16), np.array(weights, np.uint8), np.array(starts, np.int64), counts)
+    return Corpus(np.array(tokens, np.uint16), np.array(weights, np.uint8), np.array(starts, np.int64), Counter())
 
 
 def joined(shards: Iterable[Corpus]) -> Corpus:
-    """Several corpora as one."""
+    """Concatenate corpora."""
     parts = list(shards)
     ends = np.cumsum([0, *(len(part.tokens) for part in parts)])
     starts = [part.starts[:-1] + end for part, end in zip(parts, ends[:-1], strict=True)]

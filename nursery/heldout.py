@@ -1,7 +1,7 @@
-"""The held-out sets: tasks that no document of the base model is about, by the normal form of their programs.
+"""The held-out sets: tasks about programs whose normal form appears in no document of the base model.
 
-`nursery-iid` comes from the training grammar, `nursery-long` from the same with more statements than training has, and
-`nursery-human` was written by hand. They ship with the Python domain, whose `load_held_out` reads them.
+`nursery-iid` is drawn from the training grammar, `nursery-long` from the same grammar with more statements than in
+training, and `nursery-human` was written by hand. They ship with the Python domain, whose `load_held_out` reads them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _SHORTEST = {"nursery-iid": 1, "nursery-long": 9}
 
 
 def excluded_forms() -> frozenset[str]:
-    """Normal forms of all programs in the held-out sets: what the base model's documents leave out."""
+    """Normal forms of all programs in the held-out sets, which the base model's documents leave out."""
     tasks = [task for name in SETS for task in load_held_out(name, KINDS, 10**6)]
     return frozenset(read(task.data["program"]).normal for task in tasks)
 
 
 def draw_set(name: str, count: int = 300) -> Iterator[tuple[Kind, Task]]:
-    """Draw `nursery-iid` or `nursery-long`: `count` tasks a kind, each about a program of its own."""
+    """Draw `nursery-iid` or `nursery-long`: `count` tasks per kind, each about a different program."""
     seen: set[str] = set()
     drawn = specimens(f"held-out {name}", _SIZES[name])
     fresh = (s for s in drawn if statements(s.program) >= _SHORTEST[name] and not _known(s.program, seen))
@@ -45,7 +45,7 @@ def draw_set(name: str, count: int = 300) -> Iterator[tuple[Kind, Task]]:
 
 
 def pose(kind: Kind, specimen: Specimen, rng: random.Random) -> Task:
-    """A task about a program: on one of its runs, or, for induction, on all of them."""
+    """A task about a program: on one of its executions, or for induction on all of them."""
     if kind == INDUCTION:
         return induction_task(specimen.program, specimen.runs, " ".join(hint(specimen.program)))
     return run_task(kind, specimen.program, rng.choice(specimen.runs))
@@ -68,17 +68,16 @@ def human_set() -> Iterator[tuple[Kind, Task]]:
         yield kind, pose(kind, specimen, random.Random(0))
 
 
-def write_set(name: str, folder: Path | None = None) -> Path:
-    """Write a set as JSONL, one task a line; by default where it ships."""
-    target = (folder or Path(str(resources.files("azr.domains.python") / "data"))) / f"{name}.jsonl"
+def write_set(name: str, folder: Path) -> None:
+    """Write a set as `NAME.jsonl`, one task per line."""
     tasks = human_set() if name == "nursery-human" else draw_set(name)
     lines = [json.dumps({"kind": kind, "data": dict(task.data)}) for kind, task in tasks]
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def statements(program: str) -> int:
-    """Statements in the body of `f`, not counting what is inside of them."""
+    """Number of statements in the body of `f`, nested ones not counted."""
     functions = [node for node in ast.parse(program).body if isinstance(node, ast.FunctionDef) and node.name == "f"]
     return len(functions[0].body)
 

@@ -15,9 +15,7 @@ a pair that it has not seen.
 
 from __future__ import annotations
 
-import json
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -33,7 +31,8 @@ from azr.domains.primes.arithmetic import euclid, inverse, is_prime, primes_up_t
 from azr.domains.primes.config import PrimesConfig
 from azr.domains.primes.domain import PrimesDomain, is_withheld, proposal
 from azr.types import DEDUCTION, INDUCTION, Kind, Task
-from nursery.corpus import Corpus
+from nursery.build import save
+from nursery.corpus import tokenized
 from nursery.train import Point, Schedule, Shape, new_model, train
 
 FOLDER = Path(str(resources.files("azr.models"))) / "weights" / "nursery-primes"
@@ -48,14 +47,14 @@ Document = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is read at one time.
+    """One stage of training.
 
     Attributes:
-        documents: how many documents.
-        tokens: how many of their tokens are read, again and again if need be.
+        documents: number of documents.
+        tokens: number of tokens to train on, over as many epochs as that takes.
         lr: peak learning rate.
         arithmetic: share of the documents that are calculations.
-        scrambled: share of the calculations that stand where thoughts do.
+        scrambled: share of the calculations that are put in the place of thoughts.
     """
 
     documents: int
@@ -144,7 +143,7 @@ def build(
         folder: made if need be.
         recipe: what to make.
         threads: torch's.
-        report: is told the progress, a line at a time.
+        report: called with each line of progress.
     """
     torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
@@ -158,19 +157,15 @@ def build(
 
     for number, stage in enumerate(recipe.stages):
         seed = recipe.seed + number
-        corpus = _encode(list(documents(recipe, stage, seed=seed)), tokenizer)
+        corpus = tokenized(list(documents(recipe, stage, seed=seed)), tokenizer)
         report(f"stage {number + 1}: {len(corpus.lengths)} documents, {len(corpus.tokens)} tokens")
         schedule = Schedule(tokens=stage.tokens, lr=stage.lr, batch=4096, micro_batches=1)
         train(model, corpus, schedule, pad=pad, seed=seed, report=tell, every=100)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    record = {"recipe": asdict(recipe), "curve": [asdict(point) for point in curve]}
-    (folder / "nursery.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    save(model, tokenizer, {"recipe": asdict(recipe), "curve": [asdict(point) for point in curve]}, folder)
 
 
 def inverse_thought(task: Task) -> str:
-    """Euclid's algorithm, a step a line."""
+    """Euclid's algorithm, one step per line."""
     number, p = task.data["pairs"][0][0 if task.kind == DEDUCTION else 1], task.data["p"]
     steps = _calculations(number, p)
     lines = [f"{division}, {update}{'-+'[index % 2]}" for index, (division, update) in enumerate(steps)]
@@ -180,25 +175,10 @@ def inverse_thought(task: Task) -> str:
 
 
 def induction_thought(task: Task) -> str:
-    """The easiest product, and how often p goes into what is left of it."""
+    """The smallest product x * y of the pairs, and x * y - 1 as a multiple of p."""
     a, b = min(sorted(pair) for pair in task.data["pairs"] if pair != [1, 1])
     p = task.data["p"]
     return f"{a} * {b} = {a * b}\n{a * b - 1} = {(a * b - 1) // p} * {p}"
-
-
-def _encode(made: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> Corpus:
-    pieces = [(*document, (EOS, document[-1][1])) for document in made]
-    ids = iter(tokenizer([text for document in pieces for text, _ in document], add_special_tokens=False)["input_ids"])
-    tokens: list[int] = []
-    weights: list[int] = []
-    starts = [0]
-    for document in pieces:
-        for _, weight in document:
-            part = next(ids)
-            tokens += part
-            weights += [round(100 * weight)] * len(part)
-        starts.append(len(tokens))
-    return Corpus(np.array(tokens, np.uint16), np.array(weights, np.uint8), np.array(starts, np.int64), Counter())
 
 
 def _task(kind: Kind, draws: np.random.Generator) -> Task:

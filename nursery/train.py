@@ -38,17 +38,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the model is trained, up to whichever budget ends first.
+    """How the model is trained, until the first of its budgets is spent.
 
     Attributes:
-        tokens: tokens to read, padding not counted; None: no limit.
-        seconds: wall time; None: no limit.
+        tokens: tokens to train on, without padding; None for no limit.
+        seconds: wall time; None for no limit.
         lr: peak learning rate of Muon on the blocks' matrices and of AdamW on all else.
         warmup: share of the budget over which the rate rises; then it falls along a cosine.
-        last: what the rate falls to, as a share of its peak.
+        last: final rate as a share of the peak.
         weight_decay: of the matrices that Muon trains.
-        batch: padded tokens a micro-batch of documents of like length.
-        micro_batches: gradients added up for one step, so that a step sees documents of several lengths.
+        batch: tokens per micro-batch, padding included; its documents are of similar length.
+        micro_batches: micro-batches per step, so that a step sees documents of several lengths.
     """
 
     tokens: int | None = None
@@ -63,7 +63,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the loss curve: mean loss a weighted token since the last point (nats)."""
+    """One point of the loss curve: mean loss per weighted token since the last point, in nats."""
 
     step: int
     tokens: int
@@ -110,11 +110,11 @@ def train(
 
     Args:
         model: from `new_model`.
-        corpus: read in random order, again and again until the budget is spent.
+        corpus: read in random order, for as many epochs as the budget allows.
         schedule: budget and optimizer.
-        pad: id that fills up short documents; causal attention keeps it from mattering.
+        pad: id that pads short documents on the right, where causal attention makes it harmless.
         seed: of the order.
-        report: is told the loss every `every` steps.
+        report: called with the loss every `every` steps.
         every: steps between reports.
     """
     optimizers = _optimizers(model, schedule)
@@ -151,7 +151,7 @@ def _backward(model: Any, ids: torch.Tensor, weights: torch.Tensor, total: float
 
 
 def _optimizers(model: Any, schedule: Schedule) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon for the blocks' matrices: after a million tokens the loss is where AdamW alone has it after two."""
+    """Muon for the blocks' matrices: it reaches in one million tokens the loss that AdamW alone reaches in two."""
     named = list(model.named_parameters())
     matrices = [parameter for name, parameter in named if parameter.ndim == 2 and "embed" not in name]
     others = [parameter for name, parameter in named if parameter.ndim < 2 or "embed" in name]
@@ -176,7 +176,7 @@ def _rate(done: float, schedule: Schedule) -> float:
 def _batches(
     corpus: Corpus, schedule: Schedule, pad: int, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Documents of like length, padded on the right, with their weights; epoch after epoch, each in its own order."""
+    """ids_BT and weights_BT of documents of similar length, padded on the right; every epoch has its own order."""
     lengths = corpus.lengths
     while True:
         order = np.lexsort((rng.random(len(lengths)), lengths))
