@@ -57,7 +57,7 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path):
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("dear to me")
-    with pytest.raises(UserError, match="is there already"), new_folder(tmp_path):
+    with pytest.raises(UserError, match="exists already"), new_folder(tmp_path):
         pytest.fail("must not get here")
     assert (tmp_path / "mine.txt").read_text() == "dear to me"
 

@@ -1,1 +1,1 @@
-"""What leaves a run: its model as a plain Hugging Face folder, its tasks and rollouts as a dataset."""
+"""Export from a run: its model as a Hugging Face folder, its tasks and rollouts as a dataset."""

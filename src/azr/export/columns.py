@@ -1,4 +1,4 @@
-"""The columns of an exported dataset: what type each has and what it means, for the files and for the card."""
+"""The columns of an exported dataset with type and meaning, for the files and for the card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """Type, as Arrow calls it ("[string]" is a list), and meaning."""
+    """Arrow type ("[string]" is a list) and meaning."""
 
     type: str
     meaning: str

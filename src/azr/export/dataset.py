@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 ROWS_A_GROUP = 2000
-"""Rows that are written at once, which is what a reader takes into memory at once."""
+"""Rows per row group, which readers load into memory as a whole."""
 FILE = "train-00000-of-00001.parquet"
 
 
@@ -29,14 +29,14 @@ def export_dataset(run: Path, to: Path) -> dict[str, int]:
     """Write a run's tasks and rollouts.
 
     Args:
-        run: the run's folder; of one that goes on, what it has written by now.
-        to: the folder to be made.
+        run: the run's folder; it may still be training.
+        to: the folder to create.
 
     Returns:
-        how many rows each part has.
+        number of rows by part, "tasks" and "rollouts".
 
     Raises:
-        UserError: no such run, nothing in it yet, the folder is there already, or the extra `data` is missing.
+        UserError: there is no such run, it is empty, the folder exists already, or the extra `data` is missing.
     """
     features = {name: _features(columns) for name, columns in PARTS.items()}
     config = read_config(run)
@@ -50,7 +50,7 @@ def export_dataset(run: Path, to: Path) -> dict[str, int]:
             writers["rollouts"].add(step.rollouts.values())
         sizes = {name: writer.close() for name, writer in writers.items()}
         if not any(sizes.values()):
-            raise UserError(f"{run}: no task and no rollout in it yet, so there is nothing to export")
+            raise UserError(f"{run}: no tasks or rollouts yet, so there is nothing to export")
         write_dataset_card(folder, config, features, sizes, tally)
     return sizes
 
@@ -72,7 +72,7 @@ def _seeds(run: Path) -> Iterator[Task]:
 
 
 class _Writer:
-    """Writes rows into a Parquet file, a group at a time."""
+    """Writes rows to a Parquet file in row groups."""
 
     def __init__(self, folder: Path, features: Features) -> None:
         import pyarrow.parquet
@@ -89,7 +89,7 @@ class _Writer:
             self._flush()
 
     def close(self) -> int:
-        """End the file; returns how many rows it has."""
+        """Finish the file; returns its number of rows."""
         self._flush()
         self._file.close()
         return self._count

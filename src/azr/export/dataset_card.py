@@ -1,4 +1,4 @@
-"""The card of an exported dataset: YAML that the hub and `datasets` read, and what a person should know."""
+"""The card of an exported dataset: YAML for the hub and `datasets`, and text for people."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ rollouts = load_dataset("FOLDER_OR_NAME", "rollouts", split="train")
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted while rows go by.
+    """Statistics of the rows, collected step by step.
 
     Attributes:
-        steps: the last one.
-        counts: (role, kind, passed): rollouts.
+        steps: the last step.
+        counts: rollouts by (role, kind, passed).
         tasks: by kind.
         reasons: of the verdicts of proposals.
     """
@@ -146,7 +146,7 @@ def _header(folder: Path, config: Config, features: Mapping[str, Features], size
 
 
 def _size(rows: int) -> str:
-    """The hub's word for how large a dataset is."""
+    """The hub's size category for a number of rows."""
     for most, word in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
         if rows < most:
             return word

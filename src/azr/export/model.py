@@ -1,4 +1,4 @@
-"""`azr export RUN`: the newest checkpoint as a plain Hugging Face folder, which `RUN/model` is once a run has ended."""
+"""`azr export RUN`: the newest checkpoint as a Hugging Face folder, as `RUN/model` is after a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def export_model(run: Path, to: Path) -> int:
     """Write the model of the newest checkpoint, an adapter merged into it, with its card.
 
     Args:
-        run: the run's folder; it may be training meanwhile.
-        to: the folder to be made.
+        run: the run's folder; it may still be training.
+        to: the folder to create.
 
     Returns:
-        the step after which the model is exported.
+        the step of the checkpoint.
 
     Raises:
-        UserError: no such run, no model in it yet, or the folder is there already.
+        UserError: there is no such run, it has no model yet, or the folder exists already.
     """
     config = read_config(run)
     checkpoint = Checkpoints(run, keep=config.checkpoint.keep).newest()
@@ -58,20 +58,20 @@ def read_config(run: Path) -> Config:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder that is whole or absent: what is yielded is filled under another name and renamed at the end.
+    """Create a folder atomically: yields a temporary folder, which is renamed at the end.
 
     Raises:
-        UserError: something is there already, or the disk is full or not writable.
+        UserError: the folder exists and is not empty, or the disk is full or not writable.
     """
     with explained(folder, remedy="name another folder, or make it writable"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: is there already; name another folder, or move that one away")
+            raise UserError(f"{folder}: exists already; name another folder, or move this one away")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(mkdtemp(prefix=".partial-", dir=folder.parent))
         partial.chmod(0o755)
         try:
             yield partial
-            if folder.exists():  # and empty: a rename over a folder needs that it is
+            if folder.exists():  # and is empty; it is removed before the rename
                 folder.rmdir()
             partial.rename(folder)
         finally:
@@ -79,7 +79,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _merge(config: Config, adapter: Path, folder: Path) -> None:
-    """Load the model that was adapted, put the adapter on, and write both as one."""
+    """Load the base model, merge the adapter into it, and write the result."""
     from azr.models.load import load_model
 
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
@@ -88,7 +88,7 @@ def _merge(config: Config, adapter: Path, folder: Path) -> None:
 
 
 def _summary(run: Path, state: State) -> Mapping[str, Any]:
-    """What the card tells: accuracy before, and after where it was measured at this very step."""
+    """Held-out accuracy for the card: before training, and after if it was measured at this step."""
     lines = (line for line in read_jsonl(run / METRICS) if line["step"] == state.step > 0)
     measured = [line["held_out"] for line in lines if "held_out" in line]
     return {"steps": state.step, "before": state.before, "after": measured[-1] if measured else {}}

@@ -52,7 +52,7 @@ def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None
     Args:
         folder: of the model.
         config: of the run.
-        summary: `before` and `after`, as the evaluation gives them; empty where nothing was evaluated.
+        summary: `before` and `after` as in `HeldOut.summary`; empty if not evaluated.
     """
     before, after = summary["before"], summary["after"]
     measured = "\n".join(gain_lines(before, after)) if before and after else ""

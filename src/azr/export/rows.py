@@ -1,4 +1,4 @@
-"""From a run's events to rows: every task that came of a proposal, every rollout with verdict, reward and prompt."""
+"""Turn a run's events into rows: one per task, and one per rollout with its verdict, reward and prompt."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class StepRows:
 
 
 class Rows:
-    """Makes rows of events.
+    """Turns events into rows.
 
     Args:
-        domain: of the run; it shows tasks, and writes the prompts anew, which are not in the events.
+        domain: of the run; it renders tasks, and the prompts, which are not in the events.
         seed: of the run.
         seeds: the tasks in its buffers when self-play began.
     """
@@ -49,12 +49,12 @@ class Rows:
         self._seeds = list(self._known.values())
 
     def steps(self, events: Iterable[Mapping[str, Any]]) -> Iterator[StepRows]:
-        """Rows of each step, held in memory one step at a time; first the tasks that no event tells of.
+        """Yields the rows of each step, with the given seed tasks first; only one step is in memory at a time.
 
-        Held-out answers are left out: whoever trains on the dataset would train on the test.
+        Held-out answers are left out, so that nobody trains on the test set.
 
         Raises:
-            UserError: an event is not what a run writes.
+            UserError: an event is not in the form that runs write.
         """
         number, rows, proposed = 0, StepRows(), set[str]()
         for event in events:
@@ -66,16 +66,16 @@ class Rows:
             try:
                 _HANDLERS[event["event"]](self, rows, event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                told = (
+                where = (
                     f"{event['event']} {event.get('id', '')} of step {event['step']}: {type(error).__name__}: {error}"
                 )
-                raise UserError(f"the run's events were changed, or lack something: {told}") from error
+                raise UserError(f"the run's events were changed, or lack something: {where}") from error
             if event["event"] == "task":
                 proposed.add(event["task"]["id"])
         yield self._finished(number, rows, proposed)
 
     def _finished(self, step: int, rows: StepRows, proposed: set[str]) -> StepRows:
-        """Add what takes the whole step: solve rates of its tasks; and, after seeding, the tasks that were given."""
+        """Add what needs the whole step: the solve rates of its tasks and, after seeding, the given seed tasks."""
         scores: defaultdict[str, list[float]] = defaultdict(list)
         for row in rows.rollouts.values():
             if row["role"] == Role.SOLVE and row["score"] is not None:
@@ -167,5 +167,5 @@ _HANDLERS = {
 
 
 def whole(text: str) -> str:
-    """Text that UTF-8 can hold: half a surrogate pair, which a program may print, as its escape sequence."""
+    """Replace lone surrogates, which programs may print and UTF-8 cannot encode, by escape sequences."""
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
