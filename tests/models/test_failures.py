@@ -81,7 +81,7 @@ def test_a_gated_model_says_where_to_accept_its_terms(refusals):
 
 
 def test_a_name_that_is_neither_folder_nor_hub_name_says_so(tmp_path):
-    with pytest.raises(UserError, match="no such folder, and no name of the hub's"):
+    with pytest.raises(UserError, match="no such folder, and not a valid name on the hub"):
         load_model(ModelConfig(name=str(tmp_path / "none")))
 
 
@@ -95,7 +95,7 @@ def test_a_model_beyond_the_machines_memory_says_what_to_try(folders, monkeypatc
         torch.empty(2**50, dtype=torch.float32)  # torch's own words for memory that is not there
 
     monkeypatch.setattr("azr.models.load.AutoModelForCausalLM.from_pretrained", allocate)
-    with pytest.raises(UserError, match="too little memory; try"):
+    with pytest.raises(UserError, match="not enough memory; try"):
         load_model(ModelConfig(name=str(folders["qwen2"])))
 
 
@@ -132,7 +132,7 @@ def test_a_driver_that_is_too_old_is_told_and_not_passed_over(monkeypatch):
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
-    with pytest.raises(UserError, match=r"driver knows CUDA up to 11\.4.*model\.device=cpu") as caught:
+    with pytest.raises(UserError, match=r"driver supports CUDA up to 11\.4.*model\.device=cpu") as caught:
         pick_device("auto")
     assert "\n" not in str(caught.value)
 

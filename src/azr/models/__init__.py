@@ -1,1 +1,1 @@
-"""Language models: names, loading, adapters, quantisation, the ones that ship."""
+"""Language models: loading, adapters, quantisation, and the models that ship."""

@@ -1,7 +1,7 @@
-"""LoRA by way of peft: small matrices beside frozen weights, which are all that learns and all that a checkpoint keeps.
+"""LoRA with peft: small trainable matrices beside frozen weights; checkpoints contain only these matrices.
 
-The layers are put into the model itself, which stays the class that it is: sampling, scoring and saving go through the
-same code as for a model that learns all its weights.
+The layers are injected into the model, whose class does not change: sampling, scoring and saving use the same code as
+for a model whose weights all learn.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from azr.config import LoRAConfig
 
 _WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."  # written before every name, so that peft alone can load the file too
+_PREFIX = "base_model.model."  # prefix of every name, so that peft can load the file by itself
 
 
 def attach(model: Any, config: LoRAConfig) -> None:
-    """Freeze the weights and put an adapter beside them; it changes no output until it has learnt.
+    """Freeze the weights and inject an adapter, which changes no output until it is trained.
 
-    Its starting values are the same in every run: what a model is at first follows from its configuration alone.
+    Its initial values are the same in every run, so the initial model depends on the configuration alone.
 
     Raises:
-        UserError: peft is missing, or no layer has one of the names.
+        UserError: peft is not installed, or no layer matches `model.lora.targets`.
     """
     try:
         from peft import LoraConfig
@@ -57,24 +57,24 @@ def attach(model: Any, config: LoRAConfig) -> None:
 
 
 def restore(model: Any, folder: Path) -> None:
-    """Take back the adapter that `save_pretrained` wrote.
+    """Load the adapter that `save_pretrained` wrote.
 
     Raises:
-        OSError, RuntimeError, SafetensorError: it is not there, or of another rank.
-        ValueError: it belongs to other layers.
+        OSError, RuntimeError, SafetensorError: it is missing, or has another rank.
+        ValueError: it adapts other layers.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     saved = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / _WEIGHTS).items()}
     own = get_peft_model_state_dict(model)
     if saved.keys() != own.keys():
-        raise ValueError(f"{len(saved.keys() ^ own.keys())} adapter weights are in one of the two only")
+        raise ValueError(f"{len(saved.keys() ^ own.keys())} adapter weights are not in both model and checkpoint")
     set_peft_model_state_dict(model, saved)
 
 
 @contextmanager
 def without_adapter(model: Any) -> Iterator[None]:
-    """The model as it was before it learnt anything: what its divergence is measured from."""
+    """Disable the adapter, which gives the untrained reference model for the KL divergence."""
     model.disable_adapters()
     try:
         yield
@@ -83,9 +83,9 @@ def without_adapter(model: Any) -> Iterator[None]:
 
 
 def plain_copy(model: Any) -> Any:
-    """A model of the same class, on the CPU, with the adapter merged and nothing quantised; for saving.
+    """A copy of the model on the CPU, with the adapter merged and nothing quantised, for saving.
 
-    Merging in place would round a quantised weight once more, and leave nothing to go on learning from.
+    Merging in place would quantise the sums again, and training could not continue from the result.
     """
     settings = copy.deepcopy(model.config)
     if hasattr(settings, "quantization_config"):
@@ -100,7 +100,7 @@ def plain_copy(model: Any) -> Any:
 
 
 def _merged(model: Any, name: str) -> Tensor:
-    """A parameter or buffer by the name that it has in the plain model, adapter included."""
+    """A parameter or buffer by its name in the plain model, with the adapter merged."""
     path, _, leaf = name.rpartition(".")
     owner = model.get_submodule(path)
     layer = owner.get_base_layer() if hasattr(owner, "get_base_layer") else owner

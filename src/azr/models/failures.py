@@ -1,4 +1,4 @@
-"""What goes wrong on a first evening, each as one line that says what to do."""
+"""Common failures of loading a model or using a device, as one line each that says what to do."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from azr.errors import UserError
 
 
 def no_model(name: str, error: BaseException) -> str:
-    """Why a model cannot be had, from what transformers or the hub's client raised."""
+    """Error message for a model that cannot be loaded, from what transformers or the hub's client raised."""
     return f"model {name}: cannot be loaded: {_reason(name, error)}"
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up: a GPU's, or the machine's own."""
+    """Whether an error means that the GPU or the machine is out of memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
@@ -27,8 +27,8 @@ def pick_device(name: str) -> torch.device:
     """A device by name; "auto" takes CUDA, then Apple MPS, then the CPU.
 
     Raises:
-        UserError: no such device here, or its driver is too old. "auto" says so too: whoever has a GPU would not want
-            to find out by the hour that the CPU was taken.
+        UserError: there is no such device, or its driver is too old. The driver is an error for "auto" too: a fallback
+            to the CPU would go unnoticed on a machine with a GPU.
     """
     if name == "auto":
         name = "cuda" if _has_cuda() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -51,12 +51,12 @@ def _has_cuda() -> bool:
 
 
 def _driver(message: str) -> str:
-    """The first line of what torch says of a device; of a driver that is too old, what to do."""
+    """The first line of torch's message about a device; for a driver that is too old, what to do."""
     if (found := re.search(r"driver on your system is too old \(found version (\d+)", message)) is None:
         return message.splitlines()[0]
     number = int(found[1])
     return (
-        f"the NVIDIA driver knows CUDA up to {number // 1000}.{number % 1000 // 10}, and this torch needs"
+        f"the NVIDIA driver supports CUDA up to {number // 1000}.{number % 1000 // 10}, and this torch needs"
         f" {torch.version.cuda or 'a later one'}; update the driver, or install a torch that is built for it"
     )
 
@@ -67,20 +67,20 @@ def _reason(name: str, error: BaseException) -> str:
     if any(isinstance(link, GatedRepoError) for link in chain):
         return f"its owners ask you to accept their terms first: do so at {page}, then log in with: hf auth login"
     if any(isinstance(link, RepositoryNotFoundError) for link in chain):
-        return "no such model on the hub, and no such folder; check the name, or for a private one: hf auth login"
+        return "no such model on the hub, and no such folder; check the name, or log in to a private one: hf auth login"
     if any(isinstance(link, LocalEntryNotFoundError) for link in chain):
         return "the hub cannot be reached and the model was not downloaded before; check the network, or name a folder"
     if any(out_of_memory(link) for link in chain):
-        return "too little memory; try model.quantization=4bit with model.lora.rank=16, or a smaller model"
+        return "not enough memory; try model.quantization=4bit with model.lora.rank=16, or a smaller model"
     if any(isinstance(link, HFValidationError) for link in chain):
-        return "no such folder, and no name of the hub's, which has the form owner/name"
+        return "no such folder, and not a valid name on the hub, which has the form owner/name"
     if (folder := Path(name)).is_dir() and not (folder / "config.json").is_file():
-        return "the folder has no config.json, so it is no Hugging Face model"
+        return "the folder has no config.json, so it is not a Hugging Face model"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came of; transformers wraps what the hub's client says."""
+    """An error and its causes; transformers wraps the errors of the hub's client."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

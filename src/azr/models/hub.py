@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be reached: found out at once, so that nobody waits for its client's retries."""
+"""Check quickly whether the Hugging Face hub can be reached, instead of waiting for its client's retries."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from huggingface_hub import constants, get_session
 from huggingface_hub.utils import validate_repo_id
 
 _PAUSES = (1.0, 2.0)
-"""Seconds between tries, for a network that comes up only now."""
+"""Seconds between tries, for a network that is just coming up."""
 
 
 def only_local(name: str) -> bool:
-    """What transformers is to be told as `local_files_only`: whether a model can only come from this machine.
+    """The value for transformers' `local_files_only`: whether a model can only be loaded from this machine.
 
     Args:
         name: a folder, which needs no hub, or a name on the hub.
 
     Raises:
-        HFValidationError: no folder has that name, and nothing on the hub could.
+        HFValidationError: there is no such folder, and the name is not valid on the hub.
     """
     if Path(name).is_dir():
         return True
@@ -33,10 +33,10 @@ def only_local(name: str) -> bool:
 
 
 def unreachable() -> str | None:
-    """The hub's address if nobody answers there, else None; also None where `HF_HUB_OFFLINE=1` says not to ask.
+    """The hub's address if it does not answer, else None; also None with `HF_HUB_OFFLINE=1`.
 
-    The hub's client would try six times for every file, with 23 s of pauses in all, and up to a minute for each address
-    that the hub's name stands for. One look first costs a fraction of a second where all is well.
+    The hub's client would try six times per file, with 23 s of pauses in all, and up to a minute for each IP address of
+    the hub. This check takes a fraction of a second when the hub is up.
     """
     if constants.HF_HUB_OFFLINE or answers(constants.ENDPOINT, within=constants.HF_HUB_ETAG_TIMEOUT):
         return None
@@ -46,8 +46,8 @@ def unreachable() -> str | None:
 def answers(address: str, *, within: float) -> bool:
     """Whether a connection can be made, through the proxy if there is one.
 
-    How long the answer itself takes does not matter: a slow hub is there. In a thread, since a name server that keeps
-    silent obeys no timeout, and a name may stand for many addresses that do.
+    The time until the response does not matter, only the connection. It is made in a thread, since a DNS lookup ignores
+    timeouts, and each of a name's many addresses has a timeout of its own.
 
     Args:
         address: as in `HF_ENDPOINT`.
@@ -73,7 +73,7 @@ def _ask(address: str, patience: float, found: SimpleQueue[bool]) -> None:
             if pause is not None:
                 time.sleep(pause)
             continue
-        except (httpx.HTTPError, httpx.InvalidURL):  # the hub's client meets it again, and tells it
+        except (httpx.HTTPError, httpx.InvalidURL):  # the hub's client will meet and report it
             pass
         found.put(True)
         return

@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model with its tokenizer, ready to sample and to learn; and back to a folder."""
+"""Load any Hugging Face causal language model with its tokenizer, for sampling and training; save it to a folder."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """Weights and tokenizer as one thing.
+    """A model with its tokenizer.
 
     Attributes:
-        name: where it came from, for messages.
+        name: hub name or folder, for messages.
         model: an `AutoModelForCausalLM`, in eval mode and without dropout (see `without_dropout`).
         tokenizer: its tokenizer.
-        eos_ids: every token that ends a completion; at least one.
-        prefix_ids: special tokens that the tokenizer puts in front of a text (a BOS token, or nothing).
-        context_length: most positions that the architecture can hold; None when it sets no limit.
-        adapted: whether a LoRA adapter is what learns.
+        eos_ids: all tokens that end a completion; at least one.
+        prefix_ids: special tokens that the tokenizer prepends to a text (a BOS token, or nothing).
+        context_length: maximum number of positions; None if the architecture has no limit.
+        adapted: whether only a LoRA adapter learns.
     """
 
     name: str
@@ -51,31 +51,31 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         device: torch.device = self.model.device
         return device
 
     def encode(self, prompt: str) -> tuple[int, ...]:
-        """Token ids of a prompt, with the tokenizer's own prefix exactly once.
+        """Token ids of a prompt, with the tokenizer's prefix exactly once.
 
-        A chat template writes the BOS token into its text, a base prompt does not; asking the tokenizer for special
-        tokens in both cases would double it in the first. An end token that some tokenizers append is never taken
-        over: a prompt that has ended already is nothing to continue.
+        A chat template contains the BOS token and a base prompt does not, so adding special tokens in both cases would
+        double it in the first. The end token that some tokenizers append is never added, since a prompt that has ended
+        cannot be continued.
         """
         ids = tuple(self.tokenizer.encode(prompt, add_special_tokens=False))
         return ids if ids[: len(self.prefix_ids)] == self.prefix_ids else self.prefix_ids + ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of a completion without its end token; any other special token stays visible."""
+        """Text of a completion without its end token; other special tokens are kept."""
         kept = list(ids[:-1] if ids and ids[-1] in self.eos_ids else ids)
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
     def renderer(self, *, chat: bool) -> Callable[[str], Prompt]:
-        """What makes a prompt of a text: by the model's chat template, or as it is.
+        """The function that turns a text into a prompt, through the model's chat template or unchanged.
 
         Raises:
-            UserError: a template is asked for and the tokenizer has none.
+            UserError: `chat` is set and the tokenizer has no chat template.
         """
 
         def render(text: str) -> Prompt:
@@ -83,17 +83,17 @@ class LanguageModel:
             token_ids = self.encode(whole)
             return Prompt(whole, token_ids, len(token_ids))
 
-        render("")  # a tokenizer without a chat template is found out here
+        render("")  # fails here if the tokenizer has no chat template
         return render
 
     def chat(self, message: str) -> str:
-        """One user message in the model's chat template, up to where the assistant speaks.
+        """Apply the model's chat template to one user message, up to the start of the assistant's turn.
 
         Raises:
             UserError: the tokenizer has no chat template.
         """
         if self.tokenizer.chat_template is None:
-            raise UserError(f"model {self.name}: its tokenizer has no chat template; take domain.style=r1")
+            raise UserError(f"model {self.name}: its tokenizer has no chat template; set domain.style=r1")
         text: str = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
         )
@@ -102,7 +102,7 @@ class LanguageModel:
     def export(self, folder: Path) -> None:
         """Write a plain Hugging Face folder: safetensors weights, tokenizer, config and generation config.
 
-        An adapter is merged into its weights, and quantised weights are written as the numbers that they stand for.
+        An adapter is merged into the weights, and quantised weights are dequantised.
 
         Raises:
             OSError: the disk is full or not writable.
@@ -115,31 +115,31 @@ class LanguageModel:
             self.tokenizer.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
-        """Write what `restore` needs: the adapter alone where there is one, else what `export` writes.
+        """Write what `restore` needs: only the adapter if there is one, else what `export` writes.
 
         Raises:
             OSError: the disk is full or not writable.
         """
         if self.adapted:
             with quiet(), _system_errors():
-                self.model.save_pretrained(folder)  # transformers writes the adapter only, once there is one
+                self.model.save_pretrained(folder)  # with an adapter, transformers writes only that
         else:
             self.export(folder)
 
     def restore(self, folder: Path) -> None:
-        """Take back the weights that `save` wrote.
+        """Load the weights that `save` wrote.
 
         Raises:
-            OSError, ValueError, KeyError, RuntimeError, SafetensorError: they are not there, or not of this model.
+            OSError, ValueError, KeyError, RuntimeError, SafetensorError: they are missing, or of another model.
         """
         if self.adapted:
             adapters.restore(self.model, folder)
             return
         with quiet():
-            # By the class that is there already: whoever asked for its code once is not to be asked again.
-            saved, told = type(self.model).from_pretrained(folder, dtype=self.model.dtype, output_loading_info=True)
-        if odd := sum(map(len, told.values())):
-            raise ValueError(f"{odd} of its weights are missing, or no weights of this model")
+            # Through the class that is loaded already, so that trust_remote_code is not asked for again.
+            saved, info = type(self.model).from_pretrained(folder, dtype=self.model.dtype, output_loading_info=True)
+        if odd := sum(map(len, info.values())):
+            raise ValueError(f"{odd} of its weights are missing, or do not belong to this model")
         self.model.load_state_dict(saved.state_dict())
 
 
@@ -147,7 +147,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     """Load a model by hub name or folder.
 
     Raises:
-        UserError: the model cannot be had (see `azr.models.failures`), or has no end token; one line.
+        UserError: the model cannot be loaded (see `azr.models.failures`), or has no end token.
     """
     device = pick_device(config.device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -162,7 +162,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
                 config.name,
                 config=settings,
                 attn_implementation=config.attention,
-                adapter_kwargs=dict(local),  # transformers looks for an adapter too, and does not pass it on itself
+                adapter_kwargs=dict(local),  # transformers also looks for an adapter, without passing this on
                 **weights,
                 **options,
             )
@@ -173,16 +173,16 @@ def load_model(config: ModelConfig) -> LanguageModel:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.lora.rank:
         adapters.attach(model, config.lora)
-    if config.quantization == "none":  # quantised weights are made where they stay
+    if config.quantization == "none":  # quantised weights are created on their device
         _move(model, device, config.name)
     return replace(wrap(model, tokenizer, name=config.name), adapted=config.lora.rank > 0)
 
 
 def wrap(model: Any, tokenizer: Any, *, name: str = "in memory") -> LanguageModel:
-    """Make a `LanguageModel` of a model and a tokenizer that exist already.
+    """Make a `LanguageModel` from a model and a tokenizer in memory.
 
     Raises:
-        UserError: no token ends a text, or the tokenizer has more tokens than the model.
+        UserError: there is no end token, or the tokenizer has more tokens than the model.
     """
     eos_ids = _eos_ids(model, tokenizer)
     rows = model.get_input_embeddings().weight.shape[0]
@@ -201,8 +201,8 @@ def wrap(model: Any, tokenizer: Any, *, name: str = "in memory") -> LanguageMode
 def without_dropout(config: Any) -> Any:
     """Set every dropout probability of a model's configuration to 0, in place.
 
-    The surrogate compares the learner's probabilities with the sampler's. Dropout would make the learner a different
-    random network at every pass: ratios would start away from 1, and clipping would cut noise instead of steps.
+    The surrogate compares the learner's probabilities with the sampler's. With dropout, the learner would be a
+    different random network in every pass: ratios would not start at 1, and clipping would cut noise instead of steps.
     """
     for key, value in config.to_dict().items():
         if isinstance(value, float) and ("dropout" in key or key.endswith("_pdrop")):
@@ -211,11 +211,10 @@ def without_dropout(config: Any) -> Any:
 
 
 def _load_tokenizer(name: str, **options: Any) -> Any:
-    """The tokenizer exactly as its files describe it.
+    """Load the tokenizer exactly as its files describe it.
 
-    For some model types (Qwen2 among them) `AutoTokenizer` of transformers 5 overrules a tokenizer that is declared
-    as a generic one and splits text by that model family's own rules: a character tokenizer then loses its spaces
-    without a word.
+    For some model types (Qwen2 among them) `AutoTokenizer` of transformers 5 ignores that a tokenizer is declared as a
+    generic one, and splits text by the model family's rules. A character tokenizer then silently loses its spaces.
     """
     declared = get_tokenizer_config(name, **options).get("tokenizer_class")
     generic = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
@@ -223,7 +222,7 @@ def _load_tokenizer(name: str, **options: Any) -> Any:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Both sources count: chat models often end with a token that only the generation config names."""
+    """End tokens from both sources: chat models often end with a token that only the generation config names."""
     named = model.generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named]
     return tuple(sorted({token for token in (*listed, tokenizer.eos_token_id) if token is not None}))
@@ -245,7 +244,7 @@ def _move(model: Any, device: torch.device, name: str) -> None:
 
 @contextlib.contextmanager
 def _system_errors() -> Iterator[None]:
-    """Tell a full disk as what it is: safetensors and tokenizers name the system's error only in their text."""
+    """Turn errors of safetensors and tokenizers that contain a system error as text into `OSError`."""
     try:
         yield
     except Exception as error:
@@ -256,7 +255,7 @@ def _system_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars off the screen, which belongs to the run's own table."""
+    """Disable transformers' progress bars, which would break the run's table on the screen."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""Frozen weights in 4 or 8 bits, by bitsandbytes: what a model needs in memory while an adapter learns beside it."""
+"""Frozen weights in 4 or 8 bits with bitsandbytes, to save memory while an adapter learns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from transformers import BitsAndBytesConfig
 from azr.errors import UserError
 
 _BLOCK = 64
-"""Weights that share one scale in NF4; a CPU computes only with rows of whole blocks."""
+"""Weights per scale in NF4; on a CPU, bitsandbytes needs rows that are multiples of it."""
 
 
 def options(scheme: Literal["none", "8bit", "4bit"], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What `from_pretrained` needs to be told; nothing where nothing is quantised.
+    """Arguments of `from_pretrained`; empty without quantisation.
 
     4-bit is NF4 with quantised scales, as in QLoRA (arXiv 2305.14314); 8-bit is LLM.int8 (arXiv 2208.07339).
 
     Raises:
-        UserError: bitsandbytes or accelerate is missing.
+        UserError: bitsandbytes or accelerate is not installed.
     """
     if scheme == "none":
         return {}
@@ -40,18 +40,18 @@ def options(scheme: Literal["none", "8bit", "4bit"], device: torch.device, dtype
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether some of its weights are."""
+    """Whether some of the model's weights are quantised."""
     return getattr(model, "is_quantized", False) is True
 
 
 def prepare(model: Any, name: str) -> None:
-    """Make 4-bit layers on a CPU ones that learn.
+    """Prepare 4-bit layers on a CPU for training.
 
-    bitsandbytes packs them anew for processors with AVX512-BF16 once they are evaluated. Packed layers pass no gradient
-    on, and round what they compute to bfloat16, so that the learner would be another network than the sampler.
+    On processors with AVX512-BF16, bitsandbytes repacks these layers at the first evaluation. Packed layers pass no
+    gradient and round to bfloat16, so the learner would compute something else than the sampler.
 
     Raises:
-        UserError: a layer's rows are no whole blocks, which a CPU cannot compute with.
+        UserError: a layer's width is not a multiple of the block size, which a CPU needs.
     """
     if not getattr(model, "is_loaded_in_4bit", False) or model.device.type != "cpu":
         return
@@ -60,14 +60,14 @@ def prepare(model: Any, name: str) -> None:
             continue
         if module.in_features % _BLOCK:
             raise UserError(
-                f"model {name}: model.quantization = 4bit on a CPU needs layers whose width divides by {_BLOCK}, and"
-                f" {path} has {module.in_features}; use a GPU, or model.quantization=none"
+                f"model {name}: model.quantization = 4bit on a CPU needs layers whose width is a multiple of {_BLOCK},"
+                f" and {path} has {module.in_features}; use a GPU, or model.quantization=none"
             )
         module.support_avx512bf16_for_cpu = False
 
 
 def dequantized(layer: Any, name: str) -> Tensor:
-    """A layer's parameter or buffer as plain numbers."""
+    """A layer's parameter or buffer, dequantised."""
     tensor: Any = getattr(layer, name)
     kind = _kind(layer, name)
     if kind not in ("Params4bit", "Int8Params"):
@@ -77,12 +77,12 @@ def dequantized(layer: Any, name: str) -> Tensor:
 
     if kind == "Params4bit":
         plain = functional.dequantize_4bit(tensor.data, tensor.quant_state)
-    else:  # the layer takes the scales over at its first forward pass
+    else:  # the layer moves the scales to its state in the first forward pass
         scales = tensor.SCB if layer.state.SCB is None else layer.state.SCB
         plain = functional.int8_vectorwise_dequant(tensor.data, scales)
     return plain.detach()
 
 
 def _kind(layer: Any, name: str) -> str:
-    """The class of a layer's parameter, by which bitsandbytes marks what is quantised."""
+    """Class name of a layer's parameter, which tells how bitsandbytes quantised it."""
     return type(getattr(layer, name, None)).__name__

@@ -1,4 +1,4 @@
-"""Models that ship in the package, by name."""
+"""The models that ship with the package."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ MODELS = ("nursery", "nursery-primes")
 
 
 def resolve(name: str) -> str:
-    """The folder of a model that ships, or the name itself, which is then a folder of the user's or a hub name.
+    """The folder of a shipped model; any other name unchanged, since it is a folder or a hub name.
 
     Raises:
-        UserError: the model should have come with the package, and did not.
+        UserError: the shipped model is missing from this installation.
     """
     if name not in MODELS:
         return name
     path = Path(str(resources.files("azr.models"))) / "weights" / name
     if not (path / "config.json").is_file():
-        raise UserError(f"model {name}: {path} is missing from this installation; install azr again")
+        raise UserError(f"model {name}: {path} is missing from this installation; reinstall azr")
     return str(path)
