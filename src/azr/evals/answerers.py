@@ -1,4 +1,4 @@
-"""Who answers: a model, the gold answers, or a broken variant; all by way of the same template."""
+"""What writes the completions: a model, the gold answers, or a broken variant, all through the same template."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from azr.evals.problems import Problem
 from azr.evals.templates import Template
 from azr.evals.variants import Forged, Variant
 from azr.rollout.base import Generator, Renderer, Sampling
+from azr.rollout.openai_client import PromptTooLongError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,8 @@ class Reply:
 
     Attributes:
         text: what was written.
-        tokens: how many tokens that took; None where no model wrote it, or a server does not tell.
-        finished: whether it came to its own end.
+        tokens: its length in tokens; None if no model wrote it, or if the server does not report it.
+        finished: whether the model ended it, rather than a limit.
     """
 
     text: str
@@ -33,12 +34,12 @@ class Answerer(Protocol):
 
     @property
     def window(self) -> int:
-        """How many problems are put to it at once."""
+        """How many problems are answered at once."""
         ...
 
     @property
     def seconds(self) -> float | None:
-        """The time limit that its programs get; None for that of the evaluation."""
+        """Time limit of its programs in seconds; None for the evaluation's."""
         ...
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
@@ -48,59 +49,44 @@ class Answerer(Protocol):
             problem: what the prompt asks.
             prompt: the text.
             key: names the random streams.
-            samples: how many completions; fewer may come, none where the prompt is too long.
+            samples: how many completions.
+
+        Returns:
+            the completions; fewer than `samples` are allowed, and none if the prompt is too long.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswerer:
-    """A model, sampled in this process.
+    """A model, loaded in this process or on a server.
 
     Attributes:
         generator: samples from it.
-        sampling: how; a completion ends earlier where the model's context does.
-        render: makes a prompt of a text to which the template has been applied.
-        context: tokens that prompt and completion may have together.
-        window: how many problems are put to it at once.
+        sampling: its settings; a completion also ends where the model's context does.
+        render: turns a text to which the template has been applied into a prompt.
+        context: most tokens of prompt and completion together; None if only the server knows.
+        window: how many problems are answered at once.
         seconds: see `Answerer`.
     """
 
     generator: Generator
     sampling: Sampling
     render: Renderer
-    context: int
+    context: int | None = None
     window: int = 64
     seconds: float | None = None
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """Sample completions."""
-        rendered = self.render(prompt)
-        room = min(self.sampling.max_new_tokens, self.context - rendered.length)
-        if room < 1:
-            return ()
-        sampling = replace(self.sampling, max_new_tokens=room)
-        drawn = await self.generator.sample(rendered, n=samples, key=key, sampling=sampling)
-        return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedAnswerer:
-    """A model that a server has, which knows alone how long a prompt is."""
-
-    generator: Generator
-    sampling: Sampling
-    render: Renderer
-    window: int = 64
-    seconds: float | None = None
-
-    async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """Ask for completions."""
-        from azr.rollout.openai_client import PromptTooLongError
-
+        """Sample completions; none if the prompt leaves no room for one."""
+        rendered, sampling = self.render(prompt), self.sampling
+        if self.context is not None:
+            room = min(sampling.max_new_tokens, self.context - rendered.length)
+            if room < 1:
+                return ()
+            sampling = replace(sampling, max_new_tokens=room)
         try:
-            rendered = self.render(prompt)
-            drawn = await self.generator.sample(rendered, n=samples, key=key, sampling=self.sampling)
+            drawn = await self.generator.sample(rendered, n=samples, key=key, sampling=sampling)
         except PromptTooLongError:
             return ()
         return [Reply(sample.text, sample.tokens, sample.finished) for sample in drawn]
@@ -115,7 +101,7 @@ class GoldAnswerer:
     seconds: float | None = None
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """The gold answer, so many times."""
+        """The gold answer, `samples` times."""
         return [Reply(self.template.completion(problem, problem.gold))] * samples
 
 
@@ -133,7 +119,7 @@ class BrokenAnswerer:
         return self.variant.seconds
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """The broken answer, so many times; where there are several, each of them once or more."""
+        """The broken answers in turn, each at least once."""
         answers = self.variant.answers(problem)
         texts = [self.template.completion(problem, answer) if answer else "" for answer in answers]
         return [Reply(text) for _, text in zip(range(max(samples, len(texts))), cycle(texts), strict=False)]

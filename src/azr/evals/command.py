@@ -1,4 +1,4 @@
-"""What `azr eval` does: every model through every benchmark, one file of completions each, one table, one JSON file."""
+"""`azr eval`: run every model on every benchmark; write completions and one JSON file, print one table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import functools
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,12 +22,11 @@ from azr import settings as trees
 from azr.config import ModelConfig, SandboxConfig
 from azr.errors import UserError
 from azr.evals import benchmarks, domain_sets, harness, math, models
-from azr.evals.answerers import Answerer, BrokenAnswerer, GoldAnswerer
+from azr.evals.contestants import Contestant, answering, contestants
 from azr.evals.harness import Settings
 from azr.evals.problems import Benchmark
 from azr.evals.results import Scored, comparison, score, summary, table
 from azr.evals.templates import Name, Template
-from azr.evals.variants import VARIANTS
 from azr.run.directory import CONFIG, explained
 from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
@@ -38,17 +37,17 @@ COMPLETIONS = "completions"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for on the command line.
+    """The command line.
 
     Attributes:
-        models: folders, hub names, runs or served models; the first is what the others are compared with.
+        models: folders, hub names, runs or models on a server; the others are compared with the first.
         bench: names of benchmarks.
         out: folder for results and completions.
         data: folder with the publishers' files; None for the hub.
-        gold: whether the gold answers are put to the test too.
-        broken: names of broken variants that are put to the test too.
+        gold: whether to evaluate the gold answers too.
+        broken: names of broken variants to evaluate too.
         ks: k of pass@k.
-        settings: of all of them.
+        settings: shared by all evaluations.
         assignments: `model.KEY=VALUE` and `sandbox.KEY=VALUE`.
     """
 
@@ -64,21 +63,24 @@ class Request:
 
 
 def beside(names: Sequence[str]) -> Path:
-    """Where results go if nothing is said: into the folder of the last run that is named, else into the current one."""
+    """The default folder for results: in the last run among the names, else in the current folder."""
     runs = [Path(name) for name in names if (Path(name) / CONFIG).is_file()]
     return (runs[-1] if runs else Path()) / "evals"
 
 
 def evaluate(request: Request) -> int:
-    """Carry out a request and print its table; returns the exit code, 1 where a broken answer scored.
+    """Run a request and print its table.
+
+    Returns:
+        the exit code: 1 if a broken answer scored, else 0.
 
     Raises:
-        UserError: what is wrong with it, before anything is loaded where that can be.
+        UserError: the request is wrong; found before anything is loaded where possible.
     """
     console = Console()
     model_config, sandbox_config = _configs(request.assignments)
     _check(request)
-    contestants = _contestants(request)
+    contenders = contestants(request.models, gold=request.gold, broken=request.broken)
     template = _template(request.settings.template)
 
     async def go() -> list[Scored]:
@@ -89,7 +91,7 @@ def evaluate(request: Request) -> int:
             with _progress(console) as bar:
                 return [
                     scored
-                    for contestant in contestants
+                    for contestant in contenders
                     for scored in await _one(contestant, suite, template, request, model_config, sandbox, bar)
                 ]
         finally:
@@ -99,81 +101,42 @@ def evaluate(request: Request) -> int:
     _show(console, table(results, request.ks, request.models))
     _write(request, results)
     console.print(f"results: {request.out / RESULTS}", soft_wrap=True, highlight=False)
-    return _fooled(contestants, results)
+    return _report_fooled(contenders, results)
 
 
-def _fooled(contestants: Sequence[_Contestant], results: Sequence[Scored]) -> int:
-    """Say which broken answers scored; the exit code."""
-    broken = {contestant.title for contestant in contestants if contestant.kind == "broken"}
+def _report_fooled(contenders: Sequence[Contestant], results: Sequence[Scored]) -> int:
+    """Print which broken answers scored, to stderr; returns the exit code."""
+    broken = {contestant.title for contestant in contenders if contestant.kind == "broken"}
     scored = [
-        f"{of.model} on {of.benchmark} ({sum(map(bool, of.correct))} of {len(of.correct)} problems)"
-        for of in results
-        if of.model in broken and any(of.correct)
+        f"{result.model} on {result.benchmark} ({sum(map(bool, result.correct))} of {len(result.correct)} problems)"
+        for result in results
+        if result.model in broken and any(result.correct)
     ]
     if scored:
-        told = f"broken answers scored: {', '.join(scored)}; find out why in {COMPLETIONS}/ before you trust a score"
-        print(f"azr: error: {told}", file=sys.stderr)
+        message = f"broken answers scored: {', '.join(scored)}; find out why in {COMPLETIONS}/ before you trust a score"
+        print(f"azr: error: {message}", file=sys.stderr)
     return 1 if scored else 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Contestant:
-    """A column of the table.
-
-    Attributes:
-        title: its heading.
-        kind: "model", "gold" or "broken".
-        source: folder or hub name, or the variant's name.
-    """
-
-    title: str
-    kind: str
-    source: str
-
-    @property
-    def identity(self) -> str:
-        """What its completions are filed under."""
-        return models.identity(self.source) if self.kind == "model" else f"{self.kind}:{self.source}"
-
-    @property
-    def folder(self) -> str:
-        return re.sub(r"[^\w.-]+", "_", self.title if self.kind == "model" else f"{self.kind}-{self.source}").strip("_")
 
 
 def _check(request: Request) -> None:
     chosen = request.settings
     if not request.bench:
-        raise UserError(f"name a benchmark with --bench; there are {', '.join(_known())}")
+        raise UserError(f"no benchmark; name one with --bench:  {', '.join(_known())}")
     if chosen.samples > 1 and chosen.temperature == 0 and request.models:
-        raise UserError(f"--samples {chosen.samples} at temperature 0 are all the same; give --temperature too")
+        raise UserError(f"--samples {chosen.samples}: samples at temperature 0 are all the same; set --temperature too")
     if (request.gold or request.broken) and any(name in math.TASKS for name in request.bench):
-        raise UserError("gold and broken answers are for code; lm-eval's mathematics takes models only")
+        raise UserError("--gold and --broken: only for code; benchmarks of lm-eval take models only")
     if any(name in math.TASKS for name in request.bench) and any(map(models.is_served, request.models)):
-        raise UserError("lm-eval's mathematics takes models that are loaded here, not one that a server has")
+        raise UserError("benchmarks of lm-eval need a model that is loaded on this machine, not one on a server")
     for k in request.ks:
         if k < 1:
-            raise UserError(f"--k {k}: give whole numbers from 1")
+            raise UserError(f"--k {k}: must be at least 1")
         if k > chosen.samples:
             raise UserError(f"--k {k}: pass@{k} needs --samples {k} or more")
 
 
 def _known() -> list[str]:
     return [*benchmarks.LOADERS, *math.TASKS, *domain_sets.names()]
-
-
-def _contestants(request: Request) -> list[_Contestant]:
-    found = [_Contestant(name, "model", models.locate(name)) for name in request.models]
-    if request.gold:
-        found.append(_Contestant("gold", "gold", "gold"))
-    for name in VARIANTS if "all" in request.broken else request.broken:
-        if name not in VARIANTS:
-            raise UserError(f"--broken {name}: no such variant; there are all, {', '.join(VARIANTS)}")
-        found.append(_Contestant(name, "broken", name))
-    if not found:
-        raise UserError("azr eval takes at least one model, or --gold, or --broken NAME")
-    if len({contestant.folder for contestant in found}) < len(found):
-        raise UserError("two models have one name: name each once, and by different paths")
-    return found
 
 
 def _template(name: str) -> Template:
@@ -206,7 +169,7 @@ async def _benchmark(name: str, template: Template, request: Request, sandbox: S
 
 
 async def _one(
-    contestant: _Contestant,
+    contestant: Contestant,
     suite: Sequence[Benchmark],
     template: Template,
     request: Request,
@@ -214,9 +177,9 @@ async def _one(
     sandbox: Sandbox,
     bar: Callable[[str, int], Callable[[int], None]],
 ) -> list[Scored]:
-    """One contestant through all benchmarks; its model is let go of afterwards."""
+    """Evaluate one contestant on all benchmarks; its model is freed afterwards."""
     results = []
-    async with _answering(contestant, template, model_config, request.settings) as (answerer, asked):
+    async with answering(contestant, template, model_config, request.settings) as (answerer, asked):
         for benchmark in suite:
             records = await harness.run(
                 answerer,
@@ -237,9 +200,9 @@ async def _one(
 
 
 def _mathematics(
-    contestant: _Contestant, name: str, request: Request, model_config: ModelConfig
+    contestant: Contestant, name: str, request: Request, model_config: ModelConfig
 ) -> list[dict[str, Any]]:
-    """A benchmark that lm-eval asks; one that was asked before is read from its file."""
+    """Records of a benchmark of lm-eval, read from their file if it was run before."""
     path = request.out / COMPLETIONS / contestant.folder / f"{name}.jsonl"
     header = {"benchmark": name, "model": contestant.identity, "problems": "lm-eval", **request.settings.record()}
     records = harness.resume(path, header)
@@ -251,21 +214,8 @@ def _mathematics(
     return records
 
 
-@asynccontextmanager
-async def _answering(
-    contestant: _Contestant, template: Template, model_config: ModelConfig, settings: Settings
-) -> AsyncIterator[tuple[Answerer, Template]]:
-    if contestant.kind == "gold":
-        yield GoldAnswerer(template), template
-    elif contestant.kind == "broken":
-        yield BrokenAnswerer(template, VARIANTS[contestant.source]), template
-    else:
-        async with models.opened(contestant.source, model_config, settings) as (answerer, chat):
-            yield answerer, replace(template, chat=chat)
-
-
 def _show(console: Console, drawn: Table) -> None:
-    """Print the table; into a file or a pipe, as wide as it is."""
+    """Print the table; at full width if the output is a file or a pipe."""
     (console if console.is_terminal else Console(width=500)).print(drawn)
 
 
@@ -285,7 +235,7 @@ def _write(request: Request, results: Sequence[Scored]) -> None:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """A bar for each contestant and benchmark; where there is no terminal, a line for each window of problems."""
+    """A progress bar per contestant and benchmark; without a terminal, a line per window of problems."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 

@@ -1,4 +1,4 @@
-"""Models by what the user calls them: a hub name, a folder, a run's folder, one that ships, or one that is served."""
+"""Models as users name them: a hub name, a folder, a run's folder, a shipped model, or a model on a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from azr.config import GenerationConfig, ModelConfig, served
 from azr.errors import UserError
-from azr.evals.answerers import Answerer, ModelAnswerer, ServedAnswerer
+from azr.evals.answerers import ModelAnswerer
 from azr.evals.harness import Settings
 from azr.models import shipped
 from azr.models.threads import threads
@@ -22,7 +22,7 @@ def locate(name: str) -> str:
     """The folder or hub name that a model is loaded from.
 
     Raises:
-        UserError: it is the folder of a run that has no model yet.
+        UserError: it is a run that has no model yet.
     """
     if is_served(name):
         return name
@@ -31,17 +31,17 @@ def locate(name: str) -> str:
         return shipped.resolve(name)
     if not (path / MODEL / "config.json").is_file():
         raise UserError(
-            f"{name}: this run has no {MODEL}/ yet; finish it with azr train --resume {name}, or make one of its newest"
+            f"{name}: this run has no {MODEL}/ yet; finish it with azr train --resume {name}, or export its newest"
             f" checkpoint with azr export {name}"
         )
     return str(path / MODEL)
 
 
 def is_served(name: str) -> bool:
-    """Whether a server has the model.
+    """Whether the model is on a server.
 
     Raises:
-        UserError: its name has an address that is none, or that brings a key along.
+        UserError: the address in its name is invalid, or contains a key.
     """
     try:
         return served(name) is not None
@@ -50,7 +50,7 @@ def is_served(name: str) -> bool:
 
 
 def played(names: Sequence[str], domain: str) -> dict[str, Any]:
-    """Settings of a domain in the first run among models that played it; none where no run did."""
+    """The domain settings of the first run among the models that played this domain; empty if there is none."""
     for name in names:
         if not is_served(name) and (Path(name) / CONFIG).is_file():
             section: dict[str, Any] = RunDirectory.open(Path(name)).tree().get("domain", {})
@@ -60,7 +60,7 @@ def played(names: Sequence[str], domain: str) -> dict[str, Any]:
 
 
 def identity(source: str) -> str:
-    """Stands for a model with its weights: equal for a folder that was not changed, and for a hub name."""
+    """Identifies a model with its weights; it changes when the files of a folder do."""
     path = Path(source)
     if not path.is_dir():
         return source
@@ -70,10 +70,10 @@ def identity(source: str) -> str:
 
 
 def device(config: ModelConfig) -> str:
-    """Where models run: what is configured, or the best that there is.
+    """Name of the device that models run on: the configured one, or the best available.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such device.
     """
     from azr.models.failures import pick_device
 
@@ -83,11 +83,11 @@ def device(config: ModelConfig) -> str:
 @asynccontextmanager
 async def opened(
     source: str, config: ModelConfig, settings: Settings
-) -> AsyncIterator[tuple[Answerer, Callable[[str], str]]]:
-    """A model as an answerer, loaded or served, and what puts a message into its chat template.
+) -> AsyncIterator[tuple[ModelAnswerer, Callable[[str], str]]]:
+    """A model as an answerer, loaded or on a server, and the function that applies its chat template to a message.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the model cannot be loaded, or the server does not answer.
     """
     if not is_served(source):
         yield open_model(source, config, settings)
@@ -97,17 +97,17 @@ async def opened(
     model = config.model_copy(update={"name": source})
     sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
     async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
-        yield ServedAnswerer(generator, sampling, generator.render), str  # the server applies the template
+        yield ModelAnswerer(generator, sampling, generator.render), str  # the server applies the template
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:
-    """Load a model and make it an answerer.
+    """Load a model as an answerer.
 
     Returns:
-        the answerer, and what puts a message into the model's chat template.
+        the answerer, and the function that applies the model's chat template to a message.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the model cannot be loaded.
     """
     import torch
 

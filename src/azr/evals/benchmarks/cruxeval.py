@@ -15,7 +15,7 @@ HUB = Hub("cruxeval-org/cruxeval")
 def load_output(data: Path | None) -> Benchmark:
     """Output prediction, from `cruxeval.jsonl` or from the hub."""
     records, source = read("cruxeval-o", data, FILES, HUB)
-    return Benchmark("cruxeval-o", [_output_problem(record) for record in records], source)
+    return Benchmark("cruxeval-o", [output_problem(record, f"f({record['input']})", "f") for record in records], source)
 
 
 def load_input(data: Path | None) -> Benchmark:
@@ -24,8 +24,9 @@ def load_input(data: Path | None) -> Benchmark:
     return Benchmark("cruxeval-i", [_input_problem(record) for record in records], source)
 
 
-def _output_problem(record: Record) -> Problem:
-    code, call = record["code"], f"f({record['input']})"
+def output_problem(record: Record, call: str, entry: str) -> Problem:
+    """A problem that asks what a call of the record's code returns; LiveCodeBench has the same."""
+    code = record["code"]
     return Problem(
         id=record["id"],
         form=Form.OUTPUT,
@@ -33,8 +34,9 @@ def _output_problem(record: Record) -> Problem:
         request=f"What does this call return?\n\n```python\n{code}\n```\n\nThe call: `{call}`",
         gold=record["output"],
         judge=OutputIs(record["output"]),
-        entry="f",
+        entry=entry,
         key=record["output"],
+        group=record.get("difficulty") or "",
     )
 
 

@@ -8,7 +8,7 @@ EvalPlus 0.3 and is written down in `azr.evals.inside.plus`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,11 @@ def _problem(record: Record, form: Form) -> Problem:
 
 
 def _restorer(task: str) -> Callable[[list[Any]], list[Any]]:
-    """JSON has lists only: what gives a task's arguments their Python types again, as EvalPlus has them."""
+    """The function that restores the Python types of a task's arguments, as EvalPlus does; JSON only has lists."""
     number = int(task.split("/")[-1])
     if not task.startswith("Mbpp/"):
         return list
-    for restore, numbers in _TYPES.items():
+    for restore, numbers in _RESTORE.items():
         if number in numbers:
             return restore
     return list
@@ -72,60 +72,23 @@ def _at_depth(value: Any, levels: int) -> Any:
     return tuple(value) if levels == 0 else [_at_depth(item, levels - 1) for item in value]
 
 
-def _both(arguments: list[Any]) -> list[Any]:
-    return [tuple(tuple(item) for item in argument) for argument in arguments]
+def _nested_tuples(value: Any) -> Any:
+    return tuple(_nested_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _all_the_way(value: Any) -> Any:
-    return tuple(_all_the_way(item) for item in value) if isinstance(value, list) else value
-
-
-def _first(arguments: list[Any]) -> list[Any]:
-    return [tuple(arguments[0]), *arguments[1:]]
-
-
-def _second(arguments: list[Any]) -> list[Any]:
-    return [arguments[0], tuple(arguments[1]), *arguments[2:]]
-
-
-def _items_of_first(arguments: list[Any]) -> list[Any]:
-    return [_at_depth(arguments[0], 1), *arguments[1:]]
-
-
-def _items_of_dict(arguments: list[Any]) -> list[Any]:
-    entries: Mapping[str, list[Any]] = arguments[0]
-    return [{key: tuple(item) for key, item in entries.items()}, *arguments[1:]]
-
-
-def _sets(arguments: list[Any]) -> list[Any]:
-    return [[set(item) if isinstance(item, list) and item else {} for item in arguments[0]]]
-
-
-def _mixed(arguments: list[Any]) -> list[Any]:
-    return [tuple(tuple(item) if isinstance(item, list) else item for item in arguments[0])]
-
-
-def _float_complex(arguments: list[Any]) -> list[Any]:
-    return [float(arguments[0]), complex(arguments[1])]
-
-
-def _complex(arguments: list[Any]) -> list[Any]:
-    return [complex(arguments[0])]
-
-
-_TYPES: dict[Callable[[list[Any]], list[Any]], frozenset[int]] = {
+_RESTORE: dict[Callable[[list[Any]], list[Any]], frozenset[int]] = {
     partial(_deep, 0): frozenset(
         (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740, 744, 809)
     ),
     partial(_deep, 1): frozenset((63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
-    _items_of_first: frozenset((75, 413, 444, 753)),
-    _second: frozenset((106, 750)),
-    _sets: frozenset((115,)),
-    _float_complex: frozenset((124,)),
-    _first: frozenset((250, 307, 405, 446, 617, 720, 763, 808)),
-    _both: frozenset((259, 401, 445)),
-    _mixed: frozenset((278,)),
-    _items_of_dict: frozenset((722,)),
-    _complex: frozenset((252,)),
-    _all_the_way: frozenset((580, 615, 791)),
+    lambda given: [_at_depth(given[0], 1), *given[1:]]: frozenset((75, 413, 444, 753)),
+    lambda given: [given[0], tuple(given[1]), *given[2:]]: frozenset((106, 750)),
+    lambda given: [[set(item) if isinstance(item, list) and item else {} for item in given[0]]]: frozenset((115,)),
+    lambda given: [float(given[0]), complex(given[1])]: frozenset((124,)),
+    lambda given: [tuple(given[0]), *given[1:]]: frozenset((250, 307, 405, 446, 617, 720, 763, 808)),
+    lambda given: [tuple(map(tuple, argument)) for argument in given]: frozenset((259, 401, 445)),
+    lambda given: [tuple(tuple(item) if isinstance(item, list) else item for item in given[0])]: frozenset((278,)),
+    lambda given: [{key: tuple(item) for key, item in given[0].items()}, *given[1:]]: frozenset((722,)),
+    lambda given: [complex(given[0])]: frozenset((252,)),
+    _nested_tuples: frozenset((580, 615, 791)),
 }

@@ -16,9 +16,9 @@ from typing import Any
 
 from azr.errors import UserError
 from azr.evals.benchmarks.contest import problem
+from azr.evals.benchmarks.cruxeval import output_problem
 from azr.evals.benchmarks.source import Hub, Record, read, read_file
-from azr.evals.judges import OutputIs
-from azr.evals.problems import Benchmark, Form, Problem
+from azr.evals.problems import Benchmark, Problem
 
 NAMES = ("test.jsonl", *(f"test{number}.jsonl" for number in range(2, 7)))
 GENERATION = Hub("livecodebench/code_generation_lite", files=NAMES)
@@ -42,7 +42,11 @@ def load_execution(data: Path | None) -> Benchmark:
     """Output prediction, from `execution.jsonl` (the records of `execution-v2`) or from the hub."""
     files = ("livecodebench-execution.jsonl", "execution.jsonl", "execution-v2.jsonl")
     records, source = read("livecodebench-execution", data, files, EXECUTION)
-    return Benchmark("livecodebench-execution", [_execution_problem(record) for record in records], source)
+    return Benchmark(
+        "livecodebench-execution",
+        [output_problem(record, record["input"], record["function_name"]) for record in records],
+        source,
+    )
 
 
 def _generation_problem(record: Record) -> Problem:
@@ -78,18 +82,3 @@ class _StringUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"private tests name {module}.{name}, where only a string is expected")
-
-
-def _execution_problem(record: Record) -> Problem:
-    code, call = record["code"], record["input"]
-    return Problem(
-        id=record["id"],
-        form=Form.OUTPUT,
-        stem=f"{code}\n\nassert {call} == ",
-        request=f"What does this call return?\n\n```python\n{code}\n```\n\nThe call: `{call}`",
-        gold=record["output"],
-        judge=OutputIs(record["output"]),
-        entry=record["function_name"],
-        key=record["output"],
-        group=record.get("difficulty") or "",
-    )
