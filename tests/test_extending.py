@@ -102,6 +102,7 @@ def test_the_code_on_the_page_is_in_the_projects_style(tmp_path, heading):
     copy.call(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", "src")
 
 
+@pytest.mark.slow
 def test_the_algorithm_trains_and_is_explained(tmp_path, apprentice):
     copy = Copy(tmp_path, "An algorithm")
     run = copy.train(apprentice)
@@ -113,6 +114,7 @@ def test_the_algorithm_trains_and_is_explained(tmp_path, apprentice):
     assert "A = r - mu_role" in copy.azr("explain", run, next(iter(rewards)))
 
 
+@pytest.mark.slow
 def test_the_backend_runs_jobs_and_records_them(tmp_path, apprentice):
     copy = Copy(tmp_path, "A sandbox backend")
     copy.azr("sandbox", "doctor", "backend=recorded", "options.file=doctor.jsonl")
@@ -124,6 +126,7 @@ def test_the_backend_runs_jobs_and_records_them(tmp_path, apprentice):
     assert all(any(data["program"] in program for program in recorded) for data in accepted)
 
 
+@pytest.mark.slow
 def test_the_generator_draws_a_run_from_the_models_own_distribution(tmp_path, apprentice):
     copy = Copy(tmp_path, "A generator")
     run = copy.train(apprentice)
@@ -134,6 +137,7 @@ def test_the_generator_draws_a_run_from_the_models_own_distribution(tmp_path, ap
     assert {event["task"]["kind"] for event in of(run, "task")} >= {"deduction", "abduction"}
 
 
+@pytest.mark.slow
 def test_the_learner_skips_rollouts_without_an_advantage(tmp_path, apprentice):
     copy = Copy(tmp_path, "A learner")
     run = copy.train(apprentice)

@@ -202,7 +202,7 @@ def test_a_broken_answer_that_scores_is_an_error(tmp_path):
         (["m", "--bench", "mbpp", "--samples", "4"], "--samples 4: samples at temperature 0 are all the same"),
         (["--gold", "--bench", "mbpp", "--k", "2"], "--k 2: pass@2 needs --samples 2 or more"),
         (["--gold", "--bench", "mbpp", "--k", "0"], "--k 0: must be at least 1"),
-        (["--gold", "--bench", "mbpp", "--k", "x"], "--k x: not whole numbers"),
+        (["--gold", "--bench", "mbpp", "--k", "x"], "--k x: expected whole numbers, separated by commas"),
         (["m", "lr=1", "--bench", "mbpp"], "lr: azr eval takes model.KEY=VALUE and sandbox.KEY=VALUE"),
         (["m", "model.devic=1", "--bench", "mbpp"], "unknown key devic; did you mean device?"),
         (["m@http://h/v1", "--bench", "aime24"], "need a model that is loaded on this machine, not one on a server"),

@@ -168,7 +168,7 @@ EVALUATING = "azr.train.training:Training:_evaluate_if_due"  # once before each 
 EVALUATED = ["evaluation.tasks=2", "evaluation.every=1"]
 
 
-@pytest.mark.parametrize("call", [2, 3])
+@pytest.mark.parametrize("call", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_evaluation_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, call):
     code, run = stopped_run(uninterrupted[0], tmp_path / "runs", EVALUATING, call, *EVALUATED)
     assert (code, newest(run)) == (3, f"{call - 1:06d}")
@@ -176,7 +176,7 @@ def test_an_evaluation_that_was_stopped_is_made_once(uninterrupted, evaluated, t
     assert contents(run) == contents(evaluated)
 
 
-@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("every", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_an_evaluation_before_a_step_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, every):
     words = [*EVALUATED, f"checkpoint.every={every}"]
     code, run = stopped_run(uninterrupted[0], tmp_path / "runs", LEARNING, 3, *words)

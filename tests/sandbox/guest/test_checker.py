@@ -98,7 +98,8 @@ def test_a_program_made_ready_gives_what_its_text_gives(lines, result, second):
 @given(lines=st.lists(st.tuples(NAMES, EXPRESSIONS), min_size=1, max_size=4), result=EXPRESSIONS)
 async def test_random_programs_give_the_same_in_lean_and_full_zygotes(jail, lines, result):
     body = "".join(f"    {name} = {expression}\n" for name, expression in lines)
-    program = f"def f(a, b, c):\n{body}    return {result}, hash('a'), hash(b)\n"
+    # Before Python 3.12 the hash of None is an address.
+    program = f"def f(a, b, c):\n{body}    return {result}, hash('a'), b is None or hash(b)\n"
     if "**" not in program:
         await same_in_both(jail, program, "3, 'xyz', [1, 2]")
 
@@ -235,6 +236,7 @@ MANY = "()," * 340_000
 """An input that takes more memory to read than a checker has."""
 
 
+@pytest.mark.slow
 async def test_what_a_checker_has_no_memory_for_is_right_in_a_child_that_has_it(jail):
     ample = Limits(memory_bytes=2**31, wall_seconds=120, cpu_seconds=120)
     assert await outcomes(jail, "def f(*x): return len(x)", MANY, limits=ample) == ["340000"]

@@ -22,7 +22,7 @@ from tests.sandbox.test_hostile import came_of, descendants
 BRIEF = Limits(wall_seconds=0.3)
 
 
-@pytest_asyncio.fixture(scope="module", params=["full", "seccomp"])
+@pytest_asyncio.fixture(scope="module", params=["full", pytest.param("seccomp", marks=pytest.mark.slow)])
 async def jail(request):
     sandbox = LocalSandbox(workers=1, tier=request.param)
     yield sandbox

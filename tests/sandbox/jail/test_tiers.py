@@ -64,6 +64,7 @@ async def test_codecs_are_the_same_in_both_tiers():
     assert await found("seccomp", ENCODE, *names) == full
 
 
+@pytest.mark.slow
 async def test_modules_of_the_standard_library_are_the_same_in_both_tiers():
     names = modules()
     assert len(names) > 300
