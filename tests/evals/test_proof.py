@@ -12,14 +12,19 @@ import pytest
 
 from azr.evals.variants import VARIANTS
 
-SIZES = {"humaneval": 164, "mbpp": 974, "mbpp-sanitized": 427, "cruxeval-i": 800, "cruxeval-o": 800}
 DATA = Path(os.environ.get("AZR_DATA") or Path(__file__).parents[3] / "shared" / "data").resolve()
+FILES = {
+    "humaneval": (164, "HumanEval.jsonl.gz"),
+    "mbpp": (974, "mbpp.jsonl"),
+    "mbpp-sanitized": (427, "sanitized-mbpp.json"),
+    "cruxeval-i": (800, "cruxeval.jsonl"),
+    "cruxeval-o": (800, "cruxeval.jsonl"),
+}
+SIZES = {name: size for name, (size, file) in FILES.items() if (DATA / file).is_file()}
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not (DATA / "mbpp.jsonl").is_file(), reason="set AZR_DATA to the folder of the publishers' files"
-    ),
+    pytest.mark.skipif(not SIZES, reason="set AZR_DATA to the folder of the publishers' files"),
 ]
 
 
