@@ -141,5 +141,5 @@ def test_a_driver_that_is_too_old_is_told_and_not_passed_over(monkeypatch):
 def test_a_tokenizer_without_a_chat_template_is_found_out_before_the_run(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice)
     line = error_line(azr("train", config, "domain.style=chat", "--output-dir", "out", cwd=tmp_path))
-    assert "has no chat template; take domain.style=r1" in line
+    assert "has no chat template; set domain.style=r1" in line
     assert not (tmp_path / "out").exists()

@@ -102,8 +102,9 @@ class LocalGenerator:
         Raises:
             RuntimeError: the weights are not those of this model.
         """
-        own = self._policy.model.state_dict()
-        if any(tensor.data_ptr() != own[name].data_ptr() for name, tensor in weights.items() if name in own):
+        # Not the state dict, whose tensors are made anew for weights in 4 bits.
+        own = dict(self._policy.model.named_parameters())
+        if any(weights[name].data_ptr() != tensor.data_ptr() for name, tensor in own.items() if name in weights):
             self._policy.model.load_state_dict(weights)
         self._version = version
 
