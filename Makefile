@@ -34,8 +34,9 @@ $(DEV): $(READY)
 train: $(READY)
 	$(BIN)/azr train demo
 
+# Three workers on two cores: the tests of the sandbox mostly wait.
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not docker and not browser" --cov --cov-report=
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not docker and not browser" --cov --cov-report=
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 test-all: $(DEV)
