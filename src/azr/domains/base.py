@@ -137,7 +137,7 @@ class Domain(Protocol):
         ...
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
-        """Up to `count` tasks a kind that training never sees, the same ones every time."""
+        """Up to `count` tasks per kind that training never sees, always the same ones."""
         ...
 
     def show(self, task: Task) -> str:

@@ -68,7 +68,7 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
 
 
 def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int:
-    """Build the parts, then open the run directory and train; a model that cannot be had leaves no folder behind."""
+    """Build the parts, then open the run directory and train. A model that cannot be loaded leaves no folder."""
     from rich.console import Console
 
     from azr.analysis.text import visible
@@ -146,7 +146,7 @@ async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[Training
     """The parts of a run, of which a served model's generator has connections to be closed.
 
     Raises:
-        UserError: the model cannot be had, or does not fit the configuration.
+        UserError: the model cannot be loaded, or does not fit the configuration.
     """
     from azr.train.training import TrainingParts
 
@@ -170,7 +170,7 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
     """Load the model and build generator, domain and, where something is to be learnt, the learner on it.
 
     Raises:
-        UserError: the model cannot be had, or its context is too short for the configured lengths.
+        UserError: the model cannot be loaded, or its context is too short for the configured lengths.
     """
     import torch
 

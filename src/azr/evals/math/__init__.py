@@ -46,7 +46,7 @@ def run(
         include: folder with further tasks.
 
     Raises:
-        UserError: lm-eval is missing, or the task's data set or the model cannot be had.
+        UserError: lm-eval is missing, or the task's dataset or the model cannot be loaded.
     """
     results = [_evaluate(source, task, settings, settings.seed + at, device, include) for at in range(settings.samples)]
     return [_record(passes) for passes in zip(*results, strict=True)]
