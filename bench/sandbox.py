@@ -35,7 +35,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 from azr.sandbox import Job, LocalSandbox, Policy
-from azr.sandbox.jail.zygote import PRELOADED
+from azr.sandbox.guest.preload import PRELOADED
 
 FORBIDDEN = frozenset({"os", "sys", "socket", "subprocess", "random", "time"})
 Program = tuple[str, tuple[str, ...]]

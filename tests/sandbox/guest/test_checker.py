@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
 from azr.sandbox.guest.checker import prepare, serve
 from azr.sandbox.guest.wire import HEADER, NONCE_BYTES, pack_job
-from azr.sandbox.guest.worker import execute, second_order
+from azr.sandbox.guest.worker import outcomes as records_of
+from azr.sandbox.guest.worker import second_order
 from azr.sandbox.host.exchange import Stop
 from tests.sandbox.host.test_local import EXPRESSIONS, NAMES, outcomes
 from tests.sandbox.test_hostile import came_of
@@ -89,9 +90,9 @@ def test_a_program_made_ready_gives_what_its_text_gives(lines, result, second):
     whole = request(program, "3, 'xyz', [1, 2]", "1.5, b=-0.0, c={'k': (True,)}", "1", "g()")
     answer = prepare(whole)
     if answer[:1] == b"L":
-        found = execute(whole | {"ready": answer[1:], "second": second})
+        found = list(records_of(whole | {"ready": answer[1:], "second": second}))
         order = second_order(4) if second else range(4)
-        assert found == [execute(whole)[number] for number in order]
+        assert found == [list(records_of(whole))[number] for number in order]
 
 
 @settings(max_examples=40)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.sandbox.guest.worker import execute, imported_modules, plain_imports, second_order
+from azr.sandbox.guest.worker import imported_modules, outcomes, plain_imports, second_order
 
 FORBIDDEN = ("os", "random")
 
@@ -21,7 +21,7 @@ def run(program, *inputs, **changes):
         "depth": 8,
         "memory_bytes": 256 * 2**20,
     }
-    return [record["value"] or record["error"] or record["reason"] for record in execute(request | changes)]
+    return [record["value"] or record["error"] or record["reason"] for record in outcomes(request | changes)]
 
 
 def test_each_input_has_its_own_outcome():
@@ -169,18 +169,17 @@ def test_what_a_message_says_is_one_short_printable_line():
 
 
 def execute_all(program):
-    return execute(
-        {
-            "program": program,
-            "inputs": ("",),
-            "entry": "f",
-            "mode": "call",
-            "forbidden_modules": (),
-            "program_bytes": 2000,
-            "output_bytes": 1000,
-            "depth": 8,
-        }
-    )
+    request = {
+        "program": program,
+        "inputs": ("",),
+        "entry": "f",
+        "mode": "call",
+        "forbidden_modules": (),
+        "program_bytes": 2000,
+        "output_bytes": 1000,
+        "depth": 8,
+    }
+    return list(outcomes(request))
 
 
 @given(st.integers(2, 100))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from azr.sandbox import Job, LocalSandbox, Mode, Outcome, Policy, Reason
 from azr.sandbox.base import JOB_BYTES
-from azr.sandbox.guest.worker import execute
+from azr.sandbox.guest import worker
+from azr.sandbox.guest.wire import pack_outcome
 from azr.sandbox.host.exchange import Report, Stop, agree, content, judged, outcomes, request
-from azr.sandbox.host.protocol import pack_outcome
 
 JOB = Job("def f(x): return x", ("1", "2", "3"))
 
@@ -128,7 +128,7 @@ def test_a_pair_is_what_its_runs_agree_on(one: Outcome, other: Outcome, joined: 
 @pytest.mark.parametrize("program", ["#" * 41, "#\u20ac" * 10 + "#", "#" + "\ud800" * 14])
 def test_a_program_that_is_too_long_is_refused_in_the_words_of_a_child(program: str) -> None:
     job = Job(program, ("1", "2"), policy=Policy(program_bytes=40))
-    (record, _) = execute(content(job, second=False))
+    (record, _) = worker.outcomes(content(job, second=False))
     assert judged(job) == (Outcome(**record),) * 2
     assert record["reason"] == "forbidden"
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, Mode, SandboxError
-from azr.sandbox.host.protocol import HEADER, NONCE_BYTES
+from azr.sandbox.guest.wire import HEADER, NONCE_BYTES
 from azr.sandbox.host.remains import Left
 from tests.sandbox.test_hostile import came_of, descendants
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.sandbox.base import Mode, Reason
-from azr.sandbox.host.protocol import pack_job, pack_outcome, room_for_outcome, unpack_job, unpack_outcomes
+from azr.sandbox.guest.wire import pack_job, pack_outcome, unpack_job
+from azr.sandbox.host.exchange import room_for_outcome, unpack_outcomes
 
 RECORDS = st.fixed_dictionaries(
     {"value": st.none(), "reason": st.sampled_from(["syntax", "memory"]), "error": st.none(), "detail": st.just("why")}

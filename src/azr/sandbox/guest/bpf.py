@@ -1,4 +1,4 @@
-"""Writing filters of system calls as BPF, and putting them on. `seccomp.py` and `threads.py` say what they allow.
+"""Assembling and installing filters of system calls in BPF. `seccomp.py` and `threads.py` say what they allow.
 
 Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
 """
@@ -16,7 +16,7 @@ ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 AT_NUMBER, AT_AUDIT, AT_ARGUMENTS = 0, 4, 16
 
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""What the kernel's audit calls the processor architectures that there are filters for."""
+"""The kernel's audit numbers of the architectures that have filters."""
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 """The number of the system call `seccomp`."""
@@ -33,7 +33,7 @@ def step(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
 
 
 def opening(audit: int) -> list[bytes]:
-    """Write how each filter begins: a call made in another architecture's way ends the process; load the number."""
+    """Write the beginning of each filter: a call of another architecture ends the process; load the call's number."""
     return [
         step(LOAD, AT_AUDIT),
         step(JUMP_EQUAL, audit, then=1),
@@ -49,7 +49,7 @@ class _Program(ctypes.Structure):
 
 
 def install(code: bytes) -> None:
-    """Put a filter on this process and on all that it will fork, for good; those that it has stay in force too.
+    """Put a filter on this process and on all that it will fork, for good and on top of other filters.
 
     Raises:
         OSError: the kernel refuses.
@@ -57,8 +57,7 @@ def install(code: bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     program = _Program(len(code) // 8, code)
     number = ctypes.c_long(SECCOMP[this_machine()])
-    if libc.syscall(number, SET_MODE_FILTER, 0, ctypes.byref(program)) != 0:
-        raise OSError(ctypes.get_errno(), "seccomp filter refused")
+    require(libc.syscall(number, SET_MODE_FILTER, 0, ctypes.byref(program)), "seccomp filter")
 
 
 def no_new_privileges() -> None:
@@ -67,15 +66,26 @@ def no_new_privileges() -> None:
     Raises:
         OSError: the kernel refuses.
     """
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "no_new_privs refused")
+    require(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+def require(result: int, what: str) -> int:
+    """Return the result of a C function that is negative if it fails.
+
+    Raises:
+        OSError: it failed; the message says what was refused.
+    """
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what} refused: {os.strerror(code)}")
+    return result
 
 
 def this_machine() -> str:
-    """Give the architecture that this interpreter runs on.
+    """Return this machine's architecture.
 
     Raises:
-        OSError: one for which there are no filters.
+        OSError: there are no filters for it.
     """
     name = os.uname().machine
     if name not in AUDIT or sys.maxsize < 2**32:

@@ -1,14 +1,14 @@
-"""Values to canonical text and back: one text per value, and nothing but plain data.
+"""Values to canonical text and back: one text per value, and only plain data.
 
-The text is the only form in which a value leaves the process that ran a program. It is built so that two values are
-equal, types included, exactly when their texts are equal byte for byte; the trusted side never has to parse it.
+A value leaves the process that ran a program only as this text. Two values are equal, types included, exactly if their
+texts are equal byte for byte; the trusted side never parses them.
 
 * Exact builtin types only: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset. A subclass could
   lie about itself in `__eq__` or `__repr__`, so it is not a value.
 * `1`, `1.0` and `True` are three values; so are `0.0` and `-0.0`. An infinity is written `1e999` or `-1e999`, which
-  reads back as itself. NaN equals nothing, itself included, so it has no text.
-* Entries of dicts and elements of sets are sorted by their texts; `set()` and `frozenset()` are the empty ones.
-* Text is what `repr` makes of it, which escapes lone surrogates: canonical text can always be encoded as UTF-8.
+  reads back as itself. NaN equals nothing, not even itself, so it has no text.
+* Entries of dicts and elements of sets are sorted by their texts; the empty sets are `set()` and `frozenset()`.
+* Strings are written by `repr`, which escapes lone surrogates, so canonical text can always be encoded as UTF-8.
 
 Only the standard library is imported here: this module also runs inside the jail.
 """
@@ -20,12 +20,9 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 _SAFE_BITS = 2_000
 """An integer of fewer bits prints under any limit that `sys.set_int_max_str_digits` accepts (640 digits or more)."""
@@ -44,12 +41,12 @@ class NotLiteralError(Exception):
 
 
 def canonical(value: object, *, output_bytes: int, depth: int) -> str:
-    """Give a value's canonical text.
+    """Return a value's canonical text.
 
     Args:
         value: anything.
         output_bytes: the longest text allowed, in bytes of UTF-8.
-        depth: how many containers may be nested in one another; also what ends a value that contains itself.
+        depth: how many containers may be nested in one another; also bounds a value that contains itself.
 
     Raises:
         UnsupportedError: a type that is not in the list above, a NaN, or too deep.
@@ -63,10 +60,9 @@ def canonical(value: object, *, output_bytes: int, depth: int) -> str:
 
 
 def _text(value: Any, room: int, depth: int) -> str:
-    """Give the text of `value`, or stop soon after it cannot fit into `room` characters.
+    """Return the text of `value`, or stop soon after it cannot fit into `room` characters.
 
-    Stopping on the way matters: thirty lists, each holding the one before it twice, are small in memory and a gigabyte
-    as text.
+    Thirty lists that each hold the previous one twice are small in memory and a gigabyte as text.
     """
     kind = type(value)
     write_scalar = _SCALARS.get(kind)
@@ -88,10 +84,7 @@ def _text(value: Any, room: int, depth: int) -> str:
         room -= len(text) + 2
         if room < -2:
             raise TooLargeError
-    return _framed(kind, texts, *frame)
-
-
-def _framed(kind: type, texts: list[str], opening: str, closing: str, empty: str) -> str:
+    opening, closing, empty = frame
     if not texts:
         return empty
     if kind is tuple and len(texts) == 1:
@@ -141,7 +134,7 @@ _CONTAINERS: dict[type, tuple[str, str, str]] = {
     set: ("{", "}", "set()"),
     frozenset: ("frozenset({", "})", "frozenset()"),
 }
-"""What stands around the elements of each kind of container, and what stands for an empty one."""
+"""What encloses the elements of each kind of container, and the text of an empty one."""
 
 
 def literal(text: str, *, depth: int) -> object:
@@ -159,11 +152,10 @@ def literal(text: str, *, depth: int) -> object:
 def call_arguments(text: str, *, depth: int) -> tuple[list[object], dict[str, object]]:
     """Read what stands between the parentheses of a call: literals, by position and by keyword.
 
-    The text is parsed inside a call, and the tree must be exactly that call with literals in it: `1) or (True` parses
-    as something else and is refused.
+    The text is parsed inside a call, and the tree must be exactly that call with literals in it: `1) or (True` is not.
 
     Raises:
-        NotLiteralError: anything else than literals; a keyword given twice.
+        NotLiteralError: anything but literals; a keyword given twice.
         UnsupportedError: a literal without canonical text.
         MemoryError: more than this process has.
     """
@@ -184,11 +176,10 @@ def call_arguments(text: str, *, depth: int) -> tuple[list[object], dict[str, ob
 
 
 def _plain_list(text: str, depth: int) -> list[object] | None:
-    """Read the elements of a list in the part of the grammar that Python shares with JSON, which is ten times quicker.
+    """Read the elements of a list with the JSON parser, which is ten times faster than Python's.
 
-    Returns:
-        what Python would read; None where it might read something else, or refuse: words (`true` is a name to it),
-        escapes, two kinds of quotes, characters beyond ASCII, deep nesting, and all that is not JSON.
+    None if Python might read something else or refuse: words (`true` is a name in Python), escapes, two kinds of
+    quotes, characters beyond ASCII, deep nesting, and whatever is not JSON.
     """
     if _NOT_SHARED.search(text) or ("'" in text and '"' in text) or text.count("[") + text.count("{") > depth:
         return None
@@ -200,7 +191,7 @@ def _plain_list(text: str, depth: int) -> list[object] | None:
     return elements if end == len(source) else None
 
 
-# What `json.loads` comes down to, without its three calls on the way.
+# What `json.loads` calls in the end.
 _READ_JSON: Callable[[str, int], tuple[list[object], int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _NOT_SHARED = re.compile(r"[^ -~]|\\|true|false|null|NaN|Infinity")
 
@@ -219,11 +210,10 @@ def _parse(source: str) -> ast.expr:
 
 
 def _nests(source: str) -> bool:
-    """Whether a text that the parser had no memory for has what its stack, and not this process, has no room for.
+    """Whether a MemoryError of the parser may mean that its stack overflowed, and not that this process has too little.
 
-    The parser raises the same MemoryError for both. Its stack holds any literal: brackets to the depth that its
-    tokenizer allows, and one sign. It overflows where signs, words or stars follow on one another, as in `--1`, also
-    within an f-string.
+    Its stack holds any literal: brackets to the depth that its tokenizer allows, and one sign. It overflows where
+    signs, words or stars follow one another, as in `--1`, also within an f-string.
     """
     return _CHAIN.search(_TEXT.sub("''", source)) is not None
 
@@ -236,7 +226,7 @@ _CHAIN = re.compile(r"[-+~]\s*[-+~]|\*|:=|\b(?:not|lambda|if|await)\b|(?i:\br?fr
 
 
 def _value(node: ast.expr, depth: int) -> object:
-    """Evaluate a literal node. Only these node types exist here: nothing is ever called or looked up."""
+    """Evaluate a literal node. Nothing is ever called or looked up."""
     match node:
         case ast.Constant(value=value):
             if value is ... or type(value) is complex:
@@ -266,10 +256,7 @@ def _value(node: ast.expr, depth: int) -> object:
 
 
 def _set(node: ast.Set, depth: int) -> set[object]:
-    """Evaluate a set display of literals, with its elements in the order that the same display has in a program.
-
-    Where hashes collide, that order depends on how the compiler builds the set, so the compiler does it.
-    """
+    """Evaluate a set display of literals; where hashes collide, its order depends on how the compiler builds it."""
     _hashable(node.elts, depth)  # nothing but literals is in there
     code = compile(ast.Expression(node), "<input>", "eval", dont_inherit=True)
     built: set[object] = eval(code, {"__builtins__": {}, "frozenset": frozenset})
@@ -292,7 +279,7 @@ def _hashable(nodes: Iterable[ast.expr | None], depth: int) -> list[object]:
 
 @contextmanager
 def _any_number_of_digits() -> Iterator[None]:
-    """Lift CPython's limit on digits for our own conversions; programs keep the limit that they would have anywhere."""
+    """Lift CPython's limit on digits for our own conversions; programs keep it."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:

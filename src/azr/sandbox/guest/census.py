@@ -1,7 +1,7 @@
-"""How many processes and threads a user may have, for there to be room for a script's threads and not for many more.
+"""Counting a user's processes and threads, so that RLIMIT_NPROC leaves room for a script's threads and little more.
 
-RLIMIT_NPROC counts all that a user has: in a user namespace of the jail's own these are few and known; elsewhere there
-may be any number, and what they do meanwhile is not for us to know. Only the standard library is imported.
+RLIMIT_NPROC counts all that a user has. In a user namespace of the jail's own these are few and known. Elsewhere there
+may be any number, and it may change at any time. Only the standard library is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from typing import NamedTuple
 
 THREADS = 256
-"""What a script may have, threads in its one process."""
+"""How many threads a script may have in its one process."""
 
 _MOST = 2**16
 _COUNT = struct.Struct("=I")
@@ -26,16 +26,16 @@ class Census(NamedTuple):
 
     Attributes:
         user: processes and threads of this user.
-        machine: of everybody, of which only the lower 16 bits are known; None where the user's own cannot change.
+        machine: the lower 16 bits of everybody's; None where the user's own cannot change.
     """
 
     user: int
     machine: int | None
 
     def limit(self) -> int:
-        """Give RLIMIT_NPROC for a script that starts now.
+        """Return RLIMIT_NPROC for a script that starts now.
 
-        What the machine has more than at the census may be this user's: the allowance is larger by as much.
+        Whatever the machine has gained since the census may be this user's, so the limit grows by as much.
         """
         if self.machine is None:
             return self.user + THREADS
@@ -44,18 +44,14 @@ class Census(NamedTuple):
 
 
 def take(*, alone: bool) -> Census:
-    """Count.
-
-    Args:
-        alone: whether this process has a user namespace of its own.
-    """
+    """Count; `alone` says whether this process has a user namespace of its own."""
     return Census(_processes_of_user(), None if alone else _threads_of_machine())
 
 
 def _processes_of_user() -> int:
-    """Give the lowest RLIMIT_NPROC under which this user can start a process; found by trying, in a child.
+    """Find by trying, in a child, the lowest RLIMIT_NPROC under which this user can start a process.
 
-    What can be read about it (/proc, cgroups) is not what the kernel counts where there are containers.
+    In containers, what can be read about it (/proc, cgroups) is not what the kernel counts.
     """
     reader, writer = os.pipe()
     child = os.fork()

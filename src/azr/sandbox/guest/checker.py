@@ -1,19 +1,17 @@
 """The checker: a jailed process that parses and compiles programs for other processes and runs none of them.
 
-Parsing a program costs a child more than running it, mostly for pages that are copied because the parser writes to
-them. This process stays, so its pages are its own. It marshals its results. The host passes these bytes to children,
-and only children read them.
+Parsing a program costs a child more than running it, mostly because the parser writes to pages, which are then copied.
+This process stays, so its pages are its own. The host passes its marshalled results to children without reading them.
 
-A child does all the work wherever its result might differ: for programs close to the compiler's limits, for inputs that
-need more memory than this process has, and for sets, whose order marshalling can change. The same happens if a job
-kills the checker or keeps it busy. The child then works under the limits of its job.
+A child does all the work if its result might differ: for programs close to the compiler's limits, inputs that need more
+memory than this process has, and sets, whose order marshalling can change; likewise if a job kills the checker or keeps
+it busy. The child then works under the limits of its job.
 """
 
 from __future__ import annotations
 
 import gc
 import marshal
-import os
 import resource
 import types
 import warnings
@@ -21,10 +19,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from azr.sandbox.guest.preload import LEAN
+from azr.sandbox.guest.process import read_exactly, write_all
 from azr.sandbox.guest.running import describe, failure
 from azr.sandbox.guest.wire import FINAL, FULL, HEADER, LENGTH, NONCE_BYTES, WHOLE, pack_outcome, unpack_job
 from azr.sandbox.guest.wire import LEAN as FOR_LEAN
-from azr.sandbox.guest.worker import REFUSALS, arguments, checked, execute, imported_modules, may_import, plain_imports
+from azr.sandbox.guest.worker import REFUSALS, arguments, checked, imported_modules, may_import, outcomes, plain_imports
 
 _LARGEST = 2**20
 """The longest answer. A child handles a program that becomes larger when compiled, under the limits of its job."""
@@ -43,7 +42,7 @@ def serve(jobs: int, results: int, address_space: int) -> None:
     Args:
         jobs: the descriptor that they come from, each a nonce and what `wire.pack_job` writes.
         results: the descriptor for answers, framed as a zygote frames the outcomes of a child.
-        address_space: of this process before it, in bytes.
+        address_space: of this process so far, in bytes.
     """
     memory = address_space + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -51,27 +50,16 @@ def serve(jobs: int, results: int, address_space: int) -> None:
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     for _ in range(_REQUESTS):
-        header = _read(jobs, NONCE_BYTES + LENGTH.size)
+        header = read_exactly(jobs, NONCE_BYTES + LENGTH.size)
         if not header:
             return
-        body = _read(jobs, LENGTH.unpack_from(header, NONCE_BYTES)[0])
+        body = read_exactly(jobs, LENGTH.unpack_from(header, NONCE_BYTES)[0])
         try:
             answer = prepare(unpack_job(body))
         except (MemoryError, RecursionError, OverflowError, ValueError):
             answer = WHOLE
         frame = header[:NONCE_BYTES] + (answer if len(answer) <= _LARGEST else WHOLE)
-        rest = memoryview(HEADER.pack(0, len(frame), 0.0) + frame)
-        while rest:
-            rest = rest[os.write(results, rest) :]
-
-
-def _read(descriptor: int, wanted: int) -> bytes:
-    """Read this many bytes, or none at the end of the input."""
-    data = os.read(descriptor, wanted)
-    while data and len(data) < wanted:
-        more = os.read(descriptor, wanted - len(data))
-        data = data + more if more else b""
-    return data
+        write_all(results, HEADER.pack(0, len(frame), 0.0) + frame)
 
 
 def prepare(request: dict[str, Any]) -> bytes:
@@ -84,7 +72,7 @@ def prepare(request: dict[str, Any]) -> bytes:
         MemoryError: too much for this process, as are RecursionError and ValueError; a child does all the work.
     """
     if request["mode"] == "literal":
-        records = execute(request)
+        records = list(outcomes(request))
         return WHOLE if any(map(_lacks_memory, records)) else FINAL + b"".join(map(pack_outcome, records))
     try:
         code = checked(request)
@@ -102,17 +90,16 @@ def prepare(request: dict[str, Any]) -> bytes:
 
 
 def _lacks_memory(made: object) -> bool:
-    """Whether this records an input for which this process had too little memory; a child has as much as its job."""
+    """Whether this process had too little memory for an input; a child has as much as its job."""
     return type(made) is dict and made["reason"] == "memory"
 
 
 # --- sets --------------------------------------------------------------------------------------------------------
 #
-# Marshalling writes a set's elements sorted and reads them back in that order. Where hashes collide, the order of a
-# set is that of insertion, so `list({8, 0, 16})` would change: of a display of three or more constants the compiler
-# makes a frozenset constant. What survives depends on hash seeds, of which the zygotes have two, and on the
-# interpreter's version. So no set is ever marshalled. Few programs have one: 2 of the 1,938 of HumanEval, MBPP and
-# CRUXEval.
+# Marshalling sorts a set's elements. Where hashes collide, a set has the order of insertion, so `list({8, 0, 16})`
+# would change: the compiler makes a frozenset constant of a display of three or more constants. What survives depends
+# on hash seeds, of which the zygotes have two, and on the interpreter's version. So no set is ever marshalled. Few
+# programs have one: 2 of the 1,938 of HumanEval, MBPP and CRUXEval.
 
 
 def _constants(code: types.CodeType) -> Iterator[object]:

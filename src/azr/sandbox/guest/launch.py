@@ -1,7 +1,7 @@
-"""What a remote server is sent to run: start the program in a process of its own, and tell how that ended.
+"""What a remote server runs: start the program in a process of its own, and report how it ended.
 
-Its source is the request's code, with a call of `launch` at the end. The program's process has a pipe instead of the
-server's standard output, so that nothing it prints stands where the answer does, and its own PYTHONHASHSEED.
+Its source, with a call of `launch` at the end, is the request's code. The program's process has a PYTHONHASHSEED of its
+own, and a pipe instead of the server's standard output, so that nothing it prints can pass for the answer.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ def launch(
         most_bytes: of output; a process that writes more is killed.
         start_seconds: what the interpreter's start may take.
     """
+    # Where each run has a pid namespace of its own, both of a determinism pair would have the same process id.
     if int(hash_seed) % 2 == 0:
-        _use_up_a_process_id()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
     process = subprocess.Popen(
         [sys.executable, "-s", "-S", "-c", program],
         stdin=subprocess.PIPE,
@@ -70,14 +74,6 @@ def launch(
         "payload": base64.b64encode(zlib.compress(payload[:most_bytes])).decode("ascii"),
     }
     print(f"\n{nonce}{json.dumps(report)}{nonce}")
-
-
-def _use_up_a_process_id() -> None:
-    """Where each run has a namespace of its own, both of a determinism pair would have the same process id."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What the processes of the local backend hold before the first program comes: modules, and traces of a rehearsal."""
+"""What the processes of the local backend do before the first program: import modules and rehearse."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PRELOADED = (
     " _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _multibytecodec"
     " _contextvars _opcode _posixsubprocess _socket binascii"
 )
-"""Imported once for all children of a full zygote. A module in C that is not here cannot be loaded later: no new page
-is executable. The last line is what other modules of the library are written in Python around, such as base64."""
+"""Imported once for all children of a full zygote. A C module that is not here cannot be loaded later: no new page is
+executable. The last line has C modules that modules in Python need, such as base64."""
 
 LEAN = frozenset(
     "bisect cmath collections collections.abc copy functools heapq itertools math operator re string typing".split()
 )
-"""Imported once for all children of a lean zygote: what programs import most, as far as it is small."""
+"""Imported once for all children of a lean zygote: small modules that programs import often."""
 
 _PROGRAMS = (
     ("""
@@ -74,7 +74,7 @@ def f(amounts, start):
     return account.log, amounts[99]
 """, "[3, 50, 2], 20"),
 )  # fmt: skip
-"""Programs like those that are to come, each with an input."""
+"""Typical programs, each with an input."""
 
 _RUN = {
     "entry": "f",
@@ -87,11 +87,11 @@ _RUN = {
     "cpu_seconds": 9,
     "wall_seconds": 9.0,
 }
-_REHEARSALS = 20  # enough for the interpreter to take a function's code for hot, and to be done with rewriting it
+_REHEARSALS = 20  # enough for the interpreter to treat the code as hot, and to finish rewriting it
 
 
 def warm_up(kind: str, seed: int) -> None:
-    """Import what programs use, and leave nothing of the host in sight.
+    """Import what programs use, and hide all traces of the host.
 
     Args:
         kind: "full", "lean", "script" or "checker".
@@ -100,8 +100,7 @@ def warm_up(kind: str, seed: int) -> None:
     os.environ.clear()
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The hooks that `random` and `threading` run at every fork only cost time: each child has one thread, and its
-    # random numbers are meant to be repeatable.
+    # The hooks of `random` and `threading` only cost time: each child has one thread and repeatable random numbers.
     os.register_at_fork = lambda **hooks: None
     sys.modules["_hashlib"] = None  # type: ignore[assignment]  # OpenSSL: many more pages to copy at each fork
     full = kind in ("full", "script")
@@ -113,10 +112,10 @@ def warm_up(kind: str, seed: int) -> None:
 
 
 def find_library_at(place: str) -> None:
-    """Have imports and readers of source text find the standard library where an ordinary user can reach it.
+    """Have imports, and tracebacks that show source, find the standard library at a path that every user can reach.
 
-    Packages that are imported already keep the path at which they look for their modules, `encodings` for codecs, and
-    loaders the path at which they read source for tracebacks.
+    Packages that are imported already keep the path of their modules (`encodings` of its codecs), and loaders the path
+    of their source.
 
     Args:
         place: another path to the folder of the standard library.
@@ -134,30 +133,24 @@ def find_library_at(place: str) -> None:
 
 
 def rehearse() -> None:
-    """Run jobs of our own, so that what is made at first use is made once, and not in every child."""
+    """Run jobs of our own, so that whatever is created at first use is created once, and not in every child."""
     whole = [{**_RUN, "program": program, "inputs": (text, "g(1)")} for program, text in _PROGRAMS]
-    for job in (*map(pack_job, whole), *(_ready_jobs() * _REHEARSALS)):
+    ready = []
+    for program, text in _PROGRAMS:
+        request: dict[str, Any] = {**_RUN, "program": program, "inputs": (text,)}
+        ready.append({**_RUN, "ready": marshal.dumps((checked(request), arguments(request))), "second": False})
+    for job in map(pack_job, whole + ready * _REHEARSALS):
         for record in outcomes(unpack_job(job[LENGTH.size :])):
             pack_outcome(record)
     sys.modules.pop("program", None)
 
 
-def _ready_jobs() -> list[bytes]:
-    """Give jobs of our own as children get theirs, a checker's work done."""
-    jobs = []
-    for program, text in _PROGRAMS:
-        request: dict[str, Any] = {**_RUN, "program": program, "inputs": (text,)}
-        ready = marshal.dumps((checked(request), arguments(request)))
-        jobs.append(pack_job({**_RUN, "ready": ready, "second": False}))
-    return jobs
-
-
 class Absent:
-    """The one finder of a lean zygote: a program that asks for a module that is missing ends, to run in a full one."""
+    """The only finder of a lean zygote: a program that asks for a missing module ends, and runs again in a full one."""
 
     leave = staticmethod(os._exit)
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> None:
-        """End the process with the status that the host takes for that."""
+        """End the process with `NEEDS_FULL`."""
         cls.leave(NEEDS_FULL)

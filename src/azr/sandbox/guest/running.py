@@ -1,4 +1,4 @@
-"""Calling a program's code, and what came of it as a record.
+"""Calling a program's code, and recording the result.
 
 Only the standard library is imported: this module runs beside the program, and is sent to containers.
 """
@@ -16,8 +16,8 @@ Record = dict[str, Any]
 
 _NO_KEYWORDS: dict[str, object] = {}
 TO_MODULE, TO_CALL = 2, 1
-"""Frames between this module's own and a program's, calls in C included, less those that a script would have. Measured;
-the interpreter counts one more for a call in C that it has not yet seen often."""
+"""Frames between this module's own and a program's, C calls included, less those that a script would have. Measured;
+the interpreter counts one more for a C call that it has not seen often."""
 
 
 def failure(reason: str, detail: str = "", error: str | None = None) -> Record:
@@ -31,12 +31,9 @@ def success(value: str) -> Record:
 
 
 def run_module(code: types.CodeType, module: types.ModuleType, *, exits: bool = False) -> None:
-    """Run a program as a module that can be found by its name, as dataclasses and pickle expect.
+    """Run a program as a module in `sys.modules`, as dataclasses and pickle expect.
 
-    Args:
-        code: the program.
-        module: where it runs.
-        exits: whether SystemExit with no error is a normal end.
+    With `exits`, a SystemExit without an error is a normal end.
     """
     sys.modules[module.__name__] = module
     module.__dict__["__builtins__"] = builtins
@@ -53,12 +50,11 @@ def tried(
     arguments: Sequence[object],
     keywords: Mapping[str, object] = _NO_KEYWORDS,
 ) -> tuple[Record | None, object]:
-    """Call a function; afterwards the interpreter's recursion limit is as it was.
+    """Call a function; afterwards the interpreter's recursion limit is as before.
 
     Args:
-        frames: how many more frames lie below the program than below a script of its own; it gets the depth that it
-            would have as that script.
-        function: what to call; no closure, as making one costs a child two more pages.
+        frames: how many more frames lie below the program than if it were a script; the limit is raised by as many.
+        function: not a closure, as making one costs a child two more pages.
         arguments: by position.
         keywords: by name.
 
@@ -78,7 +74,7 @@ def tried(
 
 
 def frames_below() -> int:
-    """Count the frames below the caller, and the caller."""
+    """Count the caller and the frames below it."""
     frame: types.FrameType | None = sys._getframe()
     count = -1
     while frame is not None:
@@ -87,12 +83,12 @@ def frames_below() -> int:
 
 
 def class_name(error: BaseException) -> str:
-    """Give the name of an exception's class, whatever its metaclass says; two quotes for a class that has none."""
+    """Return the name of an exception's class, whatever its metaclass says; two quotes if it is empty."""
     return printable(type.__dict__["__name__"].__get__(type(error)), 100) or "''"
 
 
 def describe(error: BaseException) -> str:
-    """Give an exception's message as one line of at most 200 characters; empty if there is none to read."""
+    """Return an exception's message as one line of at most 200 characters; empty if it cannot be read."""
     try:
         # A text of the builtin class, whatever `__str__` gave, and cut before it is worked on: it may be huge.
         message = str.__str__(str(error))[:2000]

@@ -2,12 +2,12 @@
 
 The supervisor is the process that took the job; none of the program runs in it. For each input it makes two files in
 memory, as a judge redirects `< input > output`, and forks. The script's process has them as descriptors 0 and 1, has no
-way to the pipe for outcomes, and can start threads but no process (`threads.py`). When it is dead, with all of its
-threads, the supervisor reads the output and writes the record. So whatever a script does to its streams, descriptors,
+way to the pipe for outcomes, and can start threads but no process (`threads.py`). When it is dead with all its threads,
+the supervisor reads the output and writes the record. So whatever a script does to its streams, descriptors,
 interpreter or threads, a value is what stood in the output of a process that ended with status 0.
 
-Limits hold for the script's process: memory is inherited, processor time is what the job has left, RLIMIT_FSIZE is the
-output. If the supervisor ends, the kernel kills the script, since its parent has died.
+Limits hold for the script's process: it inherits the limit on memory, gets the processor time that the job has left,
+and RLIMIT_FSIZE limits its output. If the supervisor ends, the kernel kills the script.
 
 Only the standard library and modules of this package that import no more are needed here.
 """
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Never
 
+from azr.sandbox.guest.process import fork, write_all
 from azr.sandbox.guest.running import TO_MODULE, Record, failure, frames_below, printable, run_module, success, tried
 from azr.sandbox.guest.threads import die_with_parent, only_threads
 from azr.sandbox.guest.wire import cause_of_death, processor_time_detail, was_killed
@@ -41,8 +42,8 @@ def outcomes(code: types.CodeType, texts: list[str], request: dict[str, Any]) ->
     Args:
         code: the program.
         texts: the inputs.
-        request: as `worker.outcomes` takes it; with `payload`, a descriptor that the program must not get, and
-            `processes`, what RLIMIT_NPROC is set to, where that is known.
+        request: as for `worker.outcomes`, with `payload`, a descriptor that the program must not get, and, if known,
+            `processes`, the value for RLIMIT_NPROC.
     """
     before = _seconds_of_children()
     left: float = request["cpu_seconds"]
@@ -60,12 +61,15 @@ def _seconds_of_children() -> float:
 
 def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: float) -> Record:
     """Run the program on one input with the processor time that is left."""
+    time_up = failure("timeout", processor_time_detail(request["cpu_seconds"]))
     if seconds <= 0:
-        return _time_up(request)
+        return time_up
     given, printed = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
     reader, writer = os.pipe()
     supervisor = os.getpid()
-    child = _fork()
+    # Supervisors of a determinism pair may count from 1 in containers of their own, where their ids differ in this.
+    # With several inputs the ids that come next would not.
+    child = fork(odd=supervisor % 2 == 0)
     if child == 0:
         try:
             _enter(given, printed, (reader, request.get("payload")), supervisor)
@@ -77,39 +81,17 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     _, status, usage = os.wait4(child, 0)
     failed = _failed(status, reader, usage.ru_utime + usage.ru_stime, math.ceil(seconds))
     if failed is not None and failed["reason"] == "timeout":
-        failed = _time_up(request)
+        failed = time_up
     output = os.pread(printed, request["output_bytes"] + 1, 0)
     for descriptor in (given, printed, reader):
         os.close(descriptor)
     return _record(failed, output, request["output_bytes"])
 
 
-def _time_up(request: dict[str, Any]) -> Record:
-    return failure("timeout", processor_time_detail(request["cpu_seconds"]))
-
-
-def _fork() -> int:
-    """Fork a script whose process id is odd where the supervisor's is even, and even where that is odd.
-
-    Supervisors of a determinism pair may be in containers that count from 1 each, where theirs differ in this. With
-    several inputs the ids that come next would not.
-    """
-    supervisor = os.getpid()
-    while True:
-        child = os.fork()
-        if ((child or os.getpid()) - supervisor) % 2:
-            return child
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-
-
 def _file(content: bytes) -> int:
-    """Make a file that only its descriptor leads to."""
+    """Make a file that has a descriptor and no path."""
     descriptor = _empty_file()
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    write_all(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
@@ -126,16 +108,9 @@ def _empty_file() -> int:
 
 
 def _failed(status: int, reader: int, seconds: float, allowed: int) -> Record | None:
-    """Say how a script's process failed; None if it succeeded.
+    """Return the record of a script's process that failed, with `killed` if neither it nor its limit on time ended it.
 
-    Args:
-        status: its wait status.
-        reader: the pipe to which it may have written the reason.
-        seconds: processor time that it used.
-        allowed: its limit on that.
-
-    Returns:
-        a record, with `killed` where neither the script nor that limit ended it.
+    The process may have written the reason to the pipe `reader`. None if it succeeded.
     """
     exit_code = os.waitstatus_to_exitcode(status)
     if exit_code == 0:
@@ -163,7 +138,7 @@ def _record(failed: Record | None, output: bytes, most: int) -> Record:
 
 
 def _enter(given: int, printed: int, closed: tuple[int | None, ...], supervisor: int) -> None:
-    """Become the script's process: dies with its supervisor, and has its own standard input and output."""
+    """Die with the supervisor, and have a standard input and output of this script's own."""
     die_with_parent()
     if os.getppid() != supervisor:
         os._exit(_FAILED)  # it died before
@@ -180,7 +155,7 @@ def _enter(given: int, printed: int, closed: tuple[int | None, ...], supervisor:
 
 
 def _limit(request: dict[str, Any], seconds: int) -> None:
-    """Set what this process may use beyond what it inherits; `RLIMIT_AS` is of the same size."""
+    """Limit this process beyond what it inherits, such as `RLIMIT_AS`."""
     with suppress(ValueError, OSError):  # macOS; on Linux none is refused, as all are lowered
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["output_bytes"] + 1,) * 2)
@@ -205,11 +180,7 @@ def _run(code: types.CodeType, module: types.ModuleType) -> None:
 
 
 def _finish(module: types.ModuleType) -> None:
-    """Do what the interpreter does at its end, as far as a program can tell.
-
-    Wait for threads, call what is registered with atexit, flush, and drop the program's globals, as files among them
-    are flushed by that.
-    """
+    """Do what the interpreter does at its end, as far as a program can tell; dropping its globals flushes its files."""
     if "threading" in sys.modules:
         sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()

@@ -1,8 +1,7 @@
 """What a script's process may start: threads, and never another process.
 
-Two things see to that. A filter of system calls, put on top of whatever filter is there, refuses every way to fork; and
-RLIMIT_NPROC bounds the threads, as it counts them as it counts processes. Where no filter can be had the limit is 0,
-which stops both.
+A filter of system calls, on top of whatever filter is there, refuses every way to fork. RLIMIT_NPROC bounds the
+threads, which it counts like processes. If no filter can be installed, the limit is 0, which stops both.
 
 Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
 """
@@ -55,11 +54,7 @@ CALLS = {
 
 
 def assemble(machine: str) -> bytes:
-    """Write the filter.
-
-    Args:
-        machine: one of `CALLS`.
-    """
+    """Write the filter for one of the architectures of `CALLS`."""
     calls = CALLS[machine]
     refuse, allow = step(RETURN, ERRNO | errno.EPERM), step(RETURN, ALLOW)
     flags = step(LOAD, AT_ARGUMENTS)
@@ -70,7 +65,7 @@ def assemble(machine: str) -> bytes:
         step(JUMP_ANY_BIT, _CLONE_THREAD, otherwise=1),
         allow,
         refuse,
-        # Its flags are in memory, where no filter can see them; libc takes the older call when there is none.
+        # Its flags are in memory, where no filter can see them; libc falls back on the older call.
         step(JUMP_EQUAL, calls.clone3, otherwise=1),
         step(RETURN, ERRNO | errno.ENOSYS),
         # It is to die with its supervisor, whatever it asks for.
@@ -86,7 +81,7 @@ def assemble(machine: str) -> bytes:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies; nothing where there is no such call."""
+    """Have the kernel kill this process when its parent dies, if the system has such a call."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -96,8 +91,8 @@ def only_threads(most: int | None) -> None:
     """Let this process have threads, and no process of its own.
 
     Args:
-        most: what RLIMIT_NPROC is set to: processes and threads of this user, those that are there already included;
-            None for whatever holds.
+        most: RLIMIT_NPROC: processes and threads of this user, existing ones included, unless it is lower already; None
+            leaves it as it is.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -110,12 +105,7 @@ def only_threads(most: int | None) -> None:
     except (OSError, AttributeError):
         most = 0
     if most is not None:
-        limit_processes(most)
-
-
-def limit_processes(most: int) -> None:
-    """Set RLIMIT_NPROC, or leave it where it is lower."""
-    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))

@@ -1,4 +1,9 @@
-"""How jobs and outcomes are written as bytes on the far side of the pipes. `protocol.py` reads them on the near side.
+"""The bytes of jobs and outcomes: what both sides of the pipes share. `exchange.py` reads outcomes on the near side.
+
+A job goes down as a nonce, a length and a marshalled request: the host writes it, so a child may read it that way. For
+each child the zygote sends up a header of its own and then, unread, the bytes that the child wrote: records of one
+outcome each. A child never holds the descriptor of that stream, so no child can write a header, or bytes that would
+count as another child's.
 
 Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
 """
@@ -11,9 +16,9 @@ import struct
 from typing import Any
 
 NONCE_BYTES = 8
-"""Before each job: random bytes that the host draws for this run alone. The payload begins with them, so the host knows
-whose it is: only the process that read this job can have written it. A child writes them once it has read its whole job
-and before anything of it runs. One that was killed earlier took no job, or half of one."""
+"""Before each job: random bytes that the host draws for this run alone. The payload begins with them: only the process
+that read this job can have written it. A child writes them once it has read its whole job and before anything of it
+runs. One that was killed earlier took no job, or half of one."""
 
 LENGTH = struct.Struct("=I")
 """After the nonce: the length of the request that follows."""
@@ -28,18 +33,18 @@ REASONS = (
     *(None, "syntax", "forbidden", "no_entry", "bad_input", "error", "memory", "output_too_large"),
     *("unsupported_value", "timeout", "crashed"),
 )
-"""What a child can say, by the numbers that stand for it. All other reasons are for the host to find."""
+"""The reasons that a child can report, by their codes. Only the host reports others."""
 
 OF_SCRIPTS = frozenset({"timeout", "crashed"})
-"""What only a supervisor can say, of a script's process; of itself no child can."""
+"""Reasons that only a supervisor can report, about a script's process."""
 
 NEEDS_FULL = 4
-"""The exit status of a child in a lean zygote whose program asked for a module that is not there. A program may exit
-so by itself; then it is run again in a full zygote, where this status means nothing."""
+"""The exit status of a child of a lean zygote whose program asked for a missing module. A program that exits with it
+itself is run again in a full zygote, where this status means nothing."""
 
 FINAL, LEAN, FULL, WHOLE = b"O", b"L", b"F", b"W"
-"""What a checker's answer begins with. Records of outcomes, as a child would write them; a program made ready that a
-lean zygote can run; one that only a full zygote can; and nothing but word that a child has to do all of the work."""
+"""The first byte of a checker's answer: records of outcomes follow, as a child would write them; a program made ready
+for a lean zygote; one for a full zygote; nothing, because a child has to do all the work."""
 
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
 _SHARED = ("entry", "mode", "output_bytes", "depth", "memory_bytes", "cpu_seconds", "wall_seconds")
@@ -51,8 +56,8 @@ def pack_job(request: dict[str, Any]) -> bytes:
     """Write a job: the request's values, in an order that both sides know.
 
     Args:
-        request: with `ready`, a checker's work, and `second`, whether this is the second run of a determinism pair; or
-            with the program's text, its inputs and its policy.
+        request: has either `ready`, a checker's work, and `second`, whether this is the second run of a determinism
+            pair, or the program's text, its inputs and its policy.
     """
     fields = _READY_FIELDS if "ready" in request else _FIELDS
     values = [request[field] for field in fields]
@@ -75,12 +80,15 @@ def pack_outcome(record: dict[str, Any]) -> bytes:
 
 
 _SPENT = 0.5
-"""Where a limit on processor time killed a process, this share of it was used at least. The kernel samples that clock
-by ticks, so on a busy machine the one that it reports may be well behind; with less, someone else did it."""
+"""The least share of its processor time that a process has used when that limit killed it; with less, someone else did.
+The kernel samples that clock by ticks, so on a busy machine the reported time may be well behind."""
 
 
 def was_killed(exit_code: int, cpu_seconds: float, allowed: int) -> bool:
-    """Whether SIGKILL ended a process that had not come to its limit on processor time; see `cause_of_death`."""
+    """Whether SIGKILL ended a process that had not reached its limit on processor time (see `cause_of_death`).
+
+    No program can send SIGKILL, not even to itself; the kernel sends it at the limit.
+    """
     return exit_code == -signal.SIGKILL and cpu_seconds < allowed * _SPENT
 
 
@@ -90,14 +98,14 @@ def processor_time_detail(allowed: int) -> str:
 
 
 def cause_of_death(exit_code: int, cpu_seconds: float, allowed: int) -> tuple[str, str]:
-    """Say why a process ended before it was through: a reason, and a detail for people.
+    """Return the reason why a process ended early, and a detail for people.
 
     Args:
         exit_code: its exit status, or minus the signal that ended it.
         cpu_seconds: processor time that it used.
         allowed: its limit on that.
     """
-    # Who ignores SIGXCPU is killed, by the kernel.
+    # The kernel kills a process that ignores SIGXCPU.
     killed = exit_code == -signal.SIGKILL and not was_killed(exit_code, cpu_seconds, allowed)
     if killed or exit_code == -signal.SIGXCPU:
         return "timeout", processor_time_detail(allowed)

@@ -1,7 +1,7 @@
-"""The code that stands beside the program, inside the child or the container: check, run, and write values as text.
+"""The code beside the program, inside the child or the container: check it, run it, and write its values as text.
 
-`execute` takes a request as plain data and gives outcomes as plain data. It keeps nobody safe by itself: the jail
-around the process does. It never sees an answer key, so all that a program can forge is what it could have returned.
+It makes nothing safe by itself: the jail around the process does. It never sees an answer key, so all that a program
+can forge is what it could have returned.
 
 Only the standard library and modules of this package that import no more are needed here, so that `bundle.py` can send
 them to a container.
@@ -45,23 +45,16 @@ for _name in ("exit", "quit"):  # left out by -S, and there in every other inter
         setattr(builtins, _name, Quitter(_name, "Ctrl-D (i.e. EOF)"))
 
 
-def execute(request: dict[str, Any]) -> list[Record]:
+def outcomes(request: dict[str, Any]) -> Iterator[Record]:
     """Run one program on its inputs.
 
     Args:
         request: `program`, `inputs`, `entry`, `mode`, `forbidden_modules`, `program_bytes`, `output_bytes`, `depth` and
-            `memory_bytes`, each as in `azr.sandbox.base`.
+            `memory_bytes`, each as in `azr.sandbox.base`; or what `wire.unpack_job` makes of a checker's work.
 
-    Returns:
-        one record per input, in order. Whatever the program does is a record; only what ends the process is not.
-    """
-    return list(outcomes(request))
-
-
-def outcomes(request: dict[str, Any]) -> Iterator[Record]:
-    """Like `execute`, but each record is given as soon as it is known, so that a death later on does not lose it.
-
-    The request may also be one that a checker made `ready`.
+    Yields:
+        one record per input, in order and as soon as it is known, so that a later death of the process does not lose
+        it. Whatever else the program does is a record.
     """
     if "ready" in request:
         code, inputs = marshal.loads(request["ready"])
@@ -77,10 +70,10 @@ def outcomes(request: dict[str, Any]) -> Iterator[Record]:
 
 
 def second_order(count: int) -> list[int]:
-    """Give the order of inputs in the second process of a determinism pair, by their numbers in the first.
+    """Return the order of inputs in the second process of a determinism pair, by their numbers in the first.
 
-    It is backwards, and an input that would keep its place, the middle one of an odd number, comes first: so whatever
-    depends on how many inputs came before differs for each. One input alone has one place.
+    It is backwards, and the middle one of an odd number, which would keep its place, comes first. So no input has as
+    many before it as in the first process, unless there is only one.
     """
     backwards = list(range(count))[::-1]
     if count % 2:
@@ -89,7 +82,7 @@ def second_order(count: int) -> list[int]:
 
 
 def _run(code: types.CodeType, inputs: list[Any], request: dict[str, Any]) -> Iterator[Record]:
-    """Run a program that passed the checks on `arguments` of the inputs, which a checker or this process read."""
+    """Run a program that passed the checks on the `arguments` of its inputs."""
     if request["mode"] == "script":
         return script_outcomes(code, inputs, request)
     return _call_outcomes(code, inputs, request)
@@ -116,14 +109,14 @@ _COMPILER_BYTES = 4096
 
 
 REFUSALS = (SyntaxError, ValueError, OverflowError)
-"""What the compiler raises for a text that is no program. ValueError: null bytes."""
+"""What the compiler raises for text that is not a program. ValueError: null bytes."""
 
 
 def checked(request: dict[str, Any]) -> types.CodeType | Record:
-    """Compile the program and check it against the policy; a record if it violates the policy.
+    """Compile the program and check it against the policy; return a record if it violates the policy.
 
     Raises:
-        SyntaxError: it is no program; so do the others of `REFUSALS`, RecursionError and MemoryError.
+        SyntaxError: it is not a program; so do the other `REFUSALS`, RecursionError and MemoryError.
     """
     program: str = request["program"]
     too_long = excess(program, request["program_bytes"])
@@ -142,7 +135,7 @@ def checked(request: dict[str, Any]) -> types.CodeType | Record:
 
 
 def excess(program: str, program_bytes: int) -> str:
-    """Say by how much a program is too long; empty if it is not."""
+    """Say that a program is too long; empty if it is not."""
     size = utf8_bytes(program)
     return f"the program has {size} bytes, {program_bytes} are allowed" if size > program_bytes else ""
 
@@ -153,15 +146,15 @@ def utf8_bytes(text: str) -> int:
 
 
 def may_import(program: str) -> bool:
-    """Whether a program's text can hold an import: the word, or a spelling that only its tree shows."""
+    """Whether a program may import: it has the word, or characters that Python may normalise to it."""
     return "import" in program or not program.isascii()
 
 
 def plain_imports(program: str) -> list[str] | None:
-    """Give the modules that a program imports, if every import has a line of its own; no tree is needed for that.
+    """Find the modules that a program imports without parsing it, if every import has a line of its own.
 
     Returns:
-        all of their names, and perhaps some that only stand in a text; None where it takes a tree to tell.
+        all of their names, and perhaps some that only stand in a string; None if it takes a syntax tree to tell.
     """
     if not program.isascii():
         return None
@@ -174,14 +167,14 @@ def plain_imports(program: str) -> list[str] | None:
 _IMPORT_LINE = re.compile(
     r"^[ \t]*(?:from +([\w.]+) +import\b|import +([\w.]+(?: *, *[\w.]+)*) *(?:#.*)?$)", re.MULTILINE
 )
-"""A line that imports, by names that it gives in full."""
+"""A line that imports modules by their full names."""
 
 
 @lru_cache(maxsize=1)  # asked twice for one program by a checker, once by a child
 def imported_modules(program: str) -> tuple[str, ...]:
-    """Give the modules that a program names in an import, in whichever form; "" where a name is not written out."""
+    """Find the modules that a program imports in any form; "" stands for a name that is computed."""
     tree = ast.parse(program)
-    # Only calls can stand within an expression; most of a tree is expressions.
+    # Of all imports only calls can stand within an expression, and most of a tree is expressions.
     calls = not program.isascii() or any(name in program for name in _IMPORTERS)
     return tuple(name for node in (ast.walk if calls else _statements)(tree) for name in _imports_of(node))
 
@@ -247,7 +240,7 @@ def _call_outcomes(code: types.CodeType, calls: list[Any], request: dict[str, An
 
 
 def arguments(request: dict[str, Any]) -> list[Any]:
-    """Read the inputs: what each call is given, or the record of an input that is no call; a script's stay text."""
+    """Read the inputs: the arguments of each call, or the record of an invalid input; a script's stay text."""
     if request["mode"] == "script":
         return list(request["inputs"])
     return [_arguments(text, request["depth"]) for text in request["inputs"]]

@@ -1,4 +1,7 @@
-"""What every backend sends for a job, and how the end of its process becomes outcomes."""
+"""What every backend sends for a job, and how the end of its process becomes outcomes.
+
+What comes from a process that ran a program is hostile: nothing here trusts it. `guest/wire.py` has the format.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from azr.sandbox.base import JOB_BYTES, Job, Limits, Mode, Outcome, Reason
-from azr.sandbox.guest.wire import cause_of_death, processor_time_detail, was_killed
+from azr.sandbox.guest.wire import OF_SCRIPTS, REASONS, RECORD, cause_of_death, processor_time_detail
 from azr.sandbox.guest.worker import excess, second_order, utf8_bytes
-from azr.sandbox.host.protocol import room_for_outcome, unpack_outcomes
 
 HASH_SEEDS = ("1", "2")
 """PYTHONHASHSEED of the two processes of a determinism pair; fixed, so that a run can be repeated."""
+
+_REASONS = tuple(reason if reason is None else Reason(reason) for reason in REASONS)
+_MOST_CHARACTERS = 200  # of an error's name or a detail; up to four bytes each
+_PAGE = 4096
 
 
 class Stop(Enum):
@@ -33,10 +39,9 @@ class Report(NamedTuple):
     Attributes:
         stop: why it was killed, if it was.
         exit_code: its exit status, or minus the signal that ended it.
-        cpu_seconds: processor time that it used, where that is known.
+        cpu_seconds: processor time that it used, if known.
         payload: what it wrote; the program may have written it.
-        disturbed: whether a process was killed on the way to this, so that another time it might have come out
-            otherwise.
+        disturbed: whether a process was killed on the way, so that the result might differ another time.
     """
 
     stop: Stop
@@ -46,8 +51,11 @@ class Report(NamedTuple):
     disturbed: bool = False
 
 
+# --- what is sent ------------------------------------------------------------------------------------------------
+
+
 def judged(job: Job) -> tuple[Outcome, ...] | None:
-    """Give the outcomes of a job that is too large to be sent to a process; None if it is not."""
+    """Return the outcomes of a job that is too large to be sent to a process; None if it is not."""
     too_long = excess(job.program, job.policy.program_bytes)
     if too_long and job.mode is not Mode.LITERAL:
         return _all(job, Reason.FORBIDDEN, too_long)
@@ -58,11 +66,12 @@ def judged(job: Job) -> tuple[Outcome, ...] | None:
 
 
 def content(job: Job, *, second: bool) -> dict[str, Any]:
-    """Give all that the far side needs to know of a job, as plain data.
+    """Return all that the far side needs to know of a job, as plain data.
 
     Args:
         job: the job.
-        second: the second run of a determinism pair gets the inputs in an order of its own, `worker.second_order`.
+        second: whether this is the second run of a determinism pair, with the inputs in the order of
+            `worker.second_order`.
     """
     return {
         "program": job.program,
@@ -84,13 +93,22 @@ def request(job: Job, *, second: bool) -> bytes:
     return json.dumps(content(job, second=second)).encode()
 
 
+# --- what comes back ---------------------------------------------------------------------------------------------
+
+
+def room_for_outcome(output_bytes: int) -> int:
+    """Return the most room that one outcome takes in a pipe, which is filled by pages."""
+    most = RECORD.size + output_bytes + 2 * 4 * _MOST_CHARACTERS
+    return (most // _PAGE + 2) * _PAGE
+
+
 def most_bytes(job: Job) -> int:
-    """Give the most bytes that an honest child writes for a job."""
+    """Return the most bytes that an honest child writes for a job."""
     return len(job.inputs) * room_for_outcome(job.limits.output_bytes)
 
 
 def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
-    """Make a job's outcomes of how its process ended; the other arguments are those of `content`."""
+    """Derive a job's outcomes from how its process ended; the other arguments are those of `content`."""
     if report.stop in (Stop.TOO_MUCH_OUTPUT, Stop.TAMPERING):
         return _all(job, Reason.TAMPERED, "the program reached for what is not its own")
     read = unpack_outcomes(
@@ -112,21 +130,84 @@ def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
     return tuple(by_number[number] for number in range(len(read)))
 
 
-def killed_by_others(report: Report, cpu_seconds: int) -> bool:
-    """Whether neither a program nor its limit on processor time killed a process.
+def unpack_outcomes(payload: bytes, *, mode: Mode, output_bytes: int, most: int, whole: bool) -> list[Outcome] | None:
+    """Read what a child wrote.
 
-    No program can send SIGKILL, not even to itself, and the kernel sends it at the limit.
+    Args:
+        payload: any bytes at all.
+        mode: of the job; a script's value is any text, all others are one printable line.
+        output_bytes: the longest value allowed.
+        most: the number of inputs.
+        whole: whether the child reached its end; if not, its last record may be cut short and is left out.
+
+    Returns:
+        the outcomes; None if our own code cannot have written the bytes.
     """
-    return was_killed(report.exit_code, report.cpu_seconds, cpu_seconds)
+    outcomes: list[Outcome] = []
+    at = 0
+    while at < len(payload):
+        end = at + RECORD.size
+        if len(payload) >= end:
+            code, *lengths = RECORD.unpack_from(payload, at)
+            if code >= len(_REASONS) or lengths[0] > output_bytes or max(lengths[1:]) > 4 * _MOST_CHARACTERS:
+                return None
+            end += sum(lengths)
+        if len(payload) < end:
+            return None if whole else outcomes
+        outcome = _outcome(payload[at + RECORD.size : end], _REASONS[code], lengths, mode)
+        if outcome is None or len(outcomes) == most:
+            return None
+        outcomes.append(outcome)
+        at = end
+    return outcomes
 
 
-def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
-    """Join the two runs of a determinism pair: the outcome where they agree, `NONDETERMINISTIC` where they do not."""
-    return tuple(_agreed(one, other) for one, other in zip(first, second, strict=True))
+def _outcome(body: bytes, reason: Reason | None, lengths: list[int], mode: Mode) -> Outcome | None:
+    try:
+        value = body[: lengths[0]].decode()
+        error = body[lengths[0] : lengths[0] + lengths[1]].decode()
+        detail = body[lengths[0] + lengths[1] :].decode()
+    except UnicodeDecodeError:
+        return None
+    plain = (value.isprintable() and bool(value)) or mode is Mode.SCRIPT
+    fits_reason = plain if reason is None else not value
+    named = bool(error) == (reason is Reason.ERROR)
+    sayable = reason not in OF_SCRIPTS or mode is Mode.SCRIPT
+    if not (fits_reason and named and sayable and (error + detail).isprintable()):
+        return None
+    if max(len(error), len(detail)) > _MOST_CHARACTERS:
+        return None
+    return Outcome(value if reason is None else None, reason, error or None, detail)
 
+
+def _death(report: Report, limits: Limits) -> Outcome:
+    """Say why a process ended early."""
+    if report.stop is Stop.WALL_CLOCK:
+        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
+    if report.stop is Stop.LOST:
+        return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
+    reason, detail = cause_of_death(report.exit_code, report.cpu_seconds, limits.cpu_seconds)
+    return Outcome(reason=Reason(reason), detail=detail)
+
+
+def processor_time_up(limits: Limits) -> Outcome:
+    """Return the outcome of an input whose job had used up its processor time."""
+    return Outcome(reason=Reason.TIMEOUT, detail=processor_time_detail(limits.cpu_seconds))
+
+
+def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
+    return (Outcome(reason=reason, detail=detail),) * len(job.inputs)
+
+
+# --- two runs ----------------------------------------------------------------------------------------------------
 
 DECISIVE = frozenset({Reason.TIMEOUT, Reason.CRASHED, Reason.TAMPERED})
 """Reasons that end a whole process and say nothing about the value that an input would have had."""
+
+
+def agree(first: tuple[Outcome, ...], second: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    """Join the two runs of a determinism pair: the outcome if they agree, `NONDETERMINISTIC` if they do not."""
+    return tuple(_agreed(one, other) for one, other in zip(first, second, strict=True))
 
 
 def _agreed(one: Outcome, other: Outcome) -> Outcome:
@@ -139,22 +220,3 @@ def _agreed(one: Outcome, other: Outcome) -> Outcome:
         return replace(one, disturbed=True) if disturbed else one
     detail = "two processes with different hash seeds disagree"
     return Outcome(reason=Reason.NONDETERMINISTIC, detail=detail, disturbed=disturbed)
-
-
-def _all(job: Job, reason: Reason, detail: str) -> tuple[Outcome, ...]:
-    return (Outcome(reason=reason, detail=detail),) * len(job.inputs)
-
-
-def processor_time_up(limits: Limits) -> Outcome:
-    """Give the outcome of an input whose job had used up its processor time."""
-    return Outcome(reason=Reason.TIMEOUT, detail=processor_time_detail(limits.cpu_seconds))
-
-
-def _death(report: Report, limits: Limits) -> Outcome:
-    """Say why a process ended before it was through."""
-    if report.stop is Stop.WALL_CLOCK:
-        return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
-    if report.stop is Stop.LOST:
-        return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
-    reason, detail = cause_of_death(report.exit_code, report.cpu_seconds, limits.cpu_seconds)
-    return Outcome(reason=Reason(reason), detail=detail)

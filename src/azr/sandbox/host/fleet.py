@@ -1,8 +1,7 @@
 """Zygotes of one event loop: which one gets the next run, which runs start again, and when the host gives up.
 
-A run is one child, or one answer of a checker. Each zygote has only a few: the one in its child, and those in the pipe,
-so that the zygote does not wait for the host. Everything happens in callbacks of the loop, without a thread or task per
-run.
+A run is one child, or one answer of a checker. A zygote has few at a time: the one in its child and those in the pipe,
+so that it does not wait for the host. Everything happens in callbacks of the loop, without a thread or task per run.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from azr.sandbox.host.handle import AHEAD, Handle, Run
 from azr.sandbox.host.remains import Remains
 
 _STARTS, _STARTS_WHERE_OTHERS_STAND = 3, 20
-"""How often the first zygote of a fleet may fail to start. Where other fleets of the sandbox stand, the jail works here
-and the trouble may pass: some 30 seconds."""
+"""How often the first zygote of a fleet may fail to start. If other fleets of the sandbox have started, the jail works
+here and the trouble may pass: about 30 seconds."""
 
 _DEATHS = 5
-"""Processes are also killed from outside: by the kernel when memory is short, by a person by mistake. A run that was in
-progress at this many deaths counts as their cause. Deaths before its start or after its end do not count."""
+"""Processes are also killed from outside: by the kernel when memory is short, or by mistake. A run that was in progress
+at this many deaths counts as their cause. Deaths before its start or after its end do not count."""
 
 _TRIES = 50
 """The most starts of a run, in case every process dies before it has read the job."""
@@ -32,7 +31,7 @@ _TRIES = 50
 class Fleet:
     """Zygotes of one kind that share a hash seed, and the runs that wait for them.
 
-    Once a zygote has started, later failures to start are retried for as long as the callers of its runs wait.
+    Once one zygote has started, later failures to start are retried as long as callers wait.
 
     Args:
         kind: "full", "lean", "script" or "checker", as in `zygote.main`.
@@ -42,7 +41,7 @@ class Fleet:
         others_stand: whether other fleets have been started in this tier.
 
     Attributes:
-        hello: what the first zygote said of itself.
+        hello: the first line of the first zygote.
         pid: the process whose zygotes these are.
         remains: zygotes that are dead or dying.
     """
@@ -61,7 +60,7 @@ class Fleet:
         self._zygotes = [Handle(self, cpu) for cpu in cpus]
 
     async def start(self) -> None:
-        """Start the first zygote, and the others once it stands.
+        """Start the first zygote, and then the others.
 
         Raises:
             SandboxError: the jail cannot be built here, or a process cannot be started.
@@ -102,11 +101,11 @@ class Fleet:
         self._waiting.extendleft(reversed(runs))
 
     def again(self, run: Run, report: Report, *, died: bool) -> None:
-        """Begin a run again whose process was killed.
+        """Put a run whose process was killed back at the head of the queue.
 
         Args:
-            run: at the head of the queue from now on.
-            report: how it ends if that was once too often.
+            run: the run.
+            report: how it ends if this was the last attempt.
             died: whether the process was killed while it ran this.
         """
         run.disturbed = True
@@ -115,13 +114,13 @@ class Fleet:
         if run.deaths >= _DEATHS or run.tries >= _TRIES:
             run.end(report)
         elif self._broken is not None:
-            _fail(run, self._broken)
+            run.end(self._broken)
         else:
             self._waiting.appendleft(run)
             asyncio.get_running_loop().call_soon(self.dispatch)
 
     def stands(self, hello: dict[str, Any]) -> None:
-        """Take note that a zygote stands."""
+        """Note that a zygote has started."""
         self.hello = self.hello or hello
         if self._first is not None and not self._first.done():
             self._first.set_result(hello)
@@ -132,7 +131,7 @@ class Fleet:
         Args:
             error: why it did not start.
             starts: how often in a row it did not.
-            refused: whether it said so itself, having found that the jail cannot be built.
+            refused: whether it reported itself that the jail cannot be built.
         """
         most = _STARTS_WHERE_OTHERS_STAND if self._others_stand else 1 if refused else _STARTS
         if self.hello or starts < most:
@@ -154,11 +153,5 @@ class Fleet:
     def _fail_all(self, error: SandboxError) -> None:
         self._broken = error
         for run in self._waiting:
-            _fail(run, error)
+            run.end(error)
         self._waiting.clear()
-
-
-def _fail(run: Run, error: SandboxError) -> None:
-    # Nobody can wait any more in a loop that is closed.
-    if not run.ended.done() and not run.ended.get_loop().is_closed():
-        run.ended.set_exception(error)

@@ -1,7 +1,7 @@
 """The host's side of one zygote: its pipes, its runs and their clock, and its successor when it dies.
 
-Everything happens in callbacks of the event loop, and none of them waits. In a fork of the host they do nothing, as the
-pipes and the loop's descriptor are shared with the process that it was forked from.
+Everything happens in callbacks of the event loop that never block. In a fork of the host they do nothing: it shares the
+pipes and the loop's descriptor with its parent.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from azr.sandbox.base import SandboxError
-from azr.sandbox.host.exchange import Report, Stop, killed_by_others
-from azr.sandbox.host.protocol import HEADER, NONCE_BYTES
+from azr.sandbox.guest.wire import HEADER, NONCE_BYTES, was_killed
+from azr.sandbox.host.exchange import Report, Stop
 from azr.sandbox.host.remains import Left, Remains
-from azr.sandbox.host.spawn import Channels, read_hello, shortage, spawn
+from azr.sandbox.host.spawn import Channels, HostLimitError, read_hello, spawn
+from azr.sandbox.jail.rlimits import why_not_started
 
 if TYPE_CHECKING:
     from azr.sandbox.host.fleet import Fleet
 
 AHEAD = {"full": 2, "lean": 2, "script": 2, "checker": 8}
-"""The most runs that a zygote of each kind has at once. A checker finishes one sooner than the host sends the next."""
+"""The most runs that a zygote of each kind has at once. A checker finishes one before the host sends the next."""
 
 _READ_BYTES = 2**18
 _PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a zygote that failed to start is tried again: twice as long each time, up to the longest."""
+"""Seconds before a zygote that failed to start is started again; doubled each time, up to the longest."""
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One child's work, or one question to a checker.
+    """One child's work, or one request to a checker.
 
     Attributes:
-        job: the bytes for it, without the nonce.
+        job: its bytes, without the nonce.
         wall_seconds: how long it may take by the host's clock.
-        cpu_seconds: the processor time that the kernel lets it have.
-        ended: what becomes of it.
-        nonce: stands before the job and before what is written about it.
+        cpu_seconds: the kernel's limit on its processor time.
+        ended: its result.
+        nonce: precedes the job and what is written about it.
         deaths: how often a process was killed while it ran this.
-        tries: how often it was begun.
-        disturbed: whether it had to be begun again.
+        tries: how often it was started.
+        disturbed: whether it had to be started again.
     """
 
     job: bytes
@@ -55,10 +56,14 @@ class Run:
     tries: int = 0
     disturbed: bool = False
 
-    def end(self, report: Report) -> None:
-        """Give the report to the caller, if it still waits."""
-        if not self.ended.done() and not self.ended.get_loop().is_closed():
-            self.ended.set_result(report._replace(disturbed=True) if self.disturbed else report)
+    def end(self, result: Report | SandboxError) -> None:
+        """Give the report or the error to the caller, if it still waits and its loop is open."""
+        if self.ended.done() or self.ended.get_loop().is_closed():
+            return
+        if isinstance(result, SandboxError):
+            self.ended.set_exception(result)
+        else:
+            self.ended.set_result(result._replace(disturbed=True) if self.disturbed else result)
 
 
 class Handle:
@@ -79,7 +84,7 @@ class Handle:
         self._timer: asyncio.TimerHandle | None = None
 
     def load(self) -> int:
-        """Give the number of its runs; a zygote that has not started takes none."""
+        """Return the number of its runs; a zygote that has not started counts as full."""
         return len(self._runs) if self._stands else AHEAD[self._fleet.kind]
 
     def start(self) -> None:
@@ -92,7 +97,8 @@ class Handle:
         try:
             self._channels = spawn(self._fleet.kind, self._fleet.tier, cpu=self._cpu, seed=self._fleet.seed)
         except OSError as error:
-            self._has_not_started(shortage(error))
+            reason = f"the sandbox cannot start a process: {why_not_started(error)}"
+            self._has_not_started(HostLimitError(reason))
             return
         self._loop.add_reader(self._channels.results, self._on_readable)
 
@@ -106,10 +112,9 @@ class Handle:
         self._write()
 
     def stop(self, on_read: Callable[[Left], None] | None = None) -> None:
-        """Have the process killed and let go of it; its runs go back to the fleet.
+        """Have the process killed and forget it; its runs go back to the fleet.
 
-        Args:
-            on_read: gets what is left in the pipes when nobody can write to them any more.
+        `on_read` gets what is left in the pipes when nobody can write to them any more.
         """
         for timer in (self._timer, self._again):
             if timer is not None:
@@ -135,7 +140,7 @@ class Handle:
     # --- what the pipes bring ---
 
     def _write(self) -> None:
-        """Write as much as the pipe takes, and ask the loop to say when it takes more."""
+        """Write as much as the pipe takes; the loop reports when it takes more."""
         if self._channels is None or not self._is_ours():
             return
         descriptor = self._channels.jobs
@@ -157,7 +162,7 @@ class Handle:
             self._fleet.dispatch()
 
     def _read(self) -> bool:
-        """Take in what has come; whether there was anything, and there may be more."""
+        """Read what has come; whether there may be more."""
         assert self._channels is not None
         try:
             data = os.read(self._channels.results, _READ_BYTES)
@@ -175,7 +180,7 @@ class Handle:
         return False
 
     def _read_hello(self, *, ended: bool) -> bool:
-        """Read the first line, if it is there; whether the zygote stands."""
+        """Read the first line, if it has come; whether the zygote has started."""
         line, newline, _ = bytes(self._inbox).partition(b"\n")
         if not newline and not ended:
             return False
@@ -191,7 +196,7 @@ class Handle:
         return True
 
     def _read_frames(self) -> bool:
-        """End the runs that are reported; whether the host and the zygote still agree on which run is next."""
+        """End the runs that are reported; whether host and zygote still agree on which run is next."""
         at = 0
         agree = True
         while agree and len(self._inbox) >= at + HEADER.size:
@@ -204,8 +209,11 @@ class Handle:
             agree = bool(self._runs) and self._inbox.startswith(self._runs[0].nonce, start, at)
             if agree:
                 run = self._runs.popleft()
-                report = _report(status, cpu_seconds, bytes(self._inbox[start + NONCE_BYTES : at]))
-                if killed_by_others(report, run.cpu_seconds):
+                # SIGALRM is the child's own clock.
+                stop = Stop.WALL_CLOCK if status == signal.SIGALRM else Stop.NONE
+                payload = bytes(self._inbox[start + NONCE_BYTES : at])
+                report = Report(stop, os.waitstatus_to_exitcode(status), cpu_seconds, payload)
+                if was_killed(report.exit_code, cpu_seconds, run.cpu_seconds):
                     self._fleet.again(run, report, died=True)
                 else:
                     run.end(report)
@@ -219,7 +227,7 @@ class Handle:
     def _begin(self) -> None:
         """Start the clock of the run at the head."""
         self._deadline = self._loop.time() + self._runs[0].wall_seconds
-        # Most runs end long before: the timer is left alone and looks again at the deadline when it goes off.
+        # Most runs end long before, so an earlier timer stays and checks the deadline when it goes off.
         if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
             self._timer = None
@@ -231,7 +239,7 @@ class Handle:
         if not self._runs or not self._is_ours():
             return
         if self._loop.time() >= self._deadline:
-            while self._read():  # what came in while the loop was busy counts first
+            while self._read():  # what came while the loop was busy counts
                 pass
         if self._runs and self._timer is None:
             if self._loop.time() >= self._deadline:
@@ -243,7 +251,7 @@ class Handle:
     # --- ends ---
 
     def _time_up(self) -> None:
-        """Kill the child through its zygote, since nothing in the jail can be trusted to, and start another."""
+        """Kill the child together with its zygote, as nothing in the jail is trusted to do it, and start another."""
         run = self._runs.popleft()
         run.disturbed = True
 
@@ -254,7 +262,7 @@ class Handle:
         self.start()
 
     def _has_died(self) -> None:
-        """Start another; the run whose turn it was is begun again, and whether it was running may count."""
+        """Start another, and the run at the head again; its death counts if the run was in progress."""
         run = self._runs.popleft() if self._runs else None
 
         def again(left: Left) -> None:
@@ -263,20 +271,20 @@ class Handle:
             self._fleet.again(run, _LOST, died=not ended and left.of_run(run.nonce) is not None)
 
         if run is not None and self._fleet.kind == "checker":
-            run.end(_LOST)  # a checker writes nothing before its answer; a child takes the job that may have killed it
+            run.end(_LOST)  # nothing tells whether it was in progress; a child takes the job that may be the cause
             run = None
         self.stop(on_read=again if run is not None else None)
         self.start()
 
     def _disagree(self) -> None:
-        """Kill the zygote, which no longer agrees with the host on which run is next, and start another."""
+        """Replace a zygote that does not agree with the host on which run is next."""
         if self._runs:
             self._fleet.again(self._runs.popleft(), _LOST, died=False)
         self.stop()
         self.start()
 
     def _has_not_started(self, error: SandboxError, *, refused: bool = False) -> None:
-        """Start it again after a while, unless the fleet gives up."""
+        """Start it again after a pause, unless the fleet gives up."""
         self.stop()
         if not self._fleet.gives_up(error, starts=self._starts, refused=refused):
             pause = min(_PAUSE * 2 ** (self._starts - 1), _LONGEST_PAUSE)
@@ -284,9 +292,3 @@ class Handle:
 
 
 _LOST = Report(Stop.LOST, -signal.SIGKILL, 0.0, b"")
-
-
-def _report(status: int, cpu_seconds: float, payload: bytes) -> Report:
-    """Say how a child ended, from its wait status. SIGALRM is its own clock."""
-    stop = Stop.WALL_CLOCK if status == signal.SIGALRM else Stop.NONE
-    return Report(stop, os.waitstatus_to_exitcode(status), cpu_seconds, payload)

@@ -1,7 +1,6 @@
-"""The local Linux backend: jailed zygotes on this machine, near the speed of a bare fork.
+"""The local Linux backend: jailed zygotes on this machine, nearly as fast as a bare fork.
 
-`jail/` shuts a zygote in, and `fleet.py` decides which run comes next. This module turns jobs into runs and the
-ends of runs into outcomes.
+This module turns jobs into runs and the ends of runs into outcomes. `fleet.py` decides which run comes next.
 """
 
 from __future__ import annotations
@@ -14,37 +13,44 @@ from math import ceil
 from typing import Any, Literal
 
 from azr.sandbox.base import Job, Mode, Outcome, Reason, SandboxError
-from azr.sandbox.guest.wire import FINAL, FULL, LEAN, NEEDS_FULL
-from azr.sandbox.host.exchange import DECISIVE, Report, agree, content, judged, outcomes, processor_time_up
+from azr.sandbox.guest.wire import FINAL, FULL, LEAN, NEEDS_FULL, pack_job
+from azr.sandbox.host.exchange import (
+    DECISIVE,
+    Report,
+    agree,
+    content,
+    judged,
+    outcomes,
+    processor_time_up,
+    room_for_outcome,
+)
 from azr.sandbox.host.fleet import Fleet
-from azr.sandbox.host.protocol import pack_job, room_for_outcome
 from azr.sandbox.host.spawn import HostLimitError
 from azr.sandbox.jail.rlimits import too_much_for
 
 Tier = Literal["auto", "full", "seccomp"]
 _SEED, _OTHER_SEED = 1, 2
 _GRACE = 0.25
-"""Seconds that the host waits after a child's own clock. To kill a child, the host has to kill its zygote and start
-another, which takes longer than most runs. It does so only for programs that stop their clock."""
+"""Seconds that the host waits after a child's own clock. The host can only kill a child together with its zygote, which
+takes longer than most runs, and does so only for programs that stop their clock."""
 
 _CHECK_SECONDS = 2.0
 """The time limit of a checker. A job that needs longer is checked by its child, under its own limits."""
 
 _CHECK_BYTES = 2**20
-"""The longest request to a checker. Its answers are no longer than this, and other jobs wait while it reads."""
+"""The longest request to a checker: other jobs wait while it reads. Its answers are no longer."""
 
 
 class LocalSandbox:
     """Runs jobs in jailed processes of this machine.
 
-    A checker and a lean zygote stay on each processor. Full zygotes and those for scripts are started by the first job
-    that needs one, a second set of zygotes, with another hash seed, by the first that asks for `determinism`. They die
-    with the thread that first ran a job.
+    Each processor has a checker and a lean zygote. The first job that needs them starts full zygotes, those for scripts
+    and, for `determinism`, a second set with another hash seed. They die with the thread that first ran a job.
 
     Args:
         workers: processes in a set; None for one on each processor that this process may use.
-        tier: "full" has namespaces and a root of its own; "seccomp" does without, where they are refused; "auto" takes
-            the first that this machine allows.
+        tier: "full" has namespaces and a root of its own; "seccomp" has neither; "auto" takes the first that this
+            machine allows.
     """
 
     def __init__(self, *, workers: int | None = None, tier: Tier = "auto") -> None:
@@ -72,7 +78,7 @@ class LocalSandbox:
             )
         loop = asyncio.get_running_loop()
         if home is None or home.loop is not loop:
-            # Zygotes belong to the event loop that reads from them. These are of a loop that is gone.
+            # Zygotes belong to the event loop that reads from them, and that loop is gone.
             await self.close()
             home = self._home = _Home(loop, self._workers, self._asked)
         return await home.run(job)
@@ -100,7 +106,7 @@ class _Home:
         self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
-        """Run a program on its inputs: in one child, or in several in turn if one pipe may not hold all outcomes."""
+        """Run a program on its inputs: in one child, or in several in turn if a pipe may not hold all outcomes."""
         checkers = await self._fleet("checker", _SEED)
         most = checkers.hello["room"] // room_for_outcome(job.limits.output_bytes)
         if most < 1:
@@ -121,7 +127,8 @@ class _Home:
 
     async def _fleet(self, kind: str, seed: int) -> Fleet:
         start = self._starts.get((kind, seed))
-        if start is None or _failed(start):  # what was short then need not be short now
+        failed = start is not None and start.done() and not start.cancelled() and start.exception() is not None
+        if start is None or failed:  # what was short then need not be short now
             start = self._starts[kind, seed] = self.loop.create_task(self._start(kind, seed))
         if not start.done():
             try:
@@ -138,8 +145,8 @@ class _Home:
         refusals = []
         tiers = ("full", "seccomp") if self._asked == "auto" else (self._asked,)
         for tier in tiers if self.tier is None else (self.tier,):
-            stand = self.tier is not None
-            fleet = self._fleets[kind, seed] = Fleet(kind, tier, self._cpus, seed, others_stand=stand)
+            others_stand = self.tier is not None
+            fleet = self._fleets[kind, seed] = Fleet(kind, tier, self._cpus, seed, others_stand=others_stand)
             try:
                 await fleet.start()
             except SandboxError as error:
@@ -163,7 +170,7 @@ class _Home:
             left = replace(job.limits, cpu_seconds=ceil(job.limits.cpu_seconds - spent))
             last = time_up
             if left.cpu_seconds > 0:
-                # Parts of equal size: of a determinism pair, an input that is alone in its part has one place in both.
+                # Parts of equal size: an input that is alone in its part has the same place in both runs of a pair.
                 rest = len(job.inputs) - len(found)
                 size = ceil(rest / ceil(rest / most))
                 part = replace(job, inputs=job.inputs[len(found) : len(found) + size], limits=left)
@@ -171,7 +178,7 @@ class _Home:
                 spent += seconds
                 found += [time_up if outcome == processor_time_up(left) else outcome for outcome in part_outcomes]
                 last = found[-1]
-            # A script that crashed did so in a process of its own, and left the job's time for others.
+            # A script that crashed did so in a process of its own.
             if last.reason in DECISIVE and (job.mode is not Mode.SCRIPT or last.reason is not Reason.CRASHED):
                 found += [last] * (len(job.inputs) - len(found))
         return found
@@ -179,8 +186,7 @@ class _Home:
     async def _run_part(self, checkers: Fleet, job: Job) -> tuple[tuple[Outcome, ...], float]:
         """Have a job checked, then run it once, or twice if it asks for determinism.
 
-        Returns:
-            the outcomes, and the seconds of processor time that the longer run took.
+        Returns the outcomes, and the seconds of processor time that the longer run took.
         """
         request = content(job, second=False)
         asked = pack_job(request)
@@ -191,7 +197,7 @@ class _Home:
                 wall_seconds=min(job.limits.wall_seconds, _CHECK_SECONDS),
                 cpu_seconds=job.limits.cpu_seconds,
             )
-            kind, made = answer.payload[:1], answer.payload[1:]  # nothing, where the checker died or was late
+            kind, made = answer.payload[:1], answer.payload[1:]  # both empty if the checker died or was late
         if kind == FINAL:
             return outcomes(job, answer._replace(payload=made), second=False), 0.0
         if kind in (LEAN, FULL):
@@ -221,19 +227,15 @@ class _Home:
     async def _end(
         self, run: asyncio.Future[Report], kind: str, job: Job, request: dict[str, Any], *, second: bool
     ) -> tuple[tuple[Outcome, ...], float]:
-        """Wait for a run, and for a second one in a full zygote if the lean one lacked a module."""
+        """Wait for a run, and for another in a full zygote if the lean one lacked a module."""
         report = await run
         if kind == "lean" and report.exit_code == NEEDS_FULL:
             report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
         return outcomes(job, report, second=second), report.cpu_seconds
 
 
-def _failed(start: asyncio.Task[None]) -> bool:
-    return start.done() and not start.cancelled() and start.exception() is not None
-
-
 def _cpus(workers: int | None) -> list[int | None]:
-    """Give a processor for each zygote, among those that this process may use."""
+    """Return a processor for each zygote, among those that this process may use."""
     if sys.platform != "linux":
         raise SandboxError(f"the local sandbox needs Linux, this is {sys.platform}; use the docker or the remote one")
     cpus = sorted(os.sched_getaffinity(0))

@@ -1,8 +1,8 @@
 """What a zygote leaves behind: bytes in its pipes, and a process to reap.
 
-The host has the same end of the payload pipe as the zygote, which moves bytes out of it at any moment while it lives.
-So the host reads there only when the results have ended, which says that the zygote is dead, and until the payload has
-ended too, which says that its child is. No read waits: the loop says when there is something.
+The host shares its end of the payload pipe with the zygote, which may move bytes out of it as long as it lives. So the
+host reads there only when the results have ended (the zygote is dead), and until the payload has ended too (its child
+is dead). No read blocks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import select
 from collections.abc import Callable
 from typing import NamedTuple
 
-from azr.sandbox.host.protocol import HEADER, NONCE_BYTES
+from azr.sandbox.guest.wire import HEADER, NONCE_BYTES
 from azr.sandbox.host.spawn import Channels
 
 _READ_BYTES = 2**18
@@ -21,14 +21,14 @@ _MOST_BYTES = 2**21
 """More than the payload pipe can hold."""
 
 _PATIENCE = 5.0
-"""Seconds until a guard that was told to end is killed itself, and the pipes are closed whatever may be in them."""
+"""Seconds until a guard that was told to end is killed itself, and the pipes are closed whatever they hold."""
 
 
 class Left(NamedTuple):
-    """The last bytes of a zygote that is dead, and so is its child.
+    """The last bytes of a zygote and its child, which are dead.
 
     Attributes:
-        results: a part of a frame, or the frames that the host had not yet read when it had the zygote killed.
+        results: a part of a frame, or frames that the host had not read when it had the zygote killed.
         payload: what the child wrote and the zygote had not moved.
     """
 
@@ -36,9 +36,9 @@ class Left(NamedTuple):
     payload: bytes = b""
 
     def of_run(self, nonce: bytes) -> bytes | None:
-        """Give what the run whose turn it was wrote, without its nonce; None where no process had taken it."""
+        """Return what the run at the head wrote, without its nonce; None if no process had taken it."""
         found = self.payload
-        if len(self.results) >= HEADER.size:  # it had ended, and the zygote begun to move what it wrote
+        if len(self.results) >= HEADER.size:  # it had ended, and the zygote had begun to move what it wrote
             _, length, _ = HEADER.unpack_from(self.results)
             moved = self.results[HEADER.size : HEADER.size + length]
             found = moved + self.payload[: length - len(moved)]
@@ -46,14 +46,14 @@ class Left(NamedTuple):
 
 
 class Remains:
-    """A zygote that was killed or has died, until it is read and buried.
+    """A zygote that was killed or has died, until its pipes are read and its process is reaped.
 
     Args:
         loop: the loop that read from it.
         channels: its process and pipes.
-        results: what was read of its results and belongs to no whole frame.
-        on_read: gets what it left, or nothing after `_PATIENCE`; None where nobody needs that.
-        on_buried: called when the process is reaped and the pipes are read.
+        results: what was read of its results and is not a whole frame.
+        on_read: gets what it left, or nothing after `_PATIENCE`; None if nobody needs that.
+        on_buried: called when the process is reaped and the pipes are closed.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Remains:
         self._on_buried = on_buried
         self._open = [channels.jobs, channels.results, channels.payload]
         self._buried = False
-        channels.kill()
+        channels.process.terminate()  # the guard, which kills the zygote and its child
         if loop.is_closed():
             return
         if on_read is None:
@@ -97,7 +97,7 @@ class Remains:
         data = self._read(self._channels.results, self._results)
         if data == b"":
             self._loop.remove_reader(self._channels.results)
-            os.set_blocking(self._channels.payload, False)  # while the zygote lived, that would have held for it too
+            os.set_blocking(self._channels.payload, False)  # not earlier: the zygote shares the flag
             self._loop.add_reader(self._channels.payload, self._read_payload)
 
     def _read_payload(self) -> None:
@@ -106,7 +106,7 @@ class Remains:
             self._stop_reading(Left(bytes(self._results), bytes(self._payload)))
 
     def _read(self, descriptor: int, into: bytearray) -> bytes | None:
-        """Read what is there; nothing at the end, None where there is no more for now, or in a fork of the host."""
+        """Read what is there; nothing at the end, None if there is no more for now, or in a fork of the host."""
         if os.getpid() != self._pid:
             return None
         try:

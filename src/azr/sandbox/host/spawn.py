@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.sandbox.base import SandboxError
-from azr.sandbox.jail.rlimits import why_dead, why_not_started
+from azr.sandbox.jail.rlimits import why_dead
 
 _PACKAGES = str(Path(__file__).resolve().parents[3])
 _BOOTSTRAP = """\
@@ -28,11 +28,11 @@ from azr.sandbox.jail.zygote import main
 main(kind, tier, int(cpu) if cpu else None, int(seed))
 """
 _BIND_NOW = {"LD_BIND_NOW": "1"}
-"""Has the dynamic linker look up every function at the start. Else each child looks up anew those that it is the first
-to call, and copies the pages in which it notes them: a twentieth of its time."""
+"""Has the dynamic linker resolve every function at the start. Otherwise each child resolves those that it calls first,
+and copies the pages that this writes to: a twentieth of its time."""
 
 _PIPE_BYTES = 2**20
-"""What Linux lets an ordinary user ask of a pipe."""
+"""The largest pipe that Linux allows an ordinary user."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Channels:
         death: a descriptor that becomes readable when the guard has ended.
         jobs: where jobs are written; never blocks.
         results: where frames come from; never blocks.
-        payload: the pipe of the child at work. Its flags are the zygote's too, which has to wait on it.
+        payload: the pipe of the child at work. The zygote shares its flags, and has to block on it.
     """
 
     process: subprocess.Popen[bytes]
@@ -52,15 +52,6 @@ class Channels:
     jobs: int
     results: int
     payload: int
-
-    def kill(self) -> None:
-        """Have the zygote and its child killed: at once, though this does not wait for it."""
-        self.process.terminate()
-
-    def close(self) -> None:
-        """Let go of the pipes; what a killed child left in them is gone."""
-        for descriptor in (self.jobs, self.results, self.payload):
-            os.close(descriptor)
 
 
 def spawn(kind: str, tier: str, *, cpu: int | None, seed: int) -> Channels:
@@ -73,18 +64,18 @@ def spawn(kind: str, tier: str, *, cpu: int | None, seed: int) -> Channels:
         seed: of hashes and of the `random` module.
 
     Raises:
-        OSError: no descriptor, process or memory was left; nothing stays behind.
+        OSError: there is no descriptor, process or memory left; nothing stays behind.
     """
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         jobs_read, jobs_write = _pipe(theirs, ours)
         results_read, results_write = _pipe(ours, theirs)
         payload_read, payload_write = _pipe(ours, theirs)
-        # Where the kernel gives less, the zygote says how much, and the host sends fewer inputs at a time.
+        # If the kernel refuses, the zygote reports the size, and the host sends fewer inputs at a time.
         for pipe in (results_read, payload_read):
             with contextlib.suppress(PermissionError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         given = (jobs_read, results_write, payload_read, payload_write)
-        # Not -I, which ignores PYTHONHASHSEED; with no other variable set the rest of it is -s and -P.
+        # Not -I, which ignores PYTHONHASHSEED; the rest of it is -s and -P, as no other variable is set.
         interpreter = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", _BOOTSTRAP % _PACKAGES]
         process = subprocess.Popen(
             [*interpreter, kind, tier, "" if cpu is None else str(cpu), str(seed), *map(str, given)],
@@ -119,12 +110,12 @@ def read_hello(line: bytes) -> dict[str, Any]:
     """Read a zygote's first line, written before any program came near it.
 
     Raises:
-        HostLimitError: a limit of this machine leaves too little.
+        HostLimitError: a limit of this machine is too low.
         SandboxError: the jail could not be built; the message says what was refused.
     """
     try:
         hello: dict[str, Any] = json.loads(line)
-    except ValueError:  # none, or a part: it was killed, or died of what it was denied
+    except ValueError:  # none, or a part: it was killed, or lacked something
         raise SandboxError(f"the interpreter did not start{why_dead()}") from None
     if "limit" in hello:
         raise HostLimitError(hello["refused"])
@@ -134,9 +125,4 @@ def read_hello(line: bytes) -> dict[str, Any]:
 
 
 class HostLimitError(SandboxError):
-    """A limit or a shortage of this machine, and nothing about the jail: another tier would not help."""
-
-
-def shortage(error: OSError) -> HostLimitError:
-    """Say why a process could not be started, and which limit that may be."""
-    return HostLimitError(f"the sandbox cannot start a process: {why_not_started(error)}")
+    """A limit or a shortage of this machine, and not the jail: another tier would not help."""

@@ -1,7 +1,7 @@
-"""What shuts a zygote in, built once: privileges given up, namespaces, a root of its own, Landlock, limits, seccomp.
+"""What jails a zygote: no privileges, namespaces, a root of its own, Landlock, limits, seccomp.
 
-The order matters, and each function says why it stands where it does. `zygote.py` calls them. Only the standard library
-is imported here.
+`zygote.py` calls these functions. The order matters; each function gives the reason for its place. Only the standard
+library is imported here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from azr.sandbox.jail import landlock, seccomp
 
 NOBODY = 65534
 HOST_NAME = "sandbox"
-"""What a program gets for the name of the machine."""
+"""The machine's name, as programs see it."""
 
 _NAMESPACES = {
     "user": 0x10000000,
@@ -38,10 +38,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def hide_host_name() -> None:
-    """Give the host another name for this process and its children.
+    """Hide the host's name from this process and its children.
 
-    The namespace of the full tier keeps the name that the host had. So the system call is refused in both tiers, and
-    this interpreter's two ways to it know its answer.
+    The full tier's UTS namespace keeps the host's name. So both tiers refuse the system call, and this interpreter's
+    two functions for it return a fixed answer.
     """
     system, _, *rest = os.uname()
     shown = functools.partial(os.uname_result, (system, HOST_NAME, *rest))
@@ -52,11 +52,11 @@ def hide_host_name() -> None:
 def drop_root() -> None:
     """Stop being root, before any namespace is made: the kernel's own root escapes RLIMIT_NPROC wherever it is mapped.
 
-    Root of a user namespace that has no other user in it can become nobody else. That is as good, where it is not the
-    kernel's own root; which is tried.
+    Root of a user namespace without other users cannot become another user. That is as good, unless it is the kernel's
+    own root, which is tried.
 
     Raises:
-        OSError: the kernel's own root that may not change its user (CAP_SETUID taken away).
+        OSError: this is the kernel's own root and may not change its user (no CAP_SETUID).
     """
     if os.getuid() != 0 and os.geteuid() != 0:
         return
@@ -85,7 +85,7 @@ def _is_held_to_one_process() -> bool:
 
 
 def unshare() -> None:
-    """Leave every namespace of the host; processes forked from now on live in a pid namespace of their own.
+    """Leave every namespace of the host; processes forked from now on are in a new pid namespace.
 
     Raises:
         OSError: the kernel or a container's policy refuses.
@@ -93,41 +93,36 @@ def unshare() -> None:
     user, group = os.geteuid(), os.getegid()
     # A change of user makes a process undumpable, and its own files in /proc unwritable to itself.
     _prctl(_PR_SET_DUMPABLE, 1)
-    if _LIBC.unshare(sum(_NAMESPACES.values())) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"namespaces refused: {os.strerror(code)}")
+    bpf.require(_LIBC.unshare(sum(_NAMESPACES.values())), "namespaces")
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
 def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
-    """Make the working directory the only thing in the file system, at its own path and read-only.
+    """Reduce the file system to the working directory, at its own path and read-only.
 
-    The source is the working directory and not a path, because a user who is nobody may be unable to walk that path.
+    The source is the working directory and not a path, because the user nobody may be unable to walk that path.
 
     Args:
-        hidden: folders in it, relative to it, that are covered with empty ones.
+        hidden: names of folders in it that are covered with empty ones.
         scratch: any folder that exists; the new root is mounted over it, in this mount namespace only.
     """
     target = scratch + os.getcwd()
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     _mount("none", scratch, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "size=64k,mode=755")
     os.makedirs(target)
-    # Recursive, or the kernel refuses: it could bare what is mounted over.
+    # Recursive, or the kernel refuses: it could uncover what is mounted over.
     _mount(".", target, None, _MS_BIND | _MS_REC)
     for folder in hidden:
         if os.path.isdir(os.path.join(target, folder)):
             _mount("none", os.path.join(target, folder), "tmpfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "size=4k")
-    kept = os.statvfs(target).f_flag & _KEPT  # flags of the mount underneath may be added to, never taken away
+    kept = os.statvfs(target).f_flag & _KEPT  # flags of the mount underneath cannot be removed
     _mount("none", target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | kept)
     _mount("none", scratch, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     os.chdir(scratch)
-    if _LIBC.syscall(ctypes.c_long(_PIVOT_ROOT[os.uname().machine]), b".", b".") != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"pivot_root refused: {os.strerror(code)}")
-    if _LIBC.umount2(b".", _MNT_DETACH) != 0:
-        raise OSError(ctypes.get_errno(), "the old root stays mounted")
+    bpf.require(_LIBC.syscall(ctypes.c_long(_PIVOT_ROOT[os.uname().machine]), b".", b"."), "pivot_root")
+    bpf.require(_LIBC.umount2(b".", _MNT_DETACH), "unmounting the old root")
     os.chdir("/")
 
 
@@ -135,16 +130,13 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
 def number_children(seed: int) -> range | None:
-    """Keep the process ids of children apart from those in a zygote whose seed is odd where this one is even.
+    """Give children of zygotes with odd and with even seeds different process ids: the lower and the upper half.
 
-    Each zygote is the first process of a namespace of its own, so both of a determinism pair could have the same. This
-    takes capabilities over the namespace.
-
-    Args:
-        seed: an odd one gets the lower half of all numbers, an even one the upper half.
+    Each zygote is the first process of a pid namespace, so both children of a determinism pair could otherwise have the
+    same id. This takes capabilities over the namespace.
 
     Returns:
-        the numbers that children may have; None where /proc/sys is read-only, as it is in many containers.
+        the ids that children may have; None if /proc/sys is read-only, as in many containers.
     """
     try:
         with open("/proc/sys/kernel/pid_max") as file:
@@ -158,15 +150,14 @@ def number_children(seed: int) -> range | None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, those over the zygote's own namespaces included."""
+    """Give up every capability, also over the zygote's own namespaces."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
     none = (ctypes.c_uint32 * 6)()
-    if _LIBC.capset(ctypes.byref(header), ctypes.byref(none)) != 0:
-        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+    bpf.require(_LIBC.capset(ctypes.byref(header), ctypes.byref(none)), "dropping capabilities")
 
 
 def limit_files(descriptors: int, *, growing: bool) -> None:
-    """Allow no core dump, few descriptors and, unless `growing`, no file to grow."""
+    """Forbid core dumps, limit descriptors and, unless `growing`, forbid files to grow."""
     if not growing:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -174,21 +165,20 @@ def limit_files(descriptors: int, *, growing: bool) -> None:
 
 
 def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int, scripts: bool) -> int:
-    """Shut the door: reading beneath a folder, the system calls of the list, nothing else, for good.
+    """Restrict this process, for good, to reading beneath a folder and to the listed system calls.
 
     Args:
         folder: an open descriptor.
-        hidden: names in it of what cannot be read.
+        hidden: names in it that cannot be read.
         splice_from: see `seccomp.conditions`.
         splice_to: likewise.
         scripts: likewise.
 
     Returns:
-        the version of Landlock in force; 0 where the kernel has none.
+        the version of Landlock in force; 0 if the kernel has none.
     """
-    machine = seccomp.this_machine()
     rules = seccomp.conditions(splice_from=splice_from, splice_to=splice_to, scripts=scripts)
-    code = seccomp.assemble(machine, rules, scripts=scripts)
+    code = seccomp.assemble(seccomp.MACHINES[bpf.this_machine()], rules, scripts=scripts)
     drop_capabilities()
     bpf.no_new_privileges()
     version = landlock.abi()
@@ -208,20 +198,18 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
 
 
 def adopt_orphans() -> None:
-    """Have descendants whose parent dies become children of this process."""
+    """Become the parent of descendants whose parent dies."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl {option} refused")
+    bpf.require(_LIBC.prctl(option, value, 0, 0, 0), f"prctl {option}")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     encoded = [text.encode() if text is not None else None for text in (source, target, kind, data)]
-    if _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"mount on {target} refused: {os.strerror(code)}")
+    result = _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
+    bpf.require(result, f"mount on {target}")
 
 
 def _write(path: str, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Limits that this machine's user put on our own processes (`ulimit`), where they are too low for a sandbox or a job.
+"""The user's own limits on our processes (`ulimit`), when they are too low for a sandbox or a job.
 
-Only the standard library is imported: a zygote asks too, before it shuts itself in.
+Only the standard library is imported: a zygote also checks them, before it jails itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import resource
 
 _FEW_FILES = 256
 _FLAGS = {errno.EMFILE: "-n", errno.EAGAIN: "-u", errno.ENOMEM: "-v"}
-"""Which limit may be behind an error."""
+"""The limit that may have caused an error."""
 
 _NUMBERS = {
     "-n": resource.RLIMIT_NOFILE,
@@ -21,11 +21,11 @@ _NUMBERS = {
 
 
 class LimitError(Exception):
-    """A limit of the host that leaves too little for a sandbox; the message names it."""
+    """A limit of the host is too low for a sandbox; the message names it."""
 
 
 def what_is_left(*, descriptors: int, address_space: int, memory_bytes: int) -> dict[str, int | None]:
-    """Say what a child of this process may still be given; nothing that is forked here can have more.
+    """Return what a child of this process can get at most.
 
     Args:
         descriptors: how many this process needs.
@@ -33,7 +33,7 @@ def what_is_left(*, descriptors: int, address_space: int, memory_bytes: int) -> 
         memory_bytes: how many more it needs.
 
     Returns:
-        `most_cpu_seconds` and `most_memory_bytes`, None where there is no limit.
+        `most_cpu_seconds` and `most_memory_bytes`, None if there is no limit.
 
     Raises:
         LimitError: too little for this process.
@@ -54,12 +54,9 @@ def what_is_left(*, descriptors: int, address_space: int, memory_bytes: int) -> 
 
 
 def too_much_for(left: dict[str, int | None], *, cpu_seconds: int, memory_bytes: int) -> str:
-    """Say in one line why a job cannot have the limits that it asks for; empty where it can.
+    """Say in one line why a job cannot get `cpu_seconds` and `memory_bytes`; empty if it can.
 
-    Args:
-        left: what `what_is_left` gave in the process that forks the job's.
-        cpu_seconds: what the job may use, and so must be able to get.
-        memory_bytes: likewise.
+    `left` is what `what_is_left` returned in the process that forks the job's.
     """
     seconds, memory = left["most_cpu_seconds"], left["most_memory_bytes"]
     if seconds is not None and seconds < cpu_seconds:
@@ -76,16 +73,15 @@ def too_much_for(left: dict[str, int | None], *, cpu_seconds: int, memory_bytes:
 
 
 def why_not_started(error: OSError) -> str:
-    """Say which limit may be behind the error of a process that could not be started."""
+    """Say why a process could not be started, and which limit may be the cause."""
     flag = _FLAGS.get(error.errno or 0)
     if flag is None:
         return str(error)
-    limit = _shown(flag)
-    return f"{error.strerror} (ulimit {flag} is {limit}: raise it, or give the sandbox fewer workers)"
+    return f"{error.strerror} (ulimit {flag} is {_shown(flag)}: raise it, or give the sandbox fewer workers)"
 
 
 def why_dead() -> str:
-    """Say which limits may be behind a process that ended as soon as it was started."""
+    """Say which limits may have ended a process as soon as it was started."""
     files = _hard("-n")
     flags = [flag for flag in ("-t", "-v") if _hard(flag) is not None]
     if files is not None and files < _FEW_FILES:

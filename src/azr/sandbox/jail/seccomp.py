@@ -1,8 +1,8 @@
-"""The allow-list of system calls, and the BPF program that holds it.
+"""The allow-list of system calls, and the BPF program that enforces it.
 
-Everything that is not listed fails with EPERM: sockets, exec, kill, ptrace, io_uring, memfd, chmod, mkdir, ... The
-numbers are CPython's everyday calls on Linux; `docs/decisions/0002-seccomp-by-hand.md` says why they are written down
-here instead of being asked from libseccomp, which the tests use as the judge of both the numbers and the filter.
+Everything else fails with EPERM: sockets, exec, kill, ptrace, io_uring, memfd, chmod, mkdir, ... The list has what
+CPython commonly calls on Linux. `docs/decisions/0002-seccomp-by-hand.md` explains why the numbers are written down
+here; the tests check the numbers and the filter with libseccomp.
 
 Only the standard library is imported here: this module runs inside the zygote.
 """
@@ -42,12 +42,12 @@ class Condition(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What a processor architecture calls things."""
+    """The system calls of a processor architecture, by number."""
 
     audit: int
     numbers: dict[str, int]
     supervising: dict[str, int]
-    """Calls that are allowed only where scripts are supervised. No script can make them: see `threads.py`."""
+    """Calls that only supervisors of scripts may make. Scripts cannot make them: see `threads.py`."""
 
 
 _X86_64 = {
@@ -86,22 +86,22 @@ MACHINES = {
 }
 
 _REFUSED_AS_UNKNOWN = frozenset({"clone3"})
-"""Calls for which libc has an older one to fall back on, which it tries only when the newer does not exist."""
+"""Calls for which libc falls back on an older one, but only if the kernel does not know them."""
 
 
 def conditions(*, splice_from: int, splice_to: int, scripts: bool) -> dict[str, tuple[Condition, ...]]:
-    """Give the conditions under which some of the calls are allowed.
+    """Return the conditions under which some of the calls are allowed.
 
     Args:
-        splice_from: the descriptor from which the zygote moves a child's payload; the child has it closed.
-        splice_to: where it moves it; likewise.
+        splice_from: the descriptor from which the zygote moves a child's payload, closed in the child.
+        splice_to: the descriptor that it moves it to, likewise.
         scripts: whether children supervise scripts, which may have threads.
     """
     itself_only = (Condition(0, values=(0,)),)
     commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
     return {
         "clone": (Condition(0, values=(_FORK, _THREAD) if scripts else (_FORK,)),),
-        # No page is ever executable that was not so when the jail was shut.
+        # No page becomes executable after the jail is shut.
         "mmap": (Condition(2, clear=mmap.PROT_EXEC),),
         "mprotect": (Condition(2, clear=mmap.PROT_EXEC),),
         "open": (Condition(1, clear=_WRITING),),
@@ -131,7 +131,7 @@ def assemble(machine: Machine, rules: dict[str, tuple[Condition, ...]], *, scrip
     """Write the filter as an array of `struct sock_filter`.
 
     Args:
-        machine: the architecture; a call made in any other's way ends the process.
+        machine: the architecture; a call of any other ends the process.
         rules: conditions by the name of the call, as from `conditions`.
         scripts: whether the calls of `Machine.supervising` are allowed too.
     """
@@ -148,19 +148,10 @@ def assemble(machine: Machine, rules: dict[str, tuple[Condition, ...]], *, scrip
 
 
 def _test(condition: Condition, refuse: bytes) -> list[bytes]:
-    """Write the test of one argument's lower half: the kernel itself ignores the upper half of all that are tested."""
+    """Write the test of one argument's lower half; the kernel ignores the upper half of all that are tested."""
     load = bpf.step(bpf.LOAD, bpf.AT_ARGUMENTS + 8 * condition.argument)
     if condition.clear:
         return [load, bpf.step(bpf.JUMP_ANY_BIT, condition.clear, otherwise=1), refuse]
     last = len(condition.values) - 1
     tests = [bpf.step(bpf.JUMP_EQUAL, value, then=last - i + 1) for i, value in enumerate(condition.values)]
     return [load, *tests, refuse]
-
-
-def this_machine() -> Machine:
-    """Give the architecture that this interpreter runs on.
-
-    Raises:
-        OSError: one for which there is no list here.
-    """
-    return MACHINES[bpf.this_machine()]

@@ -1,15 +1,14 @@
-"""The zygote: a small warm interpreter that shuts itself in, then forks one child per job until its jobs end.
+"""The zygote: a small warm interpreter that jails itself, then forks one child per job until there are no more jobs.
 
-It communicates through descriptors only: jobs come in on one, its reports go out on another, and each child writes its
-outcomes to a pipe whose reading end the child does not hold. The zygote never reads a job, so no later child can find
-one in its memory. It does not read payloads either: it counts the bytes and lets the kernel move them.
+Jobs come in on one descriptor and reports go out on another. Each child writes its outcomes to a pipe whose reading end
+it does not hold. The zygote reads no job, so no later child can find one in its memory, and no payload: it counts the
+bytes and has the kernel move them.
 
-Only the standard library and the modules of this package that the child needs are imported. `spawn.py` starts it.
+Only the standard library and modules that the child needs are imported. `spawn.py` starts it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import gc
 import json
@@ -23,57 +22,58 @@ import termios
 from typing import Any
 
 from azr.sandbox.guest import census, checker
-from azr.sandbox.guest.preload import PRELOADED, Absent, find_library_at, rehearse, warm_up
+from azr.sandbox.guest.preload import Absent, find_library_at, rehearse, warm_up
+from azr.sandbox.guest.process import address_space as own_address_space
+from azr.sandbox.guest.process import read_exactly, reap_children
 from azr.sandbox.guest.wire import HEADER, LENGTH, NONCE_BYTES, pack_outcome, unpack_job
 from azr.sandbox.guest.worker import outcomes
 from azr.sandbox.jail import namespaces as jail
 from azr.sandbox.jail.rlimits import LimitError, what_is_left
 
-__all__ = ["PRELOADED", "main"]
-
 JOBS, RESULTS, PAYLOAD_READ, PAYLOAD_WRITE, _FOLDER = range(3, 8)
-"""Descriptors: `spawn.py` hands over the first four; the last is the folder of the standard library, opened here."""
+"""Descriptors: the first four come from `spawn.py`; the last, opened here, is the standard library's folder."""
 
 _DESCRIPTORS = 64
-_READ_BYTES = 2**20
 _STDLIB = os.path.dirname(os.__file__)
 _HIDDEN = ("site-packages", "dist-packages", "test")
-"""In there, and none of a program's business: this very package may be installed there, held-out answers included."""
+"""Folders in it that programs must not read: this package may be installed there, with held-out answers."""
 
 _NO_MORE_JOBS = 3
-"""The exit status of a child that found the end of the jobs. Any program can exit so: the zygote looks for itself."""
+"""The exit status of a child that found no more jobs. Any program can exit with it, so the zygote checks."""
 
 _SCRIPT_KILLED = 5
-"""The exit status of a supervisor whose script was killed by others. For the host that is as if it had been killed
-itself, which no process in the jail can do. Nothing but our own code can end a supervisor with a status."""
+"""The exit status of a supervisor whose script was killed by others, which the host sees as the supervisor's own death.
+No process in the jail can kill, and only our own code can end a supervisor with a status."""
 
 
 def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
     """Be a zygote: return when there are no more jobs, or when the jail cannot be built.
 
     Args:
-        kind: "full" has all of the standard library that programs use, "lean" the little that most need and so a
-            cheaper fork; "script" is full, and its children supervise scripts; "checker" does not fork, but checks
-            programs for the others.
+        kind: "full" has the modules of the standard library that programs use; "lean" has few and so a cheaper fork;
+            "script" is full, and its children supervise scripts; "checker" does not fork but checks programs.
         tier: "full" or "seccomp".
-        cpu: the processor to stay on; a zygote that wanders loses half its speed to cold caches.
-        seed: of the `random` module, which all children inherit: a program that draws without seeding gives the same in
-            every child of this zygote, and something else in one with another seed.
+        cpu: the processor to stay on; a zygote that moves loses half its speed to cold caches.
+        seed: of the `random` module: a program that does not seed it draws the same in every child of this zygote, and
+            something else in a zygote with another seed.
     """
     try:
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
         jail.hide_host_name()  # before any module asks for it and remembers
         warm_up(kind, seed)
-        address_space = _address_space()
+        address_space = own_address_space()
         least = checker.MEMORY_BYTES if kind == "checker" else 0
         limits = what_is_left(descriptors=_DESCRIPTORS, address_space=address_space, memory_bytes=least)
-        os.chdir(_STDLIB)  # the one way into a folder whose path an ordinary user may not be able to walk
+        os.chdir(_STDLIB)  # an ordinary user may be unable to walk its path
         jail.drop_root()
         if tier == "full":
             jail.unshare()
         guard = _leave_guard()
-        scripts = _prepare_for_scripts(tier) if kind == "script" else None
+        scripts = None
+        if kind == "script":
+            jail.adopt_orphans()  # scripts whose supervisors die
+            scripts = census.take(alone=tier == "full")
         numbers = jail.number_children(seed) if tier == "full" else None
         rehearse()
         if tier == "full":
@@ -96,25 +96,11 @@ def main(kind: str, tier: str, cpu: int | None, seed: int) -> None:
         _serve(address_space, numbers, orphans=tier != "full", scripts=scripts)
 
 
-def _prepare_for_scripts(tier: str) -> census.Census:
-    """Take in scripts whose supervisors die, and count what there is beside their threads to come."""
-    jail.adopt_orphans()
-    return census.take(alone=tier == "full")
-
-
-def _address_space() -> int:
-    """Give the bytes of address space that this interpreter takes before any program runs."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
-
-
 def _leave_guard() -> int:
-    """Go on as a child of this process, which stays outside the jail, kills us when it is told to, and buries us.
+    """Continue as a child of this process, the guard, which stays outside the jail, kills us on SIGTERM and reaps us.
 
-    Without it, orphans would go to the first process of the host, which in a container may not reap them.
-
-    Returns:
-        a descriptor that becomes readable when the guard dies.
+    Without it, orphans would go to the first process of the host, which in a container may not reap them. Returns a
+    descriptor that becomes readable when the guard dies.
     """
     jail.adopt_orphans()
     opened = os.pidfd_open(os.getpid())
@@ -126,17 +112,15 @@ def _leave_guard() -> int:
         jail.die_with_parent()
         return guard
     os.closerange(JOBS, _DESCRIPTORS)
-    # A group that is not empty keeps its number, so this can hit nobody else.
+    # The number of a group that is not empty is not given away, so this can hit nobody else.
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child, signal.SIGKILL))
     jail.die_with_parent(signal.SIGTERM)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+    reap_children()
     os._exit(0)
 
 
 def _end_without(guard: int) -> None:
-    """End if the guard is dead: it may have died before the kernel was told that we want to die with it."""
+    """End if the guard is dead: it may have died before we asked the kernel to die with it."""
     poll = select.poll()
     poll.register(guard, select.POLLIN)
     if poll.poll(0):
@@ -145,12 +129,7 @@ def _end_without(guard: int) -> None:
 
 
 def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
-    """Jail this process, and say which protections hold.
-
-    Args:
-        tier: "full" or "seccomp".
-        scripts: whether its children supervise scripts.
-    """
+    """Jail this process, and say which protections hold."""
     room = fcntl.fcntl(PAYLOAD_WRITE, fcntl.F_GETPIPE_SZ)
     reachable = os.access(_STDLIB, os.R_OK | os.X_OK)
     folder = os.open(_STDLIB if reachable else ".", os.O_PATH | os.O_DIRECTORY)
@@ -169,11 +148,11 @@ def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
 
 
 def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts: census.Census | None) -> None:
-    """Fork a child for each job. It is forked before its job is there: a fork takes longer than many a program.
+    """Fork a child for each job, before the job arrives: a fork takes longer than many programs.
 
     Args:
         address_space: of this process, in bytes.
-        numbers: what children may have as process ids; when they are used up this process ends, and is replaced.
+        numbers: process ids that children may have; when they are used up this process ends, and is replaced.
         orphans: whether a child would outlive this process; in a pid namespace it cannot.
         scripts: see `_do_job`.
     """
@@ -184,12 +163,16 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts:
     while True:
         child = os.fork()
         if child == 0:
-            _be_child(address_space, zygote, scripts)
+            exit_code = 1
+            try:
+                exit_code = _do_job(address_space, zygote, scripts)
+            finally:
+                os._exit(exit_code)
         _, status, usage = os.wait4(child, 0)
         if status == _NO_MORE_JOBS << 8 and jobs.poll(0) == [(JOBS, select.POLLHUP)]:
             return
         if status and scripts is not None:
-            _bury_orphans()
+            reap_children()  # the script of a supervisor that died, which was killed by that; no job runs beside it
             if status == _SCRIPT_KILLED << 8:
                 status = signal.SIGKILL
         waiting = struct.unpack("=i", fcntl.ioctl(PAYLOAD_READ, termios.FIONREAD, b"0000"))[0]
@@ -200,29 +183,13 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts:
             return
 
 
-def _bury_orphans() -> None:
-    """Wait for the script that a supervisor left behind: it was killed when that died, and no job runs beside it."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
-
-
-def _be_child(address_space: int, zygote: int, scripts: census.Census | None) -> None:
-    """Read one job, let go of every way to another's, run it, and end. Never returns."""
-    status = 1
-    try:
-        status = _do_job(address_space, zygote, scripts)
-    finally:
-        os._exit(status)
-
-
 def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> int:
-    """Do one job.
+    """Read one job, close every way to another's, and run it; return the exit status.
 
     Args:
         address_space: of the zygote, in bytes.
         zygote: the parent to die with; 0 in a pid namespace, which ends with it.
-        scripts: where this process only supervises, what else there is; None where the program runs in it.
+        scripts: the census if this process only supervises; None if the program runs in it.
     """
     if zygote:
         jail.die_with_parent()
@@ -230,10 +197,10 @@ def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> i
             return 1  # it died before the kernel was told
     os.close(RESULTS)
     os.close(PAYLOAD_READ)
-    header = _read(NONCE_BYTES + LENGTH.size)
+    header = read_exactly(JOBS, NONCE_BYTES + LENGTH.size)
     if not header:
         return _NO_MORE_JOBS
-    body = _read(LENGTH.unpack_from(header, NONCE_BYTES)[0])
+    body = read_exactly(JOBS, LENGTH.unpack_from(header, NONCE_BYTES)[0])
     os.close(JOBS)
     os.write(PAYLOAD_WRITE, header[:NONCE_BYTES])
     request = unpack_job(body)
@@ -250,25 +217,11 @@ def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> i
     return 0
 
 
-def _read(wanted: int) -> bytes | bytearray:
-    """Read this many bytes of the jobs, or none at their end."""
-    data: bytes | bytearray = os.read(JOBS, min(wanted, _READ_BYTES))
-    if not 0 < len(data) < wanted:
-        return data
-    data = bytearray(data)  # grows in place: a job may be long
-    while len(data) < wanted:
-        more = os.read(JOBS, min(wanted - len(data), _READ_BYTES))
-        if not more:
-            return b""
-        data += more
-    return data
-
-
 def _limit(request: dict[str, Any], address_space: int) -> None:
-    """Set what this child may use. Only one process runs a program, so limits on a process are limits on the job."""
+    """Limit this child. Only one process runs a program, so limits on a process are limits on the job."""
     memory = address_space + request["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     # The kernel sends SIGXCPU at the soft limit, which can be ignored, and SIGKILL at the hard one.
     resource.setrlimit(resource.RLIMIT_CPU, (request["cpu_seconds"], request["cpu_seconds"]))
-    # The host has a clock too, for programs that stop this one; but to kill a child it has to kill its zygote.
+    # The host has a clock too, for programs that stop this one, but can only kill a child together with its zygote.
     signal.setitimer(signal.ITIMER_REAL, request["wall_seconds"])
