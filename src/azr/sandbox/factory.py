@@ -1,6 +1,6 @@
-"""Sandboxes by name: those of azr and those that other packages register under the entry point group `azr.sandboxes`.
+"""Sandboxes by name, from azr and from other packages: entry points in the group `azr.sandboxes`.
 
-An entry point names what makes the sandbox: a class or a function whose keyword parameters are the backend's settings.
+An entry point names a class or a function that makes the sandbox; its keyword parameters are the backend's settings.
 """
 
 from __future__ import annotations
@@ -17,14 +17,9 @@ from azr.sandbox.memo import MemoSandbox
 
 GROUP = "azr.sandboxes"
 SHARED = ("workers", "tier", "image", "url", "allow_unsafe")
-"""Settings with a key of their own in the section `sandbox`. A backend gets those that it has a parameter for."""
+"""Settings with keys of their own in the section `sandbox`. A backend gets those that it has a parameter for."""
 REQUIRED = sorted(name for name in vars(Sandbox) if not name.startswith("_"))
 """The methods that a sandbox must have."""
-
-
-def names() -> list[str]:
-    """Names of all registered backends, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def make_sandbox(
@@ -36,8 +31,8 @@ def make_sandbox(
         backend: a registered name. "auto" is "local" on Linux and an error elsewhere: a backend that protects less is
             never chosen silently.
         memo: how many jobs' outcomes are remembered; 0 runs every job.
-        options: settings that only this backend has. Each must be one of its parameters.
-        shared: settings from `SHARED`. Those that the backend has no parameter for are ignored.
+        options: settings of this backend alone, each one of its parameters.
+        shared: settings from `SHARED`; those that the backend has no parameter for are ignored.
 
     Raises:
         SandboxError: no such backend, an unknown option, or the backend cannot be made with these settings.
@@ -70,9 +65,9 @@ def check_name(backend: str) -> None:
     """
     if backend == "auto":
         return
-    points = [point for point in entry_points(group=GROUP) if point.name == backend]
+    points = entry_points(group=GROUP, name=backend)
     if not points:
-        known = ["auto", *names()]
+        known = ["auto", *sorted({point.name for point in entry_points(group=GROUP)})]
         raise SandboxError(
             f"sandbox.backend = {backend!r}: no such backend{_nearest(backend, known)}; registered are"
             f" {', '.join(known)}"
@@ -86,7 +81,7 @@ def check_name(backend: str) -> None:
 
 
 def check_options(backend: str, options: Mapping[str, Any]) -> set[str]:
-    """Check the options of a backend, and give the names of its parameters.
+    """Check the options of a backend, and return the names of its parameters.
 
     Raises:
         SandboxError: an option is unknown (the nearest is suggested), or the backend cannot be loaded.
@@ -104,7 +99,7 @@ def check_options(backend: str, options: Mapping[str, Any]) -> set[str]:
 
 
 def load(name: str) -> Callable[..., Sandbox]:
-    """Load what makes a backend's sandbox.
+    """Load the class or function that makes a backend's sandbox.
 
     Raises:
         SandboxError: there is no such backend, or it cannot be loaded.

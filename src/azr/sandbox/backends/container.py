@@ -18,15 +18,15 @@ _RIGHTS = (
     *("--user", "65534:65534", "--pids-limit", "64", "--ulimit", "core=0:0", "--workdir", "/"),
     # Or the engine would keep every value that ever came out of a container in a file on the host.
     *("--log-driver", "none"),
-    # Nothing that one job leaves may be there for the next: no /dev/shm, no System V objects. The child's own limits
-    # see to files and POSIX message queues.
+    # No job may leave anything for the next: no /dev/shm, no System V objects. The child's own limits forbid files and
+    # POSIX message queues.
     *("--ipc", "none", "--sysctl", "kernel.shmmni=0", "--sysctl", "kernel.msgmni=0", "--sysctl", "kernel.sem=0 0 0 0"),
 )
-"""What every container is denied. Docker's own seccomp profile stays in force."""
+"""What every container is denied, in addition to Docker's own seccomp profile."""
 
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
-"""How much later than a job's wall clock its answer may come before the container counts as dead."""
+"""Seconds after a job's wall clock when the container counts as dead if there is no answer."""
 
 
 class ContainerDiedError(Exception):
@@ -34,7 +34,7 @@ class ContainerDiedError(Exception):
 
 
 async def check_engine(docker: str, image: str) -> None:
-    """Make sure that the engine answers and has the image.
+    """Check that the engine answers and has the image.
 
     Raises:
         SandboxError: what is missing, and the command that gets it.
@@ -85,18 +85,18 @@ class Container:
         )
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
         container = cls(docker, name, process)
+        ready = b""
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                ready = await container._read(len(READY))
-        except (TimeoutError, asyncio.IncompleteReadError):
-            ready = b""
+            with suppress(TimeoutError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(_START_SECONDS):
+                    ready = await container._read(len(READY))
         except BaseException:
             await container.kill()
             raise
         if ready != READY:
             await container.kill()
             assert process.stderr is not None
-            raise SandboxError(f"the sandbox's container does not start: {_summary(await process.stderr.read())}")
+            raise SandboxError(f"the sandbox's container does not start: {summary(await process.stderr.read())}")
         return container
 
     async def run(self, text: bytes, wall_seconds: float, most_bytes: int) -> Report:
@@ -130,8 +130,8 @@ class Container:
     async def kill(self) -> None:
         """Stop the container, whatever it does, and wait until it is gone. Safe to call twice."""
         assert self._process.stdin is not None
-        # A fork server that is well ends with its input, and so does one whose container is only just being made,
-        # which the command below would not find yet.
+        # A fork server ends with its input, also in a container that is still being made and that the command below
+        # would not find.
         self._process.stdin.close()
         if self._process.returncode is None:
             with suppress(_CommandError):
@@ -154,9 +154,10 @@ async def _docker(docker: str, *arguments: str) -> None:
         raise _CommandError(f"cannot run {docker!r}: {error.strerror}") from None
     _, stderr = await process.communicate()
     if process.returncode != 0:
-        raise _CommandError(_summary(stderr))
+        raise _CommandError(summary(stderr))
 
 
-def _summary(stderr: bytes) -> str:
+def summary(stderr: bytes) -> str:
+    """Return the line with the error from what a docker command wrote, or its last line."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return next((line for line in lines if "rror" in line), lines[-1] if lines else "no reason given")[:300]

@@ -1,7 +1,7 @@
 """The Docker backend: long-lived containers without network, rights or writable files, each with a fork server inside.
 
-A container takes one job at a time and forks a child for it (`forkserver.py`). A container that dies, falls silent or
-was tampered with is replaced, and its job is run again.
+A container takes one job at a time and forks a child for it (`forkserver.py`). If it dies, falls silent or was tampered
+with, it is replaced and its job is run again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ATTEMPTS = 3
 """How many containers may die during a job before the job counts as the cause."""
 
 _SERVER_BYTES = 128 * 2**20
-"""What a container may use beyond its job's memory limit: interpreter, fork server, pipes, page tables."""
+"""Memory of a container beyond its job's limit: interpreter, fork server, pipes, page tables."""
 
 
 class DockerSandbox:
@@ -27,9 +27,9 @@ class DockerSandbox:
 
     Args:
         image: an image with a `python3` of version 3.11 or later; `image.py` makes one on this machine.
-        workers: jobs that run at once; None for one per core. Determinism needs as many containers again.
+        workers: jobs that run at once; None for one per core. Determinism needs twice as many containers.
         memory_bytes: the largest memory limit that a job may have; the container's own limit follows from it.
-        docker: the Docker command; its environment (`DOCKER_HOST`, contexts) says which engine is used.
+        docker: the Docker command; its environment (`DOCKER_HOST`, contexts) selects the engine.
     """
 
     def __init__(
@@ -40,15 +40,10 @@ class DockerSandbox:
         memory_bytes: int = 2**30,
         docker: str = "docker",
     ) -> None:
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self._image, self._docker = memory_bytes, image, docker
         self._check: asyncio.Task[None] | None = None
-        self._image = image
-        self._docker = docker
-        pools = (
-            _Pool(docker, image, seed, workers or os.cpu_count() or 1, memory_bytes + _SERVER_BYTES)
-            for seed in HASH_SEEDS
-        )
-        self._first, self._second = pools
+        size, most = workers or os.cpu_count() or 1, memory_bytes + _SERVER_BYTES
+        self._first, self._second = (_Pool(docker, image, seed, size, most) for seed in HASH_SEEDS)
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
@@ -78,7 +73,7 @@ class DockerSandbox:
 
 
 class _Pool:
-    """Containers of one hash seed: no more than `size`, each started when all others are busy."""
+    """At most `size` containers with one hash seed, each started when all others are busy."""
 
     def __init__(self, docker: str, image: str, hash_seed: str, size: int, memory_bytes: int) -> None:
         self._start = partial(Container.start, docker, image, hash_seed=hash_seed, memory_bytes=memory_bytes)
@@ -100,7 +95,7 @@ class _Pool:
                 except ContainerDiedError:
                     continue
                 finally:
-                    # A job that was cancelled leaves its container in the middle of things: that one goes too.
+                    # The container of a job that was cancelled is killed too: it is still at work.
                     self._busy.discard(container)
                     if healthy:
                         self._idle.append(container)

@@ -1,4 +1,4 @@
-"""A client of SandboxFusion's `POST /run_code`: bounded, patient with a server that is busy or restarting.
+"""A client of SandboxFusion's `POST /run_code` that retries when the server is busy or restarts.
 
 Request and answer are SandboxFusion's `RunCodeRequest` and `RunCodeResponse`
 (https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post).
@@ -18,42 +18,26 @@ from azr.sandbox.base import SandboxError
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What the server says of one run.
+    """The server's report on one run.
 
     Attributes:
         timed_out: the server stopped the run at `run_timeout`.
-        return_code: the process's exit status; None when it was stopped.
         stdout: what the process wrote, as far as the server kept it.
         stderr: the same for standard error.
-        isolation: what the server says of its isolation, where it says anything.
+        isolation: the server's isolation, if it reports it.
     """
 
     timed_out: bool
-    return_code: int | None
     stdout: str
     stderr: str
     isolation: str | None = None
 
 
 class FusionClient:
-    """Sends code to one server.
-
-    Args:
-        url: the server's address, without `/run_code`.
-        connections: requests under way at once; further ones wait here, not in the server's queue.
-        attempts: how often a request is sent before the server counts as failed.
-        backoff_seconds: the wait before the second attempt; it doubles with every further one.
-        headers: sent with every request, such as an API key.
-    """
+    """Sends code to one server; `RemoteSandbox` explains the arguments."""
 
     def __init__(
-        self,
-        url: str,
-        *,
-        connections: int = 64,
-        attempts: int = 5,
-        backoff_seconds: float = 0.25,
-        headers: Mapping[str, str] | None = None,
+        self, url: str, *, connections: int, attempts: int, backoff_seconds: float, headers: Mapping[str, str] | None
     ) -> None:
         self.url, self._attempts = url.rstrip("/"), attempts
         try:
@@ -69,14 +53,10 @@ class FusionClient:
             raise SandboxError(f"sandbox.url = {url!r} is not an address: {error}") from None
 
     async def run_code(self, code: str, *, run_timeout: float) -> Ran:
-        """Run Python code on the server.
-
-        Args:
-            code: the source of a whole program.
-            run_timeout: seconds after which the server is to stop it.
+        """Run a Python program on the server, which is to stop it after `run_timeout` seconds.
 
         Raises:
-            SandboxError: no answer, or none that can be used, after all attempts.
+            SandboxError: no answer, or no usable one, after all attempts.
         """
         request = {"code": code, "language": "python", "run_timeout": run_timeout, "compile_timeout": run_timeout}
         try:
@@ -90,7 +70,6 @@ class FusionClient:
             ) from None
 
     def _read(self, answer: httpx.Response) -> Ran:
-        """Read a run from an answer."""
         if answer.status_code >= 500 or answer.status_code == 429:
             raise UnavailableError(f"status {answer.status_code}")
         if answer.status_code != 200:
@@ -105,7 +84,6 @@ class FusionClient:
             run = content["run_result"]
             return Ran(
                 timed_out=run["status"] == "TimeLimitExceeded",
-                return_code=run.get("return_code"),
                 stdout=run.get("stdout") or "",
                 stderr=run.get("stderr") or "",
                 isolation=content.get("isolation"),

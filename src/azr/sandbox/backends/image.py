@@ -1,7 +1,7 @@
-"""A Docker image made of this machine's own Python interpreter, for hosts that can pull none from a registry.
+"""A Docker image of this machine's own Python interpreter, for hosts that cannot pull one from a registry.
 
 The image holds the interpreter, its standard library and the shared libraries that these load: no shell, no package
-manager, nothing else to misuse. It is written as a tar straight into `docker import`.
+manager, nothing else to misuse. It is streamed as a tar into `docker import`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from azr.sandbox.backends.container import summary
 from azr.sandbox.base import SandboxError
 
 LOCAL_IMAGE = "azr-sandbox:local"
@@ -25,10 +26,10 @@ _LINKS = ("usr/local/bin/python3", "usr/local/bin/python")
 
 
 def build_local_image(name: str = LOCAL_IMAGE, *, docker: str = "docker") -> str:
-    """Build an image from the interpreter that runs this, and give it a name in the Docker engine.
+    """Build an image from this process's interpreter in the Docker engine.
 
     Args:
-        name: the image's name and tag; an image that has it already loses it.
+        name: the image's name and tag; taken from an image that has it already.
         docker: the Docker command.
 
     Returns:
@@ -57,12 +58,12 @@ def build_local_image(name: str = LOCAL_IMAGE, *, docker: str = "docker") -> str
             pass  # docker gave up early; its own words say why
         stdout, stderr = process.communicate()
     if process.returncode != 0:
-        raise SandboxError(f"docker import failed: {_last_line(stderr)}")
+        raise SandboxError(f"docker import failed: {summary(stderr)}")
     return stdout.decode().strip()
 
 
 def _fill(tar: tarfile.TarFile) -> None:
-    """Write the files, each under its own path, so that the interpreter finds its parts as it does here."""
+    """Write the files, each under its own path, so that the interpreter finds its parts as here."""
     interpreter = Path(sys.executable).resolve()
     stdlib = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     files = {interpreter, *_stdlib_files(stdlib)}
@@ -73,7 +74,7 @@ def _fill(tar: tarfile.TarFile) -> None:
         entry = tarfile.TarInfo(link)
         entry.type, entry.linkname = tarfile.SYMTYPE, str(interpreter)
         tar.addfile(entry)
-    # As in other images, where programs look for it; that nothing can be written there is up to the container.
+    # Programs look for it; the container makes it read-only.
     entry = tarfile.TarInfo("tmp")
     entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
     tar.addfile(entry)
@@ -90,12 +91,7 @@ def _stdlib_files(stdlib: Path) -> Iterator[Path]:
 
 
 def _shared_libraries(binaries: list[Path]) -> set[Path]:
-    """Every library that the dynamic loader would load for these files, and the loader itself."""
+    """Find every library that the dynamic loader would load for these files, and the loader itself."""
     listing = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
     words = (word for line in listing.splitlines() if not line.endswith(":") for word in line.split())
     return {Path(word) for word in words if word.startswith("/")}
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "no reason given"

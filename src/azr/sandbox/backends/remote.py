@@ -1,6 +1,6 @@
-"""The remote backend: jobs go to a server that speaks SandboxFusion's `POST /run_code`.
+"""The remote backend: jobs go to a server with SandboxFusion's `POST /run_code`.
 
-The server has to contain the program. This backend guarantees that no answer key leaves the host, that a value is read
+The server has to contain the program. This backend guarantees that no answer key leaves the host, that values are read
 as data, and that nothing a program prints is mistaken for the report on it.
 """
 
@@ -24,10 +24,10 @@ from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, m
 _log = logging.getLogger(__name__)
 
 _START_SECONDS = 2.0
-"""What an interpreter's start may take on a busy server, before a program's wall clock is counted."""
+"""Seconds for an interpreter to start on a busy server, in addition to a program's wall clock."""
 
 _SERVER_SECONDS = 5.0
-"""How much later than our own the server's wall clock stops a run: it is the second line."""
+"""How many seconds after our own wall clock the server's stops a run."""
 
 
 class RemoteSandbox:
@@ -35,13 +35,13 @@ class RemoteSandbox:
 
     Args:
         url: the server's address, without `/run_code`.
-        workers: requests under way at once; None for 64.
+        workers: requests in flight at once; None for 64. Others wait here, not in the server's queue.
         attempts: how often a request is sent before the server counts as failed.
         backoff_seconds: the wait before the second attempt; it doubles with every further one.
         headers: sent with every request, such as an API key.
 
     Raises:
-        SandboxError: there is no address, or it is not one.
+        SandboxError: there is no address, or it is malformed.
     """
 
     def __init__(
@@ -87,7 +87,6 @@ class RemoteSandbox:
 
 
 def _code(job: Job, nonce: str, *, second: bool) -> str:
-    """Write the program that the server is to run."""
     arguments = {
         "program": program(RUN_ONE),
         "job": request(job, second=second).decode(),
@@ -103,12 +102,12 @@ def _code(job: Job, nonce: str, *, second: bool) -> str:
 
 
 def _report(ran: Ran, nonce: str, most: int) -> Report | Reason:
-    """Read what `launch` printed, or say why it is not there."""
+    """Read what `launch` printed, or say why there is no report."""
     if ran.timed_out:
         return Reason.TIMEOUT
     _, *parts = ran.stdout.split(nonce)
     if len(parts) != 2:
-        # Begun but not ended: the server keeps only so much of what a run prints.
+        # Begun but not ended: the server truncates what a run prints.
         return Reason.OUTPUT_TOO_LARGE if len(parts) == 1 else Reason.CRASHED
     try:
         report: Any = json.loads(parts[0])
@@ -139,11 +138,11 @@ print(json.dumps([found, *sys.version_info[:2]]))
 
 
 async def _probe(client: FusionClient) -> None:
-    """Make sure that the server runs a Python that will do, and warn if it does not isolate its runs.
+    """Check the server's version of Python, and warn if the server does not isolate its runs.
 
-    SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not tell which. Its `lite` gives
-    every run a file system of its own, so a file that one run leaves for the next one tells. A server that does say
-    so in an `isolation` field is believed.
+    SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not say which. With `lite` every
+    run has a file system of its own, so one run leaves a file and the next looks for it. A server that reports its
+    isolation in an `isolation` field is believed.
     """
     mark = f"azr-{secrets.token_hex(8)}"
     left = await client.run_code(_LEAVE_MARK.format(mark=mark), run_timeout=10.0)

@@ -1,4 +1,4 @@
-"""A subprocess for every job, with resource limits and nothing else: for development where there is no jail.
+"""A subprocess for every job, with resource limits and nothing else: for development on systems without a jail.
 
 It contains accidents: a crash, an endless loop and, if the system has that limit, a memory bomb. It does not stop a
 malicious program, which has access to this user's files, network and processes.
@@ -19,7 +19,7 @@ from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
 _START_SECONDS = 1.0
-"""What the interpreter's own start may take on a busy machine, before a program's wall clock is counted."""
+"""Seconds for the interpreter to start on a busy machine, in addition to a program's wall clock."""
 
 
 class UnsafeSubprocessSandbox:
@@ -27,7 +27,7 @@ class UnsafeSubprocessSandbox:
 
     Args:
         workers: processes that run at once; None for one per core.
-        allow_unsafe: must be True: it says that this machine may be harmed by what the model writes.
+        allow_unsafe: must be True: accepts that the model's programs may harm this machine.
 
     Raises:
         SandboxError: `allow_unsafe` is False, or the system has no process groups.
@@ -83,7 +83,7 @@ class UnsafeSubprocessSandbox:
 
 
 async def _attend(process: Process, text: bytes, wall_seconds: float, most: int) -> Report:
-    """Feed a process its job and see it to its end."""
+    """Send a process its job and wait for its end."""
     assert process.stdin is not None
     started = time.monotonic()
     stop, payload = Stop.NONE, bytearray()
@@ -98,7 +98,7 @@ async def _attend(process: Process, text: bytes, wall_seconds: float, most: int)
         stop = Stop.WALL_CLOCK
     _kill_group(process)
     exit_code = await process.wait()
-    # asyncio does not tell the processor time; the time that passed is never less.
+    # asyncio does not report the processor time; the elapsed time is never less.
     return Report(stop, exit_code, time.monotonic() - started, bytes(payload))
 
 
