@@ -1,12 +1,13 @@
-"""A model behind a server that speaks OpenAI's API, as a generator: it samples, and cannot be trained.
+"""A generator for a model behind a server with OpenAI's API: it samples, and cannot be trained.
 
-The server keeps weights, tokens and log-probabilities to itself, so a sample is its text alone. Seeds are sent; whether
-equal seeds give equal texts is the server's affair.
+The server does not share weights, tokens or log-probabilities, so a sample is only text. Seeds are sent; whether equal
+seeds give equal texts is up to the server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from azr.concurrency import gather
@@ -20,26 +21,24 @@ if TYPE_CHECKING:
     from azr.config import ModelConfig
 
 BYTES_PER_TOKEN = 3
-"""For the length of a prompt, which only the server could tell: fewer than tokenizers of common models put into one."""
+"""To estimate the length of a prompt, which only the server knows: fewer than with tokenizers of common models."""
 
-_PROBE_TOKENS = 16
-"""Some servers refuse to stop a model that reasons after fewer."""
-
+_PROBE_TOKENS = 16  # some servers refuse fewer for a reasoning model
 _ENDED = ("stop", "eos_token")
-"""What servers call a completion that the model ended itself; text-generation-inference says the latter."""
+"""Finish reasons of a completion that the model ended itself; the latter is from text-generation-inference."""
 
 
 class EndpointGenerator:
-    """Samples from a served model (the `Generator` protocol). Use as a context manager, which tries it out first.
+    """Samples from a served model (the `Generator` protocol). Use as a context manager, which first sends a request.
 
     Args:
-        config: names the model and its server, and says how it is asked.
-        chat: ask by `/chat/completions`, where the server applies the chat template; else by `/completions`.
+        config: names the model and its server, and has the settings of requests.
+        chat: use `/chat/completions`, where the server applies the chat template; else `/completions`.
         seed: first part of the name of every request's seed.
 
     Raises:
-        UserError: `config` names no served model; on entering, whatever keeps the server from answering.
-            Never with the key in it.
+        UserError: `config` names no served model; on entering, the reason why the server does not answer. The message
+            never contains the key.
     """
 
     def __init__(self, config: ModelConfig, *, chat: bool, seed: int) -> None:
@@ -58,7 +57,7 @@ class EndpointGenerator:
         await self._client.close()
 
     def render(self, text: str) -> Prompt:
-        """Make a prompt of a text, which the server tokenizes; its length is estimated on the safe side."""
+        """Make a prompt from text, which the server tokenizes; its length is estimated, rather too long."""
         return Prompt(text, (), -(-len(text.encode()) // BYTES_PER_TOKEN))
 
     async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
@@ -70,27 +69,24 @@ class EndpointGenerator:
         raise UserError("the weights of a model behind OpenAI's API cannot be changed; set selfplay.learn=false")
 
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
-        """Draw n completions of one prompt (see the protocol), by one request where the server can.
+        """Draw n completions of one prompt (see the protocol), by one request if the server supports it.
 
         Raises:
             UserError: the server fails or refuses, after as many attempts as configured.
-            PromptTooLongError: what is asked for does not fit into the model's context.
+            PromptTooLongError: prompt and completion do not fit into the model's context.
         """
-        found = await self._ask_for_several(prompt.text, n, key, sampling) if n > 1 and self._several else []
+        found: list[Choice] = []
+        if n > 1 and self._several:
+            # Some servers ignore n, some refuse it. If they refuse for another reason, they also refuse one completion.
+            with suppress(RefusedError):
+                found = await self._ask(prompt.text, n, key, sampling)
         singles = await gather(self._ask(prompt.text, 1, f"{key}/{row}", sampling) for row in range(len(found), n))
         if n > 1 and singles:
             self._several = False
         return tuple(_sample(choice) for choice in (*found, *(choice for (choice,) in singles)))
 
-    async def _ask_for_several(self, prompt: str, n: int, key: str, sampling: Sampling) -> list[Choice]:
-        """As many of n completions as the server gives at once: some ignore `n`, some refuse it."""
-        try:
-            return await self._ask(prompt, n, key, sampling)
-        except RefusedError:  # perhaps for its n; if not, asking for one will be refused as well, and said
-            return []
-
     async def _ask(self, prompt: str, n: int, key: str, sampling: Sampling) -> list[Choice]:
-        """One request; from 1 to n choices in the order of their indices."""
+        """Send one request; return 1 to n choices in the order of their indices."""
         asked: dict[str, Any] = (
             {"messages": [{"role": "user", "content": prompt}]} if self._chat else {"prompt": prompt}
         )

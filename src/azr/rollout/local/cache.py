@@ -1,9 +1,9 @@
-"""A key-value cache whose rows come and go: the memory behind continuous batching.
+"""A key-value cache for continuous batching, whose rows come and go.
 
-All rows end at the same column, `end`, where the next token goes; a row that is shorter than the longest has stale
-columns to its left, which the attention mask hides. A token costs one column written in place (a `DynamicCache`
-copies the whole cache for every token); a row that leaves costs the copy of the one row that takes its slot; columns
-that no row needs any more fall out of the view that attention sees. Measured in bench/generate.py.
+All rows end at the same column, `end`, where the next token goes. Shorter rows have stale columns on their left, which
+the attention mask hides. A token costs one column written in place (a `DynamicCache` copies the whole cache for every
+token), a row that leaves the copy of the row that takes its slot. Columns that no row needs drop out of the view that
+attention sees. Measured in bench/generate.py.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-_SLACK = 64
-"""Free columns after an allocation, at least: a new one is needed once in so many tokens."""
+_SLACK = 64  # free columns after an allocation, at least: tokens until the next one is needed
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """One model layer's buffers, [slots, heads, columns, width] each, and the view of them that is in use."""
+    """One model layer's buffers, [slots, heads, columns, width] each; attention sees the view that is in use."""
 
     def __init__(self, owner: RowCache, prefilled: DynamicLayer) -> None:
         super().__init__()
@@ -32,7 +31,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def move(self, slots: int, columns: int, end: int) -> None:
-        """Allocate anew, with the columns in use ending at `end`.
+        """Reallocate, with the columns in use ending at `end`.
 
         Zeros and not `empty`: a hidden column has weight 0, and 0 x NaN would still be NaN.
         """
@@ -53,7 +52,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         return self.keys[used], self.values[used]
 
     def get_seq_length(self) -> int:
-        """Columns in use, the one about to be written not counted."""
+        """Return the columns in use, without the one about to be written."""
         return self.owner.width
 
 
@@ -91,7 +90,7 @@ class RowCache(Cache):  # type: ignore[misc]
         self.rows += added
 
     def advance(self) -> None:
-        """Count the column that the model has just written, and make room for the next."""
+        """Count the column that the model has written, and make room for the next."""
         self.end += 1
         if self.end == self._columns:
             self._place(self._slots, self.width)
@@ -99,7 +98,7 @@ class RowCache(Cache):  # type: ignore[misc]
     def keep(self, rows: int, width: int, *, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
         """Shrink to the first `rows` rows and the last `width` columns, after moving rows from `source` to `target`.
 
-        With no row left, the memory is given back: the learner is about to need it.
+        With no row left, the memory is freed: the learner needs it next.
         """
         if not rows:
             self.layers = []
@@ -112,7 +111,7 @@ class RowCache(Cache):  # type: ignore[misc]
         self.rows, self.start = rows, self.end - width
 
     def _place(self, slots: int, end: int) -> None:
-        """Have `slots` slots, and the columns in use end at `end` with at least one free column after it."""
+        """Make `slots` slots, with the columns in use ending at `end` and at least one free column after it."""
         if slots <= self._slots and end == self.end < self._columns:
             return
         self._slots = max(slots, self._slots)

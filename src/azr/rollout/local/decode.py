@@ -1,10 +1,11 @@
 """Continuous batching, one token at a time: rows join after their prompt is read, and leave when they end.
 
-Synchronous and single-threaded; `generate.py` makes it a service.
+Synchronous and single-threaded; `generator.py` makes it a service.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,22 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache, DynamicCache
 
 from azr.errors import UserError
 from azr.models.load import LanguageModel
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.forward import Forward
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
 
 _PREFILL_TOKENS = 8192
-"""Prompt tokens, padding included, in one forward pass: enough to keep a device busy, few enough for its memory."""
+"""Prompt tokens, padding included, in one forward pass: enough to keep a device busy, and little enough memory."""
 
-_CHUNK = 128
-"""Uniform numbers drawn at once from a row's stream; one call for each token would cost more than the sampling."""
-
+_CHUNK = 128  # uniform numbers drawn at once from a row's stream; one call per token would cost more than the sampling
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -50,7 +48,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One row that has ended: whose it is, which, its tokens and whether the model ended it."""
+    """A row of a ticket that has ended: its tokens, and whether the model ended it."""
 
     ticket: Ticket
     row: int
@@ -60,7 +58,7 @@ class Finished:
 
 
 class _Slots:
-    """What is known of each row in flight, as arrays with one entry a slot, so that no step loops over rows."""
+    """The state of each row in flight, as arrays with one entry per slot, so that no step loops over rows."""
 
     def __init__(self, capacity: int) -> None:
         self.owner: list[tuple[Ticket, int]] = []
@@ -91,7 +89,7 @@ class _Slots:
         self.top_p[new] = sampling.top_p
 
     def uniform(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The next number of each row's stream."""
+        """Return the next number of each row's stream."""
         column = self.drawn[rows] % _CHUNK
         for row in rows[column == 0]:
             self.uniforms[row] = self.streams[row].random(_CHUNK)
@@ -121,12 +119,9 @@ class _Slots:
 
 
 class Decoder:
-    """The rows in flight and the model that continues them.
+    """The rows in flight, at most `max_rows`, and the model that continues them.
 
-    Args:
-        policy: the model.
-        max_rows: most rows at a time.
-        seed: first part of the name of every random stream.
+    `seed` is the first part of the name of every random stream.
 
     Raises:
         UserError: the architecture keeps a recurrent state, which cannot be batched this way.
@@ -141,7 +136,10 @@ class Decoder:
             )
         self._max_rows, self._seed = max_rows, seed
         self._eos = np.array(policy.eos_ids)
-        self._forward = Forward(policy)
+        self._policy = policy
+        base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
+        accepted = inspect.signature(base.forward).parameters
+        self._optional = tuple(name for name in ("position_ids", "logits_to_keep") if name in accepted)
         self.reset()
 
     @property
@@ -161,12 +159,12 @@ class Decoder:
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
-        """Drop rows that nobody waits for any more."""
+        """Drop rows that nobody waits for."""
         self._drop(np.array([unwanted(ticket) for ticket, _ in self._slots.owner], bool))
 
     @torch.inference_mode()
     def admit(self, tickets: Sequence[Ticket]) -> list[Finished]:
-        """Read prompts, each once, and draw the first token of every row; at most `free` rows."""
+        """Read prompts, each once, and draw the first token of each of their rows, at most `free`."""
         first = self.rows
         for group in _groups(sorted(tickets, key=lambda ticket: len(ticket.prompt_ids))):
             before = self.rows
@@ -191,7 +189,7 @@ class Decoder:
         return self._harvest(0)
 
     def _prefill(self, group: Sequence[Ticket]) -> Tensor:
-        """Logits after each prompt; their keys and values join the cache, once for every row."""
+        """Return the logits after each prompt, [P, V]; keys and values join the cache, once per row."""
         lengths = np.array([len(ticket.prompt_ids) for ticket in group])
         width = int(lengths.max())
         mask = np.arange(width) >= width - lengths[:, None]
@@ -203,6 +201,30 @@ class Decoder:
         self._cache.append(prefilled, [len(ticket.rows) for ticket in group])
         return logits_PV
 
+    def _forward(
+        self, ids_RW: NDArray[np.int64], mask_RC: NDArray[np.bool_], positions_RW: NDArray[np.int64], cache: Cache
+    ) -> Tensor:
+        """Return the logits of the last column, [R, V].
+
+        Args:
+            ids_RW: tokens that the cache does not hold yet.
+            mask_RC: for every column, the cache's and then the new ones, whether a row sees it.
+            positions_RW: positions of the tokens in their sequences, from 0.
+            cache: gets the keys and values of the new columns.
+        """
+        arrays = (ids_RW, mask_RC, positions_RW)
+        ids, mask, positions = (torch.from_numpy(array).to(self._policy.device) for array in arrays)
+        optional = {"position_ids": positions, "logits_to_keep": 1}
+        output = self._policy.model(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            **{name: optional[name] for name in self._optional},
+        )
+        logits_RV: Tensor = output.logits[:, -1]
+        return logits_RV
+
     def _draw(self, rows: NDArray[np.intp], logits_RV: Tensor) -> None:
         slots = self._slots
         # Apple's MPS has no float64.
@@ -213,14 +235,14 @@ class Decoder:
             top_p_R=torch.from_numpy(slots.top_p[rows]),
             uniform_R=torch.from_numpy(slots.uniform(rows)),
         )
-        # One copy, so that the host waits for the device once a step; float64 holds both exactly.
+        # One copy, so that the host waits for the device once per step; float64 holds both exactly.
         ids, logprobs = torch.stack((ids_R.double(), logprobs_R.double())).cpu().numpy()
         ids = ids.astype(np.int64)
         slots.record(rows, ids, logprobs.astype(np.float32))
         slots.ended[rows] = (ids[:, None] == self._eos).any(axis=1)
 
     def _harvest(self, first: int) -> list[Finished]:
-        """Take out the rows from slot `first` on that have ended or reached their limit."""
+        """Remove the rows from slot `first` on that have ended or reached their limit."""
         rows, slots = self.rows, self._slots
         done = slots.ended[:rows] | (slots.drawn[:rows] >= slots.limit[:rows])
         done[:first] = False
@@ -229,7 +251,7 @@ class Decoder:
         return finished
 
     def _drop(self, done: NDArray[np.bool_]) -> None:
-        """Fill the slots of rows that go with the last rows that stay."""
+        """Remove rows, and fill their slots with the last rows that stay."""
         if not done.any():
             return
         rows = len(done) - int(done.sum())
@@ -240,7 +262,7 @@ class Decoder:
 
 
 def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
-    """Cut tickets, shortest prompt first, into groups of at most `_PREFILL_TOKENS` with padding."""
+    """Split tickets, shortest prompt first, into groups of at most `_PREFILL_TOKENS` with padding."""
     groups: list[list[Ticket]] = [[]]
     for ticket in tickets:
         if groups[-1] and (len(groups[-1]) + 1) * len(ticket.prompt_ids) > _PREFILL_TOKENS:

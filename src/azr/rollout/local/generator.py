@@ -1,4 +1,4 @@
-"""The in-process generator: an asynchronous service over one `Decoder`, which many coroutines await at once."""
+"""The in-process generator: an asynchronous service over one `Decoder` for many coroutines at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Request:
         return not self.answer.done()
 
     def reply(self) -> None:
-        """Answer, if all rows are in and somebody still waits."""
+        """Answer, if all rows are there and somebody still waits."""
         if self.open and len(self.samples) == self.n:
             self.answer.set_result(tuple(self.samples[row] for row in range(self.n)))
 
@@ -44,15 +44,15 @@ class _Request:
 class LocalGenerator:
     """Samples from a model in this process (the `Generator` protocol).
 
-    With `overlap = false` generation starts only when everybody waits who was started together (`azr.concurrency`),
-    takes the requests in the order of their keys and answers them all at once. Batches are then a function of the
-    requests alone, and samples on a CPU are equal bit for bit in every run. With `overlap = true` new rows join between
-    two decoding steps, and an answer goes out as soon as it is whole. In both, forward passes run in one thread of
-    their own, so that the event loop stays free.
+    With `overlap = false`, generation starts only when all coroutines that were started together wait
+    (`azr.concurrency`), takes the requests in the order of their keys and answers them all at once. Batches then depend
+    on the requests alone, and samples on a CPU are identical bit for bit in every run. With `overlap = true`, new rows
+    join between two decoding steps, and each request is answered as soon as its rows have ended. In both cases forward
+    passes run in a thread of their own, so that the event loop stays free.
 
     Args:
         policy: the model; its weights must not change while a sample is awaited.
-        config: limits; `overlap = None` means overlap everywhere but on a CPU.
+        config: limits; `overlap = None` means overlap except on a CPU.
         seed: first part of the name of every random stream.
     """
 
@@ -72,7 +72,7 @@ class LocalGenerator:
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt (see the protocol).
 
-        A prompt is read once for all its rows; for n > max_rows, once for every max_rows of them.
+        A prompt is read once per max_rows of its rows.
 
         Raises:
             ValueError: n or the token limit is below 1, or the prompt is empty or does not fit.
@@ -97,7 +97,7 @@ class LocalGenerator:
     async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
         """Sample from other weights from now on (see the protocol).
 
-        A learner of the same `LanguageModel` has changed them already, and only the version is new.
+        A learner of the same `LanguageModel` has already changed them; then only the version is new.
 
         Raises:
             RuntimeError: the weights are not those of this model.
@@ -120,9 +120,9 @@ class LocalGenerator:
             )
 
     def _start_soon(self) -> None:
-        """Look whether to start, but only after everything that is ready to run has run.
+        """Start if possible, but only after everything that is ready to run has run.
 
-        Of coroutines that were started together, the first to ask does not set off on its own.
+        Otherwise the first of several coroutines that were started together would start alone.
         """
         if self._arrived and not self._start_due:
             self._start_due = True
@@ -167,7 +167,7 @@ class LocalGenerator:
             self._requests.update(dict.fromkeys(request.tickets, request))
 
     def _fitting(self) -> list[Ticket]:
-        """Tickets, first come first served, that fit beside the rows in flight."""
+        """Return the tickets, in order of arrival, that fit beside the rows in flight."""
         free, tickets = self._decoder.free, []
         while self._queue and len(self._queue[0].rows) <= free:
             tickets.append(self._queue.popleft())
@@ -175,7 +175,7 @@ class LocalGenerator:
         return tickets
 
     def _advance(self, tickets: list[Ticket]) -> list[tuple[Finished, Sample]]:
-        """One turn, in the generator's thread: admit, then one token for every row."""
+        """In the generator's thread, admit tickets, then draw one token for every row."""
         try:
             finished = self._decoder.admit(tickets) if tickets else []
             if self._decoder.rows:
@@ -210,7 +210,7 @@ class LocalGenerator:
         self._requests = {ticket: request for request in self._taken for ticket in request.tickets}
 
     def _fail(self, error: BaseException) -> None:
-        """Nobody is left waiting for what will not come; the decoder starts afresh, after a running pass has ended."""
+        """End all requests, and reset the decoder after a running pass has ended."""
         for request in (*self._taken, *self._arrived):
             if request.open and isinstance(error, Exception):
                 request.answer.set_exception(error)

@@ -1,4 +1,4 @@
-"""From logits to tokens: one uniform number a token."""
+"""From logits to tokens: one uniform number per token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def draw(logits_RV: Tensor, *, temperature_R: Tensor, top_p_R: Tensor, uniform_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one token a row by inverting the distribution function.
+    """Draw one token per row by inverting the distribution function.
 
     Args:
         logits_RV: next-token logits.
@@ -15,7 +15,7 @@ def draw(logits_RV: Tensor, *, temperature_R: Tensor, top_p_R: Tensor, uniform_R
         top_p_R: nucleus mass, float64; 1 keeps every token.
         uniform_R: numbers in [0, 1), float64: 24 bits would not resolve the tail of a large vocabulary.
 
-    What is given of each row may lie on the CPU: then the questions that decide what is computed wait for no device.
+    The arguments other than the logits may be on the CPU; then choosing what to compute does not wait for the device.
 
     Returns:
         token ids, and their log-probabilities (float32, nats) at the row's temperature, before the nucleus is cut out.

@@ -19,9 +19,7 @@ for name, source in json.loads(zlib.decompress(base64.b85decode('{packed}'))).it
     exec(compile(source, name, 'exec'), module.__dict__)
 """
 
-RUN_ONE = "sys.modules['azr.sandbox.guest.child'].main()"
-"""Entry: run the one job on standard input."""
-
+RUN_ONE = "sys.modules['azr.sandbox.guest.child'].main()"  # entry: run the one job on standard input
 SERVE = "sys.modules['azr.sandbox.guest.forkserver'].serve(sys.modules['azr.sandbox.guest.child'].run_job)"
 """Entry: fork a child for every job on standard input."""
 

@@ -25,8 +25,7 @@ _RIGHTS = (
 """What every container is denied, in addition to Docker's own seccomp profile."""
 
 _START_SECONDS = 60.0
-_GRACE_SECONDS = 10.0
-"""Seconds after a job's wall clock when the container counts as dead if there is no answer."""
+_GRACE_SECONDS = 10.0  # seconds after a job's wall clock when the container counts as dead if there is no answer
 
 
 class ContainerDiedError(Exception):
@@ -66,14 +65,10 @@ class Container:
     async def start(cls, docker: str, image: str, *, hash_seed: str, memory_bytes: int) -> Self:
         """Start a container and wait until its fork server is ready.
 
-        Args:
-            docker: the Docker command.
-            image: an image with a `python3`.
-            hash_seed: PYTHONHASHSEED inside.
-            memory_bytes: the limit of all its processes together.
+        `memory_bytes` limits all its processes together.
 
         Raises:
-            SandboxError: it does not start; the engine's own words say why.
+            SandboxError: it does not start; the message has the engine's reason.
         """
         name = f"azr-sandbox-{secrets.token_hex(8)}"
         memory = ("--memory", str(memory_bytes), "--memory-swap", str(memory_bytes))
@@ -100,12 +95,7 @@ class Container:
         return container
 
     async def run(self, text: bytes, wall_seconds: float, most_bytes: int) -> Report:
-        """Run one job.
-
-        Args:
-            text: what `exchange.request` made.
-            wall_seconds: when the fork server kills the job.
-            most_bytes: of output; a job that writes more is killed.
+        """Run one job that `exchange.request` made; it is killed after `wall_seconds` or `most_bytes` of output.
 
         Raises:
             ContainerDiedError: no answer, or none that a fork server gives; this container can only be killed now.

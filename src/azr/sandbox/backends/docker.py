@@ -15,9 +15,7 @@ from azr.sandbox.backends.container import Container, ContainerDiedError, check_
 from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
-_ATTEMPTS = 3
-"""How many containers may die during a job before the job counts as the cause."""
-
+_ATTEMPTS = 3  # how many containers may die during a job before the job counts as the cause
 _SERVER_BYTES = 128 * 2**20
 """Memory of a container beyond its job's limit: interpreter, fork server, pipes, page tables."""
 

@@ -18,9 +18,7 @@ from pathlib import Path
 from azr.sandbox.backends.container import summary
 from azr.sandbox.base import SandboxError
 
-LOCAL_IMAGE = "azr-sandbox:local"
-"""The name that `build_local_image` gives its image unless told otherwise."""
-
+LOCAL_IMAGE = "azr-sandbox:local"  # the name that `build_local_image` gives its image unless told otherwise
 _LEFT_OUT = frozenset({"site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"})
 _LINKS = ("usr/local/bin/python3", "usr/local/bin/python")
 

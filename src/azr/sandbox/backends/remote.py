@@ -1,5 +1,8 @@
 """The remote backend: jobs go to a server with SandboxFusion's `POST /run_code`.
 
+Request and answer are SandboxFusion's `RunCodeRequest` and `RunCodeResponse`
+(https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post).
+
 The server has to contain the program. This backend guarantees that no answer key leaves the host, that values are read
 as data, and that nothing a program prints is mistaken for the report on it.
 """
@@ -14,20 +17,38 @@ import secrets
 import zlib
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
+
+from azr.http_client import PatientClient, UnavailableError, one_line
 from azr.sandbox.backends.bundle import RUN_ONE, program
-from azr.sandbox.backends.fusion import FusionClient, Ran
 from azr.sandbox.base import Job, Outcome, Reason, SandboxError
 from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
 _log = logging.getLogger(__name__)
 
-_START_SECONDS = 2.0
-"""Seconds for an interpreter to start on a busy server, in addition to a program's wall clock."""
+_START_SECONDS = 2.0  # seconds for an interpreter to start on a busy server, in addition to a program's wall clock
+_SERVER_SECONDS = 5.0  # how many seconds after our own wall clock the server's stops a run
+_PYTHON = (3, 11)  # the oldest Python that can run the far side
+_LEAVE_MARK = "import os, tempfile\nopen(os.path.join(tempfile.gettempdir(), {mark!r}), 'w').close()\n"
+_FIND_MARK = """\
+import json, os, sys, tempfile
+path = os.path.join(tempfile.gettempdir(), {mark!r})
+found = os.path.exists(path)
+if found:
+    os.remove(path)
+print(json.dumps([found, *sys.version_info[:2]]))
+"""
 
-_SERVER_SECONDS = 5.0
-"""How many seconds after our own wall clock the server's stops a run."""
+
+class _Ran(NamedTuple):
+    """The server's report on one run, with its streams as far as the server kept them, and its isolation if told."""
+
+    timed_out: bool
+    stdout: str
+    stderr: str
+    isolation: str | None
 
 
 class RemoteSandbox:
@@ -55,9 +76,18 @@ class RemoteSandbox:
     ) -> None:
         if url is None:
             raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
-        self._client = FusionClient(
-            url, connections=workers or 64, attempts=attempts, backoff_seconds=backoff_seconds, headers=headers
-        )
+        self._url, self._attempts = url.rstrip("/"), attempts
+        try:
+            self._http = PatientClient(
+                self._url,
+                connections=workers or 64,
+                attempts=attempts,
+                backoff_seconds=backoff_seconds,
+                headers=headers,
+                awaits_server=True,
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise SandboxError(f"sandbox.url = {url!r} is not an address: {error}") from None
         self._probe: asyncio.Task[None] | None = None
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
@@ -66,7 +96,7 @@ class RemoteSandbox:
         if unsent is not None:
             return unsent
         if self._probe is None:
-            self._probe = asyncio.create_task(_probe(self._client))
+            self._probe = asyncio.create_task(self._check_server())
         await asyncio.shield(self._probe)
         if not job.determinism:
             return await self._run_once(job, second=False)
@@ -74,16 +104,83 @@ class RemoteSandbox:
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._client.close()
+        await self._http.close()
 
     async def _run_once(self, job: Job, *, second: bool) -> tuple[Outcome, ...]:
         nonce = secrets.token_hex(16)
         code = _code(job, nonce, second=second)
         seconds = _START_SECONDS + job.limits.wall_seconds + _SERVER_SECONDS
-        report = _report(await self._client.run_code(code, run_timeout=seconds), nonce, most_bytes(job))
+        report = _report(await self._run_code(code, run_timeout=seconds), nonce, most_bytes(job))
         if isinstance(report, Reason):
             return (Outcome(reason=report, detail="the server gave no whole report"),) * len(job.inputs)
         return outcomes(job, report, second=second)
+
+    async def _check_server(self) -> None:
+        """Check the server's version of Python, and warn if the server does not isolate its runs.
+
+        SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not say which. With `lite`
+        every run has a file system of its own, so one run leaves a file and the next looks for it. A server that
+        reports its isolation in an `isolation` field is believed.
+        """
+        mark = f"azr-{secrets.token_hex(8)}"
+        left = await self._run_code(_LEAVE_MARK.format(mark=mark), run_timeout=10.0)
+        ran = await self._run_code(_FIND_MARK.format(mark=mark), run_timeout=10.0)
+        try:
+            found, *version = json.loads(ran.stdout)
+        except ValueError:
+            reason = " ".join(ran.stderr.split())[-200:] or "its run printed nothing"
+            raise SandboxError(f"the sandbox server at {self._url} does not run Python: {reason}") from None
+        if tuple(version) < _PYTHON:
+            raise SandboxError(
+                f"the sandbox server at {self._url} runs Python {version[0]}.{version[1]}; it needs 3.11 or later"
+            )
+        if found or "none" in (left.isolation, ran.isolation):
+            _log.warning(
+                "the sandbox server at %s runs with isolation: none: programs share its files, and can harm it and each"
+                " other; set `isolation: lite` in the server's configuration",
+                self._url,
+            )
+
+    async def _run_code(self, code: str, *, run_timeout: float) -> _Ran:
+        """Run a Python program on the server, which is to stop it after `run_timeout` seconds.
+
+        Raises:
+            SandboxError: no answer, or no usable one, after all attempts.
+        """
+        asked = {"code": code, "language": "python", "run_timeout": run_timeout, "compile_timeout": run_timeout}
+        try:
+            return await self._http.post("/run_code", asked, read=self._read, read_seconds=run_timeout + 60.0)
+        except httpx.UnsupportedProtocol as error:
+            raise SandboxError(f"sandbox.url = {self._url!r} is not an address: {error}") from None
+        except UnavailableError as error:
+            raise SandboxError(
+                f"the sandbox server at {self._url} failed {self._attempts} times ({one_line(str(error))}); is it"
+                " running and reachable?"
+            ) from None
+
+    def _read(self, answer: httpx.Response) -> _Ran:
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise UnavailableError(f"status {answer.status_code}")
+        if answer.status_code != 200:
+            raise SandboxError(
+                f"the sandbox server at {self._url} refused /run_code with status {answer.status_code}; "
+                "is sandbox.url the address of a SandboxFusion server?"
+            )
+        try:
+            content: dict[str, Any] = answer.json()
+            if content["status"] == "SandboxError":
+                raise UnavailableError(f"the server says: {one_line(content.get('message') or 'SandboxError')}")
+            run = content["run_result"]
+            return _Ran(
+                timed_out=run["status"] == "TimeLimitExceeded",
+                stdout=run.get("stdout") or "",
+                stderr=run.get("stderr") or "",
+                isolation=content.get("isolation"),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SandboxError(
+                f"the sandbox server at {self._url} does not answer /run_code as SandboxFusion does; check sandbox.url"
+            ) from None
 
 
 def _code(job: Job, nonce: str, *, second: bool) -> str:
@@ -101,7 +198,7 @@ def _code(job: Job, nonce: str, *, second: bool) -> str:
     return f"{source}\n\nlaunch(**json.loads({json.dumps(arguments)!r}))\n"
 
 
-def _report(ran: Ran, nonce: str, most: int) -> Report | Reason:
+def _report(ran: _Ran, nonce: str, most: int) -> Report | Reason:
     """Read what `launch` printed, or say why there is no report."""
     if ran.timed_out:
         return Reason.TIMEOUT
@@ -121,44 +218,3 @@ def _report(ran: Ran, nonce: str, most: int) -> Report | Reason:
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error):
         return Reason.TAMPERED
-
-
-_PYTHON = (3, 11)
-"""The oldest Python that can run the far side."""
-
-_LEAVE_MARK = "import os, tempfile\nopen(os.path.join(tempfile.gettempdir(), {mark!r}), 'w').close()\n"
-_FIND_MARK = """\
-import json, os, sys, tempfile
-path = os.path.join(tempfile.gettempdir(), {mark!r})
-found = os.path.exists(path)
-if found:
-    os.remove(path)
-print(json.dumps([found, *sys.version_info[:2]]))
-"""
-
-
-async def _probe(client: FusionClient) -> None:
-    """Check the server's version of Python, and warn if the server does not isolate its runs.
-
-    SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not say which. With `lite` every
-    run has a file system of its own, so one run leaves a file and the next looks for it. A server that reports its
-    isolation in an `isolation` field is believed.
-    """
-    mark = f"azr-{secrets.token_hex(8)}"
-    left = await client.run_code(_LEAVE_MARK.format(mark=mark), run_timeout=10.0)
-    ran = await client.run_code(_FIND_MARK.format(mark=mark), run_timeout=10.0)
-    try:
-        found, *version = json.loads(ran.stdout)
-    except ValueError:
-        reason = " ".join(ran.stderr.split())[-200:] or "its run printed nothing"
-        raise SandboxError(f"the sandbox server at {client.url} does not run Python: {reason}") from None
-    if tuple(version) < _PYTHON:
-        raise SandboxError(
-            f"the sandbox server at {client.url} runs Python {version[0]}.{version[1]}; it needs 3.11 or later"
-        )
-    if found or "none" in (left.isolation, ran.isolation):
-        _log.warning(
-            "the sandbox server at %s runs with isolation: none: programs share its files, and can harm it and each "
-            "other; set `isolation: lite` in the server's configuration",
-            client.url,
-        )

@@ -18,8 +18,7 @@ from azr.sandbox.backends.bundle import RUN_ONE, program
 from azr.sandbox.base import Job, Outcome, SandboxError
 from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
 
-_START_SECONDS = 1.0
-"""Seconds for the interpreter to start on a busy machine, in addition to a program's wall clock."""
+_START_SECONDS = 1.0  # seconds for the interpreter to start on a busy machine, in addition to a program's wall clock
 
 
 class UnsafeSubprocessSandbox:

@@ -1,1 +1,1 @@
-"""What runs beside the model's code. Standard library only."""
+"""What runs beside the model's code, in the jail and in containers. Its modules import the standard library only."""

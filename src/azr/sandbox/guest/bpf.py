@@ -1,7 +1,4 @@
-"""Assembling and installing filters of system calls in BPF. `seccomp.py` and `threads.py` say what they allow.
-
-Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
-"""
+"""Assembling and installing filters of system calls in BPF. `seccomp.py` and `threads.py` say what they allow."""
 
 from __future__ import annotations
 
@@ -18,12 +15,9 @@ AT_NUMBER, AT_AUDIT, AT_ARGUMENTS = 0, 4, 16
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """The kernel's audit numbers of the architectures that have filters."""
 
-SECCOMP = {"x86_64": 317, "aarch64": 277}
-"""The number of the system call `seccomp`."""
-
+SECCOMP = {"x86_64": 317, "aarch64": 277}  # the number of the system call `seccomp`
 SET_MODE_FILTER = 1
-_X32 = 0x40000000
-"""On x86-64 a number with this bit names the call of another ABI."""
+_X32 = 0x40000000  # on x86-64 a number with this bit names the call of another ABI
 _PR_SET_NO_NEW_PRIVS = 38
 
 

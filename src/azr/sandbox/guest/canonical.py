@@ -9,8 +9,6 @@ texts are equal byte for byte; the trusted side never parses them.
   reads back as itself. NaN equals nothing, not even itself, so it has no text.
 * Entries of dicts and elements of sets are sorted by their texts; the empty sets are `set()` and `frozenset()`.
 * Strings are written by `repr`, which escapes lone surrogates, so canonical text can always be encoded as UTF-8.
-
-Only the standard library is imported here: this module also runs inside the jail.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Counting a user's processes and threads, so that RLIMIT_NPROC leaves room for a script's threads and little more.
 
 RLIMIT_NPROC counts all that a user has. In a user namespace of the jail's own these are few and known. Elsewhere there
-may be any number, and it may change at any time. Only the standard library is imported.
+may be any number, and it may change at any time.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ import resource
 import struct
 from typing import NamedTuple
 
-THREADS = 256
-"""How many threads a script may have in its one process."""
-
+THREADS = 256  # how many threads a script may have in its one process
 _MOST = 2**16
 _COUNT = struct.Struct("=I")
-_PROCS = 80
-"""Where `struct sysinfo` of a 64-bit machine has the number of all threads, as 16 bits."""
+_PROCS = 80  # where `struct sysinfo` of a 64-bit machine has the number of all threads, as 16 bits
 
 
 class Census(NamedTuple):
-    """What was counted before any program came near.
-
-    Attributes:
-        user: processes and threads of this user.
-        machine: the lower 16 bits of everybody's; None where the user's own cannot change.
-    """
+    """Counts of processes and threads before any program came near."""
 
     user: int
     machine: int | None
+    """The lower 16 bits of everybody's; None where the user's own cannot change."""
 
     def limit(self) -> int:
         """Return RLIMIT_NPROC for a script that starts now.

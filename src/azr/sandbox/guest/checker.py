@@ -32,17 +32,13 @@ MEMORY_BYTES = 256 * 2**20
 _GARBAGE = 50_000
 """New objects between two collections: a syntax tree has thousands and no cycles, so looking there is time lost."""
 
-_REQUESTS = 10_000
-"""After this many the process ends and is replaced, so that leftovers in memory do not accumulate."""
+_REQUESTS = 10_000  # after this many the process ends and is replaced, so that leftovers in memory do not accumulate
 
 
 def serve(jobs: int, results: int, address_space: int) -> None:
-    """Answer requests until they end.
+    """Answer requests from one descriptor, in the format of jobs, on the other, framed like a child's outcomes.
 
-    Args:
-        jobs: the descriptor that they come from, each a nonce and what `wire.pack_job` writes.
-        results: the descriptor for answers, framed as a zygote frames the outcomes of a child.
-        address_space: of this process so far, in bytes.
+    `address_space` is that of this process so far, in bytes.
     """
     memory = address_space + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -63,10 +59,7 @@ def serve(jobs: int, results: int, address_space: int) -> None:
 
 
 def prepare(request: dict[str, Any]) -> bytes:
-    """Do the part of a request that needs no program to run.
-
-    Returns:
-        one of the letters of `wire.py`, and its content.
+    """Do the part of a request that does not run the program; return one of the letters of `wire.py` and its content.
 
     Raises:
         MemoryError: too much for this process, as are RecursionError and ValueError; a child does all the work.

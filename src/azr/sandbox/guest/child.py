@@ -18,12 +18,7 @@ _OPEN_FILES = 64
 
 
 def run_job(job: bytes | bytearray, descriptor: int) -> None:
-    """Run a job and write its outcomes to a descriptor.
-
-    Args:
-        job: what `exchange.request` made.
-        descriptor: where the outcomes go, as `wire.pack_outcome` writes them.
-    """
+    """Run a job that `exchange.request` made and write its outcomes to a descriptor."""
     request = json.loads(job)
     _limit_self(request["cpu_seconds"], request["memory_bytes"], supervisor=request["mode"] == "script")
     request["payload"] = descriptor

@@ -33,14 +33,10 @@ CHUNK = struct.Struct(">I")
 REPORT = struct.Struct(">Bid")
 """After a child's end: the number of an `exchange.Stop`, the child's exit code, its CPU seconds."""
 
-READY = b"azr fork server ready\n"
-"""Written once, before the first answer."""
-
+READY = b"azr fork server ready\n"  # written once, before the first answer
 _NONE, _WALL_CLOCK, _TOO_MUCH_OUTPUT, _TAMPERING = range(4)
 _PR_SET_DUMPABLE = 4
-_PASSING = 1 << 16
-"""Bytes that are passed on at once."""
-
+_PASSING = 1 << 16  # bytes that are passed on at once
 _PRELOADED = (
     "bisect collections copy dataclasses datetime decimal fractions functools hashlib heapq itertools json math"
     " operator random re statistics string textwrap typing"

@@ -21,16 +21,9 @@ from contextlib import suppress
 def launch(
     *, program: str, job: str, hash_seed: str, nonce: str, wall_seconds: float, most_bytes: int, start_seconds: float
 ) -> None:
-    """Run a job and print its report between two nonces.
+    """Run the source `program` on standard input `job`, and print a report between two nonces.
 
-    Args:
-        program: source of the process that runs the job.
-        job: the process's standard input.
-        hash_seed: the process's PYTHONHASHSEED.
-        nonce: marks the report.
-        wall_seconds: when the process is killed, after `start_seconds`.
-        most_bytes: of output; a process that writes more is killed.
-        start_seconds: what the interpreter's start may take.
+    The process is killed after `start_seconds` and `wall_seconds`, or if it writes more than `most_bytes`.
     """
     # Where each run has a pid namespace of its own, both of a determinism pair would have the same process id.
     if int(hash_seed) % 2 == 0:

@@ -112,13 +112,10 @@ def warm_up(kind: str, seed: int) -> None:
 
 
 def find_library_at(place: str) -> None:
-    """Have imports, and tracebacks that show source, find the standard library at a path that every user can reach.
+    """Have imports, and tracebacks that show source, find the standard library at another path.
 
     Packages that are imported already keep the path of their modules (`encodings` of its codecs), and loaders the path
     of their source.
-
-    Args:
-        place: another path to the folder of the standard library.
     """
     library = os.path.dirname(os.__file__)
     sys.path[:] = [place]

@@ -1,7 +1,4 @@
-"""Forking, reading and writing, as the processes of the jail and of containers do it.
-
-Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
-"""
+"""Forking, reading and writing, as the processes of the jail and of containers do it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Calling a program's code, and recording the result.
-
-Only the standard library is imported: this module runs beside the program, and is sent to containers.
-"""
+"""Calling a program's code, and recording the result."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ interpreter or threads, a value is what stood in the output of a process that en
 
 Limits hold for the script's process: it inherits the limit on memory, gets the processor time that the job has left,
 and RLIMIT_FSIZE limits its output. If the supervisor ends, the kernel kills the script.
-
-Only the standard library and modules of this package that import no more are needed here.
 """
 
 from __future__ import annotations
@@ -73,7 +71,10 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     if child == 0:
         try:
             _enter(given, printed, (reader, request.get("payload")), supervisor)
-            _limit(request, math.ceil(seconds))
+            with suppress(ValueError, OSError):  # macOS; on Linux none is refused, as all are lowered
+                resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (request["output_bytes"] + 1,) * 2)
+            only_threads(request.get("processes"))
             _be_script(code, writer)
         finally:
             os._exit(_FAILED)
@@ -152,14 +153,6 @@ def _enter(given: int, printed: int, closed: tuple[int | None, ...], supervisor:
     sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
     sys.argv = [_NAME]
-
-
-def _limit(request: dict[str, Any], seconds: int) -> None:
-    """Limit this process beyond what it inherits, such as `RLIMIT_AS`."""
-    with suppress(ValueError, OSError):  # macOS; on Linux none is refused, as all are lowered
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["output_bytes"] + 1,) * 2)
-    only_threads(request.get("processes"))
 
 
 def _be_script(code: types.CodeType, writer: int) -> Never:

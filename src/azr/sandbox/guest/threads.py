@@ -2,8 +2,6 @@
 
 A filter of system calls, on top of whatever filter is there, refuses every way to fork. RLIMIT_NPROC bounds the
 threads, which it counts like processes. If no filter can be installed, the limit is 0, which stops both.
-
-Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
 """
 
 from __future__ import annotations
@@ -90,9 +88,7 @@ def die_with_parent() -> None:
 def only_threads(most: int | None) -> None:
     """Let this process have threads, and no process of its own.
 
-    Args:
-        most: RLIMIT_NPROC: processes and threads of this user, existing ones included, unless it is lower already; None
-            leaves it as it is.
+    `most` is RLIMIT_NPROC, which counts existing processes and threads too; a lower limit stays, and None changes none.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

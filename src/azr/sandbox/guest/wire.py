@@ -4,8 +4,6 @@ A job goes down as a nonce, a length and a marshalled request: the host writes i
 each child the zygote sends up a header of its own and then, unread, the bytes that the child wrote: records of one
 outcome each. A child never holds the descriptor of that stream, so no child can write a header, or bytes that would
 count as another child's.
-
-Only the standard library is imported: this module also runs inside the jail, and is sent to containers.
 """
 
 from __future__ import annotations
@@ -20,24 +18,18 @@ NONCE_BYTES = 8
 that read this job can have written it. A child writes them once it has read its whole job and before anything of it
 runs. One that was killed earlier took no job, or half of one."""
 
-LENGTH = struct.Struct("=I")
-"""After the nonce: the length of the request that follows."""
-
+LENGTH = struct.Struct("=I")  # after the nonce: the length of the request that follows
 HEADER = struct.Struct("=iId")
 """Before each payload: the wait status of the child, the length of the payload, the processor seconds used."""
 
-RECORD = struct.Struct("=BIHH")
-"""Before each outcome: reason, then the lengths in bytes of value, error and detail."""
-
+RECORD = struct.Struct("=BIHH")  # before each outcome: reason, then the lengths in bytes of value, error and detail
 REASONS = (
     *(None, "syntax", "forbidden", "no_entry", "bad_input", "error", "memory", "output_too_large"),
     *("unsupported_value", "timeout", "crashed"),
 )
 """The reasons that a child can report, by their codes. Only the host reports others."""
 
-OF_SCRIPTS = frozenset({"timeout", "crashed"})
-"""Reasons that only a supervisor can report, about a script's process."""
-
+OF_SCRIPTS = frozenset({"timeout", "crashed"})  # reasons that only a supervisor can report, about a script's process
 NEEDS_FULL = 4
 """The exit status of a child of a lean zygote whose program asked for a missing module. A program that exits with it
 itself is run again in a full zygote, where this status means nothing."""
@@ -55,9 +47,8 @@ _READY_FIELDS = ("ready", "second", *_SHARED)
 def pack_job(request: dict[str, Any]) -> bytes:
     """Write a job: the request's values, in an order that both sides know.
 
-    Args:
-        request: has either `ready`, a checker's work, and `second`, whether this is the second run of a determinism
-            pair, or the program's text, its inputs and its policy.
+    The request has either `ready`, a checker's work, and `second`, whether this is the second run of a determinism
+    pair, or the program's text, its inputs and its policy.
     """
     fields = _READY_FIELDS if "ready" in request else _FIELDS
     values = [request[field] for field in fields]

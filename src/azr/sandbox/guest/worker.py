@@ -2,9 +2,6 @@
 
 It makes nothing safe by itself: the jail around the process does. It never sees an answer key, so all that a program
 can forge is what it could have returned.
-
-Only the standard library and modules of this package that import no more are needed here, so that `bundle.py` can send
-them to a container.
 """
 
 from __future__ import annotations
@@ -229,7 +226,8 @@ def _call_outcomes(code: types.CodeType, calls: list[Any], request: dict[str, An
     below = frames_below()
     if tuple in map(type, calls):
         broken, _ = tried(below + TO_MODULE, run_module, (code, module))
-        broken = broken or _no_entry(module, request["entry"])
+        if broken is None and not callable(module.__dict__.get(request["entry"])):
+            broken = failure("no_entry", f"the program defines no function {request['entry']}"[:200])
     for call in calls:
         if isinstance(call, dict):
             yield call
@@ -253,12 +251,6 @@ def _arguments(text: str, depth: int) -> tuple[list[object], dict[str, object]] 
         return failure("bad_input", describe(error))
     except MemoryError:
         return failure("memory", _NO_ROOM)
-
-
-def _no_entry(module: types.ModuleType, entry: str) -> Record | None:
-    if callable(module.__dict__.get(entry)):
-        return None
-    return failure("no_entry", f"the program defines no function {entry}"[:200])
 
 
 def _call_outcome(

@@ -68,10 +68,7 @@ def judged(job: Job) -> tuple[Outcome, ...] | None:
 def content(job: Job, *, second: bool) -> dict[str, Any]:
     """Return all that the far side needs to know of a job, as plain data.
 
-    Args:
-        job: the job.
-        second: whether this is the second run of a determinism pair, with the inputs in the order of
-            `worker.second_order`.
+    The `second` run of a determinism pair has the inputs in the order of `worker.second_order`.
     """
     return {
         "program": job.program,

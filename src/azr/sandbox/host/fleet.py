@@ -24,8 +24,7 @@ _DEATHS = 5
 """Processes are also killed from outside: by the kernel when memory is short, or by mistake. A run that was in progress
 at this many deaths counts as their cause. Deaths before its start or after its end do not count."""
 
-_TRIES = 50
-"""The most starts of a run, in case every process dies before it has read the job."""
+_TRIES = 50  # the most starts of a run, in case every process dies before it has read the job
 
 
 class Fleet:
@@ -33,26 +32,17 @@ class Fleet:
 
     Once one zygote has started, later failures to start are retried as long as callers wait.
 
-    Args:
-        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
-        tier: "full" or "seccomp".
-        cpus: the processor for each zygote.
-        seed: of hashes and of the `random` module in every zygote.
-        others_stand: whether other fleets have been started in this tier.
-
-    Attributes:
-        hello: the first line of the first zygote.
-        pid: the process whose zygotes these are.
-        remains: zygotes that are dead or dying.
+    `kind`, `tier`, `seed` and the processors `cpus` are those of `zygote.main`; `others_stand` says whether other
+    fleets have been started in this tier.
     """
 
     def __init__(self, kind: str, tier: str, cpus: list[int | None], seed: int, *, others_stand: bool) -> None:
         self.kind = kind
         self.tier = tier
         self.seed = seed
-        self.hello: dict[str, Any] = {}
+        self.hello: dict[str, Any] = {}  # the first line of the first zygote
         self.pid = os.getpid()
-        self.remains: set[Remains] = set()
+        self.remains: set[Remains] = set()  # zygotes that are dead or dying
         self._others_stand = others_stand
         self._first: asyncio.Future[dict[str, Any]] | None = None
         self._broken: SandboxError | None = None
@@ -101,12 +91,9 @@ class Fleet:
         self._waiting.extendleft(reversed(runs))
 
     def again(self, run: Run, report: Report, *, died: bool) -> None:
-        """Put a run whose process was killed back at the head of the queue.
+        """Put a run whose process was killed back at the head of the queue, or end it if this was the last attempt.
 
-        Args:
-            run: the run.
-            report: how it ends if this was the last attempt.
-            died: whether the process was killed while it ran this.
+        `died` says whether the process was killed while it ran this.
         """
         run.disturbed = True
         run.tries += 1
@@ -126,12 +113,9 @@ class Fleet:
             self._first.set_result(hello)
 
     def gives_up(self, error: SandboxError, *, starts: int, refused: bool) -> bool:
-        """Whether to stop trying to start a zygote; if so, all waiting runs end with `error`.
+        """Whether to stop trying to start a zygote after `starts` failures in a row; then all waiting runs end.
 
-        Args:
-            error: why it did not start.
-            starts: how often in a row it did not.
-            refused: whether it reported itself that the jail cannot be built.
+        `refused` says whether it reported itself that the jail cannot be built.
         """
         most = _STARTS_WHERE_OTHERS_STAND if self._others_stand else 1 if refused else _STARTS
         if self.hello or starts < most:

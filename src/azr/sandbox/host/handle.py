@@ -34,27 +34,16 @@ _PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One child's work, or one request to a checker.
+    """One child's work, or one request to a checker."""
 
-    Attributes:
-        job: its bytes, without the nonce.
-        wall_seconds: how long it may take by the host's clock.
-        cpu_seconds: the kernel's limit on its processor time.
-        ended: its result.
-        nonce: precedes the job and what is written about it.
-        deaths: how often a process was killed while it ran this.
-        tries: how often it was started.
-        disturbed: whether it had to be started again.
-    """
-
-    job: bytes
-    wall_seconds: float
+    job: bytes  # without the nonce
+    wall_seconds: float  # by the host's clock
     cpu_seconds: int
     ended: asyncio.Future[Report]
-    nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))
-    deaths: int = 0
+    nonce: bytes = field(default_factory=lambda: os.urandom(NONCE_BYTES))  # precedes the job and what comes back
+    deaths: int = 0  # of processes while they ran this
     tries: int = 0
-    disturbed: bool = False
+    disturbed: bool = False  # whether it was started again
 
     def end(self, result: Report | SandboxError) -> None:
         """Give the report or the error to the caller, if it still waits and its loop is open."""

@@ -37,8 +37,7 @@ takes longer than most runs, and does so only for programs that stop their clock
 _CHECK_SECONDS = 2.0
 """The time limit of a checker. A job that needs longer is checked by its child, under its own limits."""
 
-_CHECK_BYTES = 2**20
-"""The longest request to a checker: other jobs wait while it reads. Its answers are no longer."""
+_CHECK_BYTES = 2**20  # the longest request to a checker: other jobs wait while it reads. Its answers are no longer.
 
 
 class LocalSandbox:

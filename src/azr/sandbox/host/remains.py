@@ -17,23 +17,16 @@ from azr.sandbox.guest.wire import HEADER, NONCE_BYTES
 from azr.sandbox.host.spawn import Channels
 
 _READ_BYTES = 2**18
-_MOST_BYTES = 2**21
-"""More than the payload pipe can hold."""
-
+_MOST_BYTES = 2**21  # more than the payload pipe can hold
 _PATIENCE = 5.0
 """Seconds until a guard that was told to end is killed itself, and the pipes are closed whatever they hold."""
 
 
 class Left(NamedTuple):
-    """The last bytes of a zygote and its child, which are dead.
+    """The last bytes of a zygote and its child, which are dead."""
 
-    Attributes:
-        results: a part of a frame, or frames that the host had not read when it had the zygote killed.
-        payload: what the child wrote and the zygote had not moved.
-    """
-
-    results: bytes = b""
-    payload: bytes = b""
+    results: bytes = b""  # a part of a frame, or frames that the host had not read when it had the zygote killed
+    payload: bytes = b""  # what the child wrote and the zygote had not moved
 
     def of_run(self, nonce: bytes) -> bytes | None:
         """Return what the run at the head wrote, without its nonce; None if no process had taken it."""
@@ -48,12 +41,8 @@ class Left(NamedTuple):
 class Remains:
     """A zygote that was killed or has died, until its pipes are read and its process is reaped.
 
-    Args:
-        loop: the loop that read from it.
-        channels: its process and pipes.
-        results: what was read of its results and is not a whole frame.
-        on_read: gets what it left, or nothing after `_PATIENCE`; None if nobody needs that.
-        on_buried: called when the process is reaped and the pipes are closed.
+    `results` is what was read of its results and is not a whole frame. `on_read` gets what it left, or nothing after
+    `_PATIENCE`; None if nobody needs that. `on_buried` is called at the end.
     """
 
     def __init__(

@@ -31,37 +31,24 @@ _BIND_NOW = {"LD_BIND_NOW": "1"}
 """Has the dynamic linker resolve every function at the start. Otherwise each child resolves those that it calls first,
 and copies the pages that this writes to: a twentieth of its time."""
 
-_PIPE_BYTES = 2**20
-"""The largest pipe that Linux allows an ordinary user."""
+_PIPE_BYTES = 2**20  # the largest pipe that Linux allows an ordinary user
 
 
 @dataclass
 class Channels:
-    """The host's ends of a zygote's pipes.
-
-    Attributes:
-        process: the guard.
-        death: a descriptor that becomes readable when the guard has ended.
-        jobs: where jobs are written; never blocks.
-        results: where frames come from; never blocks.
-        payload: the pipe of the child at work. The zygote shares its flags, and has to block on it.
-    """
+    """A zygote's guard and the host's ends of its pipes."""
 
     process: subprocess.Popen[bytes]
-    death: int
-    jobs: int
-    results: int
-    payload: int
+    death: int  # becomes readable when the guard has ended
+    jobs: int  # never blocks
+    results: int  # never blocks
+    payload: int  # of the child at work; the zygote shares its flags, and has to block on it
 
 
 def spawn(kind: str, tier: str, *, cpu: int | None, seed: int) -> Channels:
     """Start a zygote: a fresh interpreter with an environment of our own, never a fork of the host.
 
-    Args:
-        kind: "full", "lean", "script" or "checker", as in `zygote.main`.
-        tier: "full" or "seccomp".
-        cpu: the processor that it stays on.
-        seed: of hashes and of the `random` module.
+    The arguments are those of `zygote.main`; the seed is also that of hashes.
 
     Raises:
         OSError: there is no descriptor, process or memory left; nothing stays behind.

@@ -1,1 +1,1 @@
-"""What shuts a zygote in. Standard library only."""
+"""What jails a zygote. Its modules import the standard library and `guest` only."""

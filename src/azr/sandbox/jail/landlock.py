@@ -1,6 +1,6 @@
 """Landlock: this process and all that it forks can read in one folder, and open nothing else.
 
-Three raw system calls (Linux 5.13, man 7 landlock) that libc does not wrap. Only the standard library is imported.
+Three raw system calls (Linux 5.13, man 7 landlock) that libc does not wrap.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ def abi() -> int:
 
 
 def restrict_to_reading(folder: int, *, hidden: Collection[str]) -> None:
-    """Restrict this process to reading beneath a folder. Needs no_new_privs.
+    """Restrict this process to reading beneath a folder, an open descriptor. Needs no_new_privs.
 
-    Args:
-        folder: an open descriptor.
-        hidden: names in it that cannot be read; they can be listed, as imports have to list the folder.
+    `hidden` names in it cannot be read; they can be listed, as imports have to list the folder.
 
     Raises:
         OSError: the kernel refuses.

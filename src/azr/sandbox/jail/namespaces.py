@@ -1,7 +1,6 @@
 """What jails a zygote: no privileges, namespaces, a root of its own, Landlock, limits, seccomp.
 
-`zygote.py` calls these functions. The order matters; each function gives the reason for its place. Only the standard
-library is imported here.
+`zygote.py` calls these functions. The order matters; each function gives the reason for its place.
 """
 
 from __future__ import annotations
@@ -18,17 +17,10 @@ from azr.sandbox.guest import bpf
 from azr.sandbox.jail import landlock, seccomp
 
 NOBODY = 65534
-HOST_NAME = "sandbox"
-"""The machine's name, as programs see it."""
+HOST_NAME = "sandbox"  # the machine's name, as programs see it
+_NAMESPACES = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
+"""User, mount, pid, net, ipc, uts."""
 
-_NAMESPACES = {
-    "user": 0x10000000,
-    "mount": 0x00020000,
-    "pid": 0x20000000,
-    "net": 0x40000000,
-    "ipc": 0x08000000,
-    "uts": 0x04000000,
-}
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 _MNT_DETACH = 2
@@ -93,7 +85,7 @@ def unshare() -> None:
     user, group = os.geteuid(), os.getegid()
     # A change of user makes a process undumpable, and its own files in /proc unwritable to itself.
     _prctl(_PR_SET_DUMPABLE, 1)
-    bpf.require(_LIBC.unshare(sum(_NAMESPACES.values())), "namespaces")
+    bpf.require(_LIBC.unshare(_NAMESPACES), "namespaces")
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
@@ -103,10 +95,7 @@ def change_root(hidden: Collection[str], *, scratch: str = "/tmp") -> None:
     """Reduce the file system to the working directory, at its own path and read-only.
 
     The source is the working directory and not a path, because the user nobody may be unable to walk that path.
-
-    Args:
-        hidden: names of folders in it that are covered with empty ones.
-        scratch: any folder that exists; the new root is mounted over it, in this mount namespace only.
+    `hidden` folders in it are covered with empty ones. The new root is mounted over `scratch`, any folder that exists.
     """
     target = scratch + os.getcwd()
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
@@ -149,13 +138,6 @@ def number_children(seed: int) -> range | None:
     return range(end // 2, end)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, also over the zygote's own namespaces."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
-    none = (ctypes.c_uint32 * 6)()
-    bpf.require(_LIBC.capset(ctypes.byref(header), ctypes.byref(none)), "dropping capabilities")
-
-
 def limit_files(descriptors: int, *, growing: bool) -> None:
     """Forbid core dumps, limit descriptors and, unless `growing`, forbid files to grow."""
     if not growing:
@@ -167,19 +149,14 @@ def limit_files(descriptors: int, *, growing: bool) -> None:
 def shut(folder: int, *, hidden: Collection[str], splice_from: int, splice_to: int, scripts: bool) -> int:
     """Restrict this process, for good, to reading beneath a folder and to the listed system calls.
 
-    Args:
-        folder: an open descriptor.
-        hidden: names in it that cannot be read.
-        splice_from: see `seccomp.conditions`.
-        splice_to: likewise.
-        scripts: likewise.
-
-    Returns:
-        the version of Landlock in force; 0 if the kernel has none.
+    The arguments are those of `landlock.restrict_to_reading` and `seccomp.conditions`. Returns the version of Landlock
+    in force; 0 if the kernel has none.
     """
     rules = seccomp.conditions(splice_from=splice_from, splice_to=splice_to, scripts=scripts)
     code = seccomp.assemble(seccomp.MACHINES[bpf.this_machine()], rules, scripts=scripts)
-    drop_capabilities()
+    # Every capability, also over the zygote's own namespaces. Version 3, this process.
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    bpf.require(_LIBC.capset(ctypes.byref(header), ctypes.byref(none)), "dropping capabilities")
     bpf.no_new_privileges()
     version = landlock.abi()
     if version:

@@ -1,7 +1,4 @@
-"""The user's own limits on our processes (`ulimit`), when they are too low for a sandbox or a job.
-
-Only the standard library is imported: a zygote also checks them, before it jails itself.
-"""
+"""The user's own limits on our processes (`ulimit`), when they are too low for a sandbox or a job."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import errno
 import resource
 
 _FEW_FILES = 256
-_FLAGS = {errno.EMFILE: "-n", errno.EAGAIN: "-u", errno.ENOMEM: "-v"}
-"""The limit that may have caused an error."""
-
+_FLAGS = {errno.EMFILE: "-n", errno.EAGAIN: "-u", errno.ENOMEM: "-v"}  # the limit that may have caused an error
 _NUMBERS = {
     "-n": resource.RLIMIT_NOFILE,
     "-t": resource.RLIMIT_CPU,
@@ -25,15 +20,9 @@ class LimitError(Exception):
 
 
 def what_is_left(*, descriptors: int, address_space: int, memory_bytes: int) -> dict[str, int | None]:
-    """Return what a child of this process can get at most.
+    """Return what a child of this process can get: `most_cpu_seconds` and `most_memory_bytes`, None without a limit.
 
-    Args:
-        descriptors: how many this process needs.
-        address_space: how many bytes it has taken.
-        memory_bytes: how many more it needs.
-
-    Returns:
-        `most_cpu_seconds` and `most_memory_bytes`, None if there is no limit.
+    This process itself needs `descriptors`, and `memory_bytes` more than the `address_space` that it has taken.
 
     Raises:
         LimitError: too little for this process.

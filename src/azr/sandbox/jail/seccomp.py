@@ -3,8 +3,6 @@
 Everything else fails with EPERM: sockets, exec, kill, ptrace, io_uring, memfd, chmod, mkdir, ... The list has what
 CPython commonly calls on Linux. `docs/decisions/0002-seccomp-by-hand.md` explains why the numbers are written down
 here; the tests check the numbers and the filter with libseccomp.
-
-Only the standard library is imported here: this module runs inside the zygote.
 """
 
 from __future__ import annotations
@@ -23,9 +21,7 @@ PR_SET_PDEATHSIG = 1
 
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_CHILD_SETTID = 0x01000000
-_FORK = signal.SIGCHLD | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID
-"""The flags with which glibc forks."""
-
+_FORK = signal.SIGCHLD | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID  # the flags with which glibc forks
 _THREAD = 0x003D0F00
 """The flags with which glibc makes a thread: CLONE_ VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID and
 CHILD_CLEARTID. Any other clone makes a namespace, or something in between."""
@@ -92,10 +88,8 @@ _REFUSED_AS_UNKNOWN = frozenset({"clone3"})
 def conditions(*, splice_from: int, splice_to: int, scripts: bool) -> dict[str, tuple[Condition, ...]]:
     """Return the conditions under which some of the calls are allowed.
 
-    Args:
-        splice_from: the descriptor from which the zygote moves a child's payload, closed in the child.
-        splice_to: the descriptor that it moves it to, likewise.
-        scripts: whether children supervise scripts, which may have threads.
+    The zygote moves a child's payload from `splice_from` to `splice_to`, which the child has closed. With `scripts`,
+    children supervise scripts, which may have threads.
     """
     itself_only = (Condition(0, values=(0,)),)
     commands = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
@@ -130,10 +124,8 @@ def conditions(*, splice_from: int, splice_to: int, scripts: bool) -> dict[str, 
 def assemble(machine: Machine, rules: dict[str, tuple[Condition, ...]], *, scripts: bool) -> bytes:
     """Write the filter as an array of `struct sock_filter`.
 
-    Args:
-        machine: the architecture; a call of any other ends the process.
-        rules: conditions by the name of the call, as from `conditions`.
-        scripts: whether the calls of `Machine.supervising` are allowed too.
+    `rules` are those of `conditions`. With `scripts`, the calls of `Machine.supervising` are allowed too. A call of
+    another architecture ends the process.
     """
     refuse = bpf.step(bpf.RETURN, bpf.ERRNO | errno.EPERM)
     code = bpf.opening(machine.audit)

@@ -3,8 +3,6 @@
 Jobs come in on one descriptor and reports go out on another. Each child writes its outcomes to a pipe whose reading end
 it does not hold. The zygote reads no job, so no later child can find one in its memory, and no payload: it counts the
 bytes and has the kernel move them.
-
-Only the standard library and modules that the child needs are imported. `spawn.py` starts it.
 """
 
 from __future__ import annotations
@@ -150,11 +148,8 @@ def _shut_in(tier: str, *, scripts: bool) -> dict[str, Any]:
 def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts: census.Census | None) -> None:
     """Fork a child for each job, before the job arrives: a fork takes longer than many programs.
 
-    Args:
-        address_space: of this process, in bytes.
-        numbers: process ids that children may have; when they are used up this process ends, and is replaced.
-        orphans: whether a child would outlive this process; in a pid namespace it cannot.
-        scripts: see `_do_job`.
+    When the process ids `numbers` are used up, this process ends and is replaced. `orphans` says whether a child would
+    outlive this process; in a pid namespace it cannot.
     """
     gc.freeze()  # or a child's first collection would touch, and so copy, every page
     zygote = os.getpid() if orphans else 0
@@ -186,10 +181,8 @@ def _serve(address_space: int, numbers: range | None, *, orphans: bool, scripts:
 def _do_job(address_space: int, zygote: int, scripts: census.Census | None) -> int:
     """Read one job, close every way to another's, and run it; return the exit status.
 
-    Args:
-        address_space: of the zygote, in bytes.
-        zygote: the parent to die with; 0 in a pid namespace, which ends with it.
-        scripts: the census if this process only supervises; None if the program runs in it.
+    `zygote` is the parent to die with; 0 in a pid namespace, which ends with it. With `scripts`, this process only
+    supervises; without, the program runs in it.
     """
     if zygote:
         jail.die_with_parent()
