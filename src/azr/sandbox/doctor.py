@@ -72,10 +72,12 @@ def _attempts(folder: str) -> list[tuple[str, str, Job, Set[str]]]:
     huge, long = _job("def f(): return len(bytearray(1 << 30))"), _job("def f(): return 'x' * 10**6")
     hashed = replace(_job("def f(): return hash('a')"), determinism=True)
     call = replace(_job("", "__import__('os').getpid()"), mode=Mode.LITERAL)
+    # Without Python's own module, which a backend may lack.
+    raw_sockets = [f"[0][__import__('ctypes').CDLL(None).socket({family}, 1, 0) < 0]" for family in (1, 2, 10)]
     held, timeout = {"'held'"}, {Reason.TIMEOUT.value}
     return [
         ("programs run", "an honest program", honest, {"42"}),
-        ("network", "open a socket", _first_of("__import__('socket').socket()", *_raw_sockets()), held),
+        ("network", "open a socket", _first_of("__import__('socket').socket()", *raw_sockets), held),
         ("files", "read a file of the host", _first_of(f"open({str(canary)!r}).read()"), held),
         ("writing", "write beside it", _first_of(f"open({str(canary) + '.new'!r}, 'w')"), held),
         ("environment", "look for a variable", environment, {"False"}),
@@ -104,8 +106,3 @@ def _first_of(*expressions: str) -> Job:
         f"    try:\n        {one}\n        return {one!r}\n    except Exception: pass\n" for one in expressions
     )
     return _job(f"import os\ndef f():\n{body}    return 'held'")
-
-
-def _raw_sockets() -> list[str]:
-    """Open sockets without Python's own module, which a backend may lack."""
-    return [f"[0][__import__('ctypes').CDLL(None).socket({family}, 1, 0) < 0]" for family in (1, 2, 10)]

@@ -84,14 +84,19 @@ class UnsafeSubprocessSandbox:
 async def _attend(process: Process, text: bytes, wall_seconds: float, most: int) -> Report:
     """Send a process its job and wait for its end."""
     assert process.stdin is not None
+    assert process.stdout is not None
     started = time.monotonic()
     stop, payload = Stop.NONE, bytearray()
     process.stdin.write(text)
     process.stdin.close()
     try:
         async with asyncio.timeout(_START_SECONDS + wall_seconds):
-            stop = await _collect(process, payload, most)
-            if stop is Stop.NONE:
+            while chunk := await process.stdout.read(1 << 16):
+                payload += chunk
+                if len(payload) > most:
+                    stop = Stop.TOO_MUCH_OUTPUT
+                    break
+            else:
                 await process.wait()
     except TimeoutError:
         stop = Stop.WALL_CLOCK
@@ -99,16 +104,6 @@ async def _attend(process: Process, text: bytes, wall_seconds: float, most: int)
     exit_code = await process.wait()
     # asyncio does not report the processor time; the elapsed time is never less.
     return Report(stop, exit_code, time.monotonic() - started, bytes(payload))
-
-
-async def _collect(process: Process, payload: bytearray, most: int) -> Stop:
-    """Append what the process writes to `payload`, until it closes its output or there is too much."""
-    assert process.stdout is not None
-    while chunk := await process.stdout.read(1 << 16):
-        payload += chunk
-        if len(payload) > most:
-            return Stop.TOO_MUCH_OUTPUT
-    return Stop.NONE
 
 
 def _kill_group(process: Process) -> None:

@@ -47,8 +47,7 @@ _PRELOADED = (
 def serve(work: Callable[[bytes | bytearray, int], None]) -> None:
     """Serve jobs from standard input to standard output until the input ends.
 
-    Args:
-        work: runs in the child: takes a job and the descriptor to write its outcomes to, and need not return.
+    `work` runs in the child: it takes a job and the descriptor to write its outcomes to, and need not return.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal with a handler, so the one that reaches process 1
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

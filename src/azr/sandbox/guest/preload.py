@@ -91,12 +91,7 @@ _REHEARSALS = 20  # enough for the interpreter to treat the code as hot, and to 
 
 
 def warm_up(kind: str, seed: int) -> None:
-    """Import what programs use, and hide all traces of the host.
-
-    Args:
-        kind: "full", "lean", "script" or "checker".
-        seed: of the `random` module.
-    """
+    """Import what programs use, and hide all traces of the host; the arguments are those of `zygote.main`."""
     os.environ.clear()
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

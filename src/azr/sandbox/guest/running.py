@@ -47,16 +47,10 @@ def tried(
     arguments: Sequence[object],
     keywords: Mapping[str, object] = _NO_KEYWORDS,
 ) -> tuple[Record | None, object]:
-    """Call a function; afterwards the interpreter's recursion limit is as before.
+    """Call a function, not a closure, as making one costs a child two more pages.
 
-    Args:
-        frames: how many more frames lie below the program than if it were a script; the limit is raised by as many.
-        function: not a closure, as making one costs a child two more pages.
-        arguments: by position.
-        keywords: by name.
-
-    Returns:
-        how it failed, or None; and what it returned.
+    Meanwhile the recursion limit is raised by `frames`: how many more frames lie below the program than if it were a
+    script. Returns how the call failed, or None; and what it returned.
     """
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + frames)

@@ -35,13 +35,10 @@ _MFD_NOEXEC_SEAL = 8
 
 
 def outcomes(code: types.CodeType, texts: list[str], request: dict[str, Any]) -> Iterator[Record]:
-    """Run a program once for each standard input.
+    """Run a program once for each standard input in `texts`.
 
-    Args:
-        code: the program.
-        texts: the inputs.
-        request: as for `worker.outcomes`, with `payload`, a descriptor that the program must not get, and, if known,
-            `processes`, the value for RLIMIT_NPROC.
+    The request of `worker.outcomes` also has `payload`, a descriptor that the program must not get, and, if known,
+    `processes`, the value for RLIMIT_NPROC.
     """
     before = _seconds_of_children()
     left: float = request["cpu_seconds"]

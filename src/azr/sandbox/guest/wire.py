@@ -91,10 +91,7 @@ def processor_time_detail(allowed: int) -> str:
 def cause_of_death(exit_code: int, cpu_seconds: float, allowed: int) -> tuple[str, str]:
     """Return the reason why a process ended early, and a detail for people.
 
-    Args:
-        exit_code: its exit status, or minus the signal that ended it.
-        cpu_seconds: processor time that it used.
-        allowed: its limit on that.
+    `exit_code` is its exit status, or minus the signal that ended it; `allowed` its limit on `cpu_seconds`.
     """
     # The kernel kills a process that ignores SIGXCPU.
     killed = exit_code == -signal.SIGKILL and not was_killed(exit_code, cpu_seconds, allowed)

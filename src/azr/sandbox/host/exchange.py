@@ -34,21 +34,13 @@ class Stop(Enum):
 
 
 class Report(NamedTuple):
-    """How a process that ran a job ended, as reported by its parent.
-
-    Attributes:
-        stop: why it was killed, if it was.
-        exit_code: its exit status, or minus the signal that ended it.
-        cpu_seconds: processor time that it used, if known.
-        payload: what it wrote; the program may have written it.
-        disturbed: whether a process was killed on the way, so that the result might differ another time.
-    """
+    """How a process that ran a job ended, as reported by its parent."""
 
     stop: Stop
-    exit_code: int
+    exit_code: int  # its exit status, or minus the signal that ended it
     cpu_seconds: float
-    payload: bytes
-    disturbed: bool = False
+    payload: bytes  # what it wrote; the program may have written it
+    disturbed: bool = False  # whether a process was killed on the way, so that the result might differ another time
 
 
 # --- what is sent ------------------------------------------------------------------------------------------------
@@ -128,17 +120,11 @@ def outcomes(job: Job, report: Report, *, second: bool) -> tuple[Outcome, ...]:
 
 
 def unpack_outcomes(payload: bytes, *, mode: Mode, output_bytes: int, most: int, whole: bool) -> list[Outcome] | None:
-    """Read what a child wrote.
+    """Read what a child wrote: any bytes at all.
 
-    Args:
-        payload: any bytes at all.
-        mode: of the job; a script's value is any text, all others are one printable line.
-        output_bytes: the longest value allowed.
-        most: the number of inputs.
-        whole: whether the child reached its end; if not, its last record may be cut short and is left out.
-
-    Returns:
-        the outcomes; None if our own code cannot have written the bytes.
+    A script's value is any text, all others are one printable line, of at most `output_bytes`. There are at most as
+    many outcomes as inputs, `most`. Unless the child reached its end (`whole`), its last record may be cut short and is
+    left out. None if our own code cannot have written the bytes.
     """
     outcomes: list[Outcome] = []
     at = 0

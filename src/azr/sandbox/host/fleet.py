@@ -30,16 +30,12 @@ _TRIES = 50  # the most starts of a run, in case every process dies before it ha
 class Fleet:
     """Zygotes of one kind that share a hash seed, and the runs that wait for them.
 
-    Once one zygote has started, later failures to start are retried as long as callers wait.
-
-    `kind`, `tier`, `seed` and the processors `cpus` are those of `zygote.main`; `others_stand` says whether other
-    fleets have been started in this tier.
+    Once one zygote has started, later failures to start are retried as long as callers wait. `others_stand` says
+    whether other fleets have started in this tier; the other arguments are those of `zygote.main`.
     """
 
     def __init__(self, kind: str, tier: str, cpus: list[int | None], seed: int, *, others_stand: bool) -> None:
-        self.kind = kind
-        self.tier = tier
-        self.seed = seed
+        self.kind, self.tier, self.seed = kind, tier, seed
         self.hello: dict[str, Any] = {}  # the first line of the first zygote
         self.pid = os.getpid()
         self.remains: set[Remains] = set()  # zygotes that are dead or dying
@@ -62,7 +58,7 @@ class Fleet:
             zygote.start()
 
     def submit(self, job: bytes, *, wall_seconds: float, cpu_seconds: int) -> asyncio.Future[Report]:
-        """Queue a run, and give what will hold its end.
+        """Queue a run, and return the future of its report.
 
         Raises:
             SandboxError: the fleet is closed.

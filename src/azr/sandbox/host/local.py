@@ -55,8 +55,7 @@ class LocalSandbox:
     def __init__(self, *, workers: int | None = None, tier: Tier = "auto") -> None:
         if workers is not None and workers < 1:
             raise SandboxError(f"sandbox workers must be at least 1, not {workers}")
-        self._workers = workers
-        self._asked = tier
+        self._workers, self._asked = workers, tier
         self._home: _Home | None = None
 
     @property
@@ -96,11 +95,9 @@ class _Home:
     """The zygotes of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, workers: int | None, tier: Tier) -> None:
-        self.loop = loop
-        self.pid = os.getpid()
+        self.loop, self.pid = loop, os.getpid()
         self.tier: str | None = None
-        self._asked = tier
-        self._cpus = _cpus(workers)
+        self._asked, self._cpus = tier, _cpus(workers)
         self._fleets: dict[tuple[str, int], Fleet] = {}
         self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
 

@@ -53,13 +53,9 @@ class Remains:
         on_read: Callable[[Left], None] | None,
         on_buried: Callable[[Remains], None],
     ) -> None:
-        self._loop = loop
-        self._channels = channels
-        self._pid = os.getpid()
-        self._results = bytearray(results)
-        self._payload = bytearray()
-        self._on_read = on_read
-        self._on_buried = on_buried
+        self._loop, self._channels, self._pid = loop, channels, os.getpid()
+        self._results, self._payload = bytearray(results), bytearray()
+        self._on_read, self._on_buried = on_read, on_buried
         self._open = [channels.jobs, channels.results, channels.payload]
         self._buried = False
         channels.process.terminate()  # the guard, which kills the zygote and its child
