@@ -7,6 +7,7 @@ process id of the host.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import dedent, indent
 
@@ -46,12 +47,17 @@ def program(name: str, text: str, *expected: str, limits: Limits = ROOMY) -> Non
 
 def probe(name: str, *attempts: str, before: str = "") -> None:
     """Add a program that makes attempts which must all fail with an exception."""
-    tries = "".join(
-        f"    try:\n{indent(dedent(attempt).strip(), ' ' * 8)}\n        return 'ESCAPED by attempt {number}'\n"
-        "    except Exception:\n        pass\n"
+    body = indent(trying(attempts, "return {!r}") + "return 'held'\n", "    ")
+    SNIPPETS.append(Snippet(name, f"{before}\ndef f():\n{body}", frozenset({HELD}), ROOMY))
+
+
+def trying(attempts: Iterable[str], escaped: str) -> str:
+    """Write statements that make attempts, each followed by the statement `escaped` with a message in it."""
+    return "".join(
+        f"try:\n{indent(dedent(attempt).strip(), '    ')}\n    {escaped.format(f'ESCAPED by attempt {number}')}\n"
+        "except Exception:\n    pass\n"
         for number, attempt in enumerate(attempts)
     )
-    SNIPPETS.append(Snippet(name, f"{before}\ndef f():\n{tries}    return 'held'\n", frozenset({HELD}), ROOMY))
 
 
 TIMEOUT, CRASHED, MEMORY, TAMPERED = Reason.TIMEOUT, Reason.CRASHED, Reason.MEMORY, Reason.TAMPERED

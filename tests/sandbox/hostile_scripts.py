@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from textwrap import dedent, indent
+from textwrap import dedent
 
 from azr.sandbox import Reason
-from tests.sandbox.hostile import BRIEF, ROOMY, Snippet
+from tests.sandbox.hostile import BRIEF, ROOMY, Snippet, trying
 
 CRASHED, MEMORY, TIMEOUT, TOO_LARGE = Reason.CRASHED, Reason.MEMORY, Reason.TIMEOUT, Reason.OUTPUT_TOO_LARGE
 SCRIPTS: list[Snippet] = []
@@ -21,12 +21,18 @@ def script(name: str, text: str, *expected: str, prompt: bool = False) -> None:
 
 def probe(name: str, *attempts: str, before: str = "") -> None:
     """Add a script that makes attempts which must all fail with an exception."""
-    tries = "".join(
-        f"try:\n{indent(dedent(attempt).strip(), '    ')}\n    print('ESCAPED by attempt {number}')\n"
-        "except Exception:\n    pass\n"
-        for number, attempt in enumerate(attempts)
-    )
-    script(name, f"{before}\n{tries}print('held')", "held\n")
+    script(name, f"{before}\n{trying(attempts, 'print({!r})')}print('held')", "held\n")
+
+
+def writing(first: int, content: bytes, end: str) -> str:
+    """Write a script that writes something to every descriptor from the first, and then ends."""
+    return f"""
+    import os
+    for fd in range({first}, 64):
+        try: os.write(fd, {content!r})
+        except OSError: pass
+    {end}
+    """
 
 
 # --- processes ---------------------------------------------------------------------------------------------------
@@ -203,50 +209,10 @@ script(
 # --- input and output --------------------------------------------------------------------------------------------
 
 script("close every descriptor", "import os\nos.closerange(0, 64)\nprint(1)", CRASHED, "OSError")
-script(
-    "write to every descriptor but its own",
-    """
-    import os
-    for fd in range(2, 64):
-        try: os.write(fd, b"forged " * 9)
-        except OSError: pass
-    print("fine")
-    """,
-    "fine\n",
-)
-script(
-    "write to every descriptor, then fail",
-    """
-    import os
-    for fd in range(1, 64):
-        try: os.write(fd, b"forged\\n")
-        except OSError: pass
-    os._exit(1)
-    """,
-    CRASHED,
-)
-script(
-    "an error of its own words",
-    """
-    import os
-    for fd in range(3, 64):
-        try: os.write(fd, b"error\\nMadeUp\\nnever raised")
-        except OSError: pass
-    os._exit(1)
-    """,
-    "MadeUp",
-)
-script(
-    "a reason that is not its to give",
-    """
-    import os
-    for fd in range(3, 64):
-        try: os.write(fd, b"timeout\\n\\n")
-        except OSError: pass
-    os._exit(1)
-    """,
-    CRASHED,
-)
+script("write to every descriptor but its own", writing(2, b"forged " * 9, "print('fine')"), "fine\n")
+script("write to every descriptor, then fail", writing(1, b"forged\n", "os._exit(1)"), CRASHED)
+script("an error of its own words", writing(3, b"error\nMadeUp\nnever raised", "os._exit(1)"), "MadeUp")
+script("a reason that is not its to give", writing(3, b"timeout\n\n", "os._exit(1)"), CRASHED)
 script(
     "an error with a name that breaks lines",
     "E = type('A\\nB\\x00' + 'C' * 999, (Exception,), {})\nraise E",

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azr.sandbox import Job, Limits, LocalSandbox, Mode, Policy
+from azr.sandbox import Job, Limits, Mode, Policy
 from azr.sandbox.guest.checker import prepare, serve
 from azr.sandbox.guest.wire import HEADER, NONCE_BYTES, pack_job
 from azr.sandbox.guest.worker import outcomes as records_of
@@ -25,13 +24,6 @@ from tests.sandbox.host.test_local import EXPRESSIONS, NAMES, outcomes
 from tests.sandbox.test_hostile import came_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")
-
-
-@pytest_asyncio.fixture(scope="module", params=["full", "seccomp"])
-async def jail(request):
-    sandbox = LocalSandbox(workers=1, tier=request.param)
-    yield sandbox
-    await sandbox.close()
 
 
 def request(program, *inputs, **changes):

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from azr.sandbox import Job, Limits, LocalSandbox, Mode, Sandbox, UnsafeSubprocessSandbox
+from azr.sandbox import Job, Limits, Mode, Sandbox
 from tests.sandbox.test_hostile import came_of
 
 LIMITS = Limits(wall_seconds=30, cpu_seconds=10, output_bytes=1000)
-
-
-@pytest_asyncio.fixture(scope="module", params=["full", "seccomp", "unsafe"])
-async def box(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
-    unsafe = request.param == "unsafe"
-    made = UnsafeSubprocessSandbox(allow_unsafe=True) if unsafe else LocalSandbox(workers=1, tier=request.param)
-    yield made
-    await made.close()
 
 
 async def run(

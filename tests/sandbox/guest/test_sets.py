@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import pytest
-import pytest_asyncio
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from azr.sandbox import Job, LocalSandbox, UnsafeSubprocessSandbox
+from azr.sandbox import Job
 from azr.sandbox.host.exchange import HASH_SEEDS
 
 PLACES = (
@@ -43,16 +42,6 @@ ELEMENTS = st.recursive(
     max_leaves=3,
 )
 DISPLAYS = st.lists(ELEMENTS, min_size=1, max_size=9).map(lambda elements: "{" + ", ".join(map(repr, elements)) + "}")
-
-
-@pytest_asyncio.fixture(scope="module", params=["full", "seccomp", "unsafe"])
-async def box(request):
-    if request.param == "unsafe":  # runs what Docker containers and remote servers run
-        box = UnsafeSubprocessSandbox(workers=1, allow_unsafe=True)
-    else:
-        box = LocalSandbox(workers=1, tier=request.param)
-    yield box
-    await box.close()
 
 
 def printed(program, arguments, seed):

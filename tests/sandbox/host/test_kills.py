@@ -17,6 +17,7 @@ import pytest_asyncio
 from azr.sandbox import Job, Limits, LocalSandbox, MemoSandbox, Mode, SandboxError
 from azr.sandbox.guest.wire import HEADER, NONCE_BYTES
 from azr.sandbox.host.remains import Left
+from tests.sandbox.host.test_local import outcomes
 from tests.sandbox.test_hostile import came_of, descendants
 
 BRIEF = Limits(wall_seconds=0.3)
@@ -27,10 +28,6 @@ async def jail(request):
     sandbox = LocalSandbox(workers=1, tier=request.param)
     yield sandbox
     await sandbox.close()
-
-
-async def outcomes(sandbox, program, *inputs, **changes):
-    return [came_of(outcome) for outcome in await sandbox.run(Job(program, inputs or ("",), **changes))]
 
 
 @contextmanager

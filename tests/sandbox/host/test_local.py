@@ -10,7 +10,6 @@ import signal
 import warnings
 
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,13 +18,6 @@ from azr.sandbox.guest.canonical import canonical
 from tests.sandbox.test_hostile import came_of, descendants
 
 BRIEF = Limits(wall_seconds=0.3)
-
-
-@pytest_asyncio.fixture(scope="module", params=["full", "seccomp"])
-async def jail(request):
-    sandbox = LocalSandbox(workers=1, tier=request.param)
-    yield sandbox
-    await sandbox.close()
 
 
 async def outcomes(sandbox, program, *inputs, **changes):
