@@ -1,7 +1,7 @@
-"""The sandbox's contract: what is asked of it (`Job`), within what (`Limits`, `Policy`), what comes back (`Outcome`).
+"""The sandbox's contract: a `Job` with its `Limits` and `Policy`, and its `Outcome`s.
 
-A sandbox runs text that a model wrote and gives back values as text. It never gets an answer key: whoever asks compares
-the values himself, on the trusted side, as bytes. `docs/sandbox.md` has the threat model.
+A sandbox runs text that a model wrote and returns values as text. It never gets an answer key: the caller compares the
+values on the trusted side, as bytes. `docs/sandbox.md` has the threat model.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Reason(StrEnum):
 
 
 JOB_BYTES = 64 * 2**20
-"""The most bytes of UTF-8 that a job's program and inputs may have together. A larger job is not run: its outcomes are
-`MEMORY`, given by the host, so that no process is kept from other jobs while it reads one."""
+"""The most bytes of UTF-8 in a job's program and inputs together. The host refuses a larger job, with `MEMORY`, so that
+no process keeps other jobs waiting while it reads one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Limits:
 
     Attributes:
         wall_seconds: from the job's start in the child to its end.
-        cpu_seconds: whole seconds of processor time (the kernel counts no finer). Of several processes the last may
-            begin within the limit and end up to a second beyond it.
+        cpu_seconds: whole seconds of processor time, the kernel's unit. The last of several processes may start within
+            the limit and end up to a second beyond it.
         memory_bytes: address space of the child, beyond what the bare interpreter takes.
-        output_bytes: the canonical text of one value; larger is `OUTPUT_TOO_LARGE`, never cut.
-        depth: containers nested in one another in a value or a literal.
+        output_bytes: the canonical text of one value; larger is `OUTPUT_TOO_LARGE`, never truncated.
+        depth: nesting of containers in a value or a literal.
     """
 
     wall_seconds: float = 5.0
@@ -76,7 +76,7 @@ class Policy:
 
     Attributes:
         forbidden_modules: top-level module names; a submodule, `from x import`, `__import__` and importlib count too.
-        program_bytes: longer programs are refused as `FORBIDDEN`, by the host; they are not sent anywhere.
+        program_bytes: the host refuses longer programs as `FORBIDDEN`.
     """
 
     forbidden_modules: frozenset[str] = frozenset()
@@ -89,13 +89,13 @@ class Job:
 
     Attributes:
         program: Python source; empty with `Mode.LITERAL`.
-        inputs: one outcome is given per input, in this order.
+        inputs: there is one outcome per input, in this order.
         entry: the function that `Mode.CALL` calls.
         mode: what the inputs are.
-        policy: rules that the program must keep.
-        limits: what the whole job may use; `output_bytes` and `depth` hold for each value.
-        determinism: run twice, in two processes with different hash seeds, and with the inputs in two orders in which
-            none has the same place (unless there is only one); where the two differ the outcome is `NONDETERMINISTIC`.
+        policy: rules for the program.
+        limits: of the whole job; `output_bytes` and `depth` hold for each value.
+        determinism: run twice, with different hash seeds and with the inputs in two orders in which none has the same
+            place (unless there is only one); if the results differ, the outcome is `NONDETERMINISTIC`.
     """
 
     program: str
@@ -109,14 +109,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one input: a value, or a reason why there is none.
+    """The result for one input: a value, or a reason why there is no value.
 
     Attributes:
         value: canonical text of the value: equal values have equal text, different values different text.
         reason: why there is no value; None when there is one.
         error: with `Reason.ERROR` the class name of the exception that the program raised, such as "ZeroDivisionError".
         detail: one line for people, at most 200 characters; written by the program, so not to be trusted.
-        disturbed: whether a process was killed on the way to this outcome, so that it is not kept for later.
+        disturbed: whether a process was killed on the way, so that the outcome is not remembered.
     """
 
     value: str | None = None
@@ -139,7 +139,7 @@ class Sandbox(Protocol):
         """Run one job.
 
         Returns:
-            one outcome per input, in the order of the inputs. Whatever a program does is an outcome, no exception.
+            one outcome per input, in the order of the inputs. Whatever a program does is an outcome, not an exception.
 
         Raises:
             SandboxError: the sandbox itself cannot work (backend missing, a protection refused by the kernel).
@@ -152,4 +152,4 @@ class Sandbox(Protocol):
 
 
 class SandboxError(UserError):
-    """The sandbox cannot do its work: what is missing, and what to do about it, in one line."""
+    """The sandbox cannot work; the message says in one line what is missing and what to do."""

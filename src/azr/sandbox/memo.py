@@ -1,4 +1,4 @@
-"""A sandbox that remembers outcomes: a job that was asked before is not run again."""
+"""A sandbox that remembers outcomes and does not run the same job again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections import OrderedDict
 from azr.sandbox.base import Job, Outcome, Reason, Sandbox
 
 _OF_THE_MOMENT = frozenset({Reason.TIMEOUT, Reason.MEMORY, Reason.CRASHED, Reason.TAMPERED})
-"""Reasons that may lie with the machine and not with the program. Such outcomes are not kept, nor are those of a job
-that had to be started again."""
+"""Reasons that the machine may have caused, and not the program. Such outcomes are not remembered, nor are those of a
+job that was started again."""
 
 
 class MemoSandbox:
     """Keeps the outcomes of the most recent jobs and passes all other jobs to another sandbox.
 
-    Jobs are the same if program, inputs, mode, policy and limits are equal. Two equal jobs that are asked at the same
-    moment are both run.
+    Two equal jobs are both run if the second starts before the first has ended.
 
     Args:
         sandbox: runs what is not remembered; closed together with this one.
@@ -45,6 +44,6 @@ class MemoSandbox:
         return outcomes
 
     async def close(self) -> None:
-        """Close the sandbox beneath and forget everything."""
+        """Close the other sandbox and forget everything."""
         self._known.clear()
         await self._sandbox.close()

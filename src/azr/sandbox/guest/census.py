@@ -23,7 +23,7 @@ class Census(NamedTuple):
 
     user: int
     machine: int | None
-    """The lower 16 bits of everybody's; None where the user's own cannot change."""
+    """The lower 16 bits of everybody's; None if the user's own cannot change."""
 
     def limit(self) -> int:
         """Return RLIMIT_NPROC for a script that starts now.
