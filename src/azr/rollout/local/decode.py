@@ -31,14 +31,7 @@ _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """Rows to sample for one prompt.
-
-    Attributes:
-        prompt_ids: the prompt.
-        key: names the random streams.
-        rows: which rows of the request; row i draws from the stream (seed, key, i).
-        sampling: how tokens are drawn.
-    """
+    """Rows to sample for one prompt; row i draws from the stream (seed, key, i)."""
 
     prompt_ids: tuple[int, ...]
     key: str

@@ -164,8 +164,11 @@ class Handle:
             if data:
                 return True
             self._has_died()
-        else:
-            self._disagree()
+        else:  # host and zygote disagree on which run is next
+            if self._runs:
+                self._fleet.again(self._runs.popleft(), _LOST, died=False)
+            self.stop()
+            self.start()
         return False
 
     def _read_hello(self, *, ended: bool) -> bool:
@@ -263,13 +266,6 @@ class Handle:
             run.end(_LOST)  # nothing tells whether it was in progress; a child takes the job that may be the cause
             run = None
         self.stop(on_read=again if run is not None else None)
-        self.start()
-
-    def _disagree(self) -> None:
-        """Replace a zygote that does not agree with the host on which run is next."""
-        if self._runs:
-            self._fleet.again(self._runs.popleft(), _LOST, died=False)
-        self.stop()
         self.start()
 
     def _has_not_started(self, error: SandboxError, *, refused: bool = False) -> None:

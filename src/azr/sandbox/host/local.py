@@ -97,7 +97,13 @@ class _Home:
     def __init__(self, loop: asyncio.AbstractEventLoop, workers: int | None, tier: Tier) -> None:
         self.loop, self.pid = loop, os.getpid()
         self.tier: str | None = None
-        self._asked, self._cpus = tier, _cpus(workers)
+        self._asked = tier
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"the local sandbox needs Linux, this is {sys.platform}; use the docker or the remote one"
+            )
+        cpus = sorted(os.sched_getaffinity(0))
+        self._cpus: list[int | None] = [cpus[i % len(cpus)] for i in range(workers or len(cpus))]
         self._fleets: dict[tuple[str, int], Fleet] = {}
         self._starts: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -228,11 +234,3 @@ class _Home:
         if kind == "lean" and report.exit_code == NEEDS_FULL:
             report = await (await self._begin("full", _OTHER_SEED if second else _SEED, job, request))
         return outcomes(job, report, second=second), report.cpu_seconds
-
-
-def _cpus(workers: int | None) -> list[int | None]:
-    """Return a processor for each zygote, among those that this process may use."""
-    if sys.platform != "linux":
-        raise SandboxError(f"the local sandbox needs Linux, this is {sys.platform}; use the docker or the remote one")
-    cpus = sorted(os.sched_getaffinity(0))
-    return [cpus[i % len(cpus)] for i in range(workers or len(cpus))]
