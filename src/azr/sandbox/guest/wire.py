@@ -19,10 +19,9 @@ that read this job can have written it. A child writes them once it has read its
 runs. One that was killed earlier took no job, or half of one."""
 
 LENGTH = struct.Struct("=I")  # after the nonce: the length of the request that follows
-HEADER = struct.Struct("=iId")
-"""Before each payload: the wait status of the child, the length of the payload, the processor seconds used."""
-
+HEADER = struct.Struct("=iId")  # before each payload: the child's wait status, the payload's length, processor seconds
 RECORD = struct.Struct("=BIHH")  # before each outcome: reason, then the lengths in bytes of value, error and detail
+
 REASONS = (
     *(None, "syntax", "forbidden", "no_entry", "bad_input", "error", "memory", "output_too_large"),
     *("unsupported_value", "timeout", "crashed"),
@@ -30,6 +29,7 @@ REASONS = (
 """The reasons that a child can report, by their codes. Only the host reports others."""
 
 OF_SCRIPTS = frozenset({"timeout", "crashed"})  # reasons that only a supervisor can report, about a script's process
+
 NEEDS_FULL = 4
 """The exit status of a child of a lean zygote whose program asked for a missing module. A program that exits with it
 itself is run again in a full zygote, where this status means nothing."""
