@@ -73,7 +73,7 @@ def test_one_bad_step_is_no_collapse():
         ({"accepted": 0, "bands": (0,) * 6, "shapes": 0}, "only 0% of proposals since step 5 are valid"),
         ({"bands": (10, 0, 0, 0, 0, 0)}, "no attempt solves 100% of new tasks since step 5"),
         ({"bands": (0, 10, 0, 0, 0, 0)}, "every attempt solves 100% of new tasks since step 5"),
-        ({"flat": 19}, "95% of rollouts since step 5 have no advantage: they teach nothing"),
+        ({"flat": 19}, "95% of rollouts since step 5 have no advantage"),
         ({"unfinished": 0.75}, "75% of rollouts since step 5 are cut at the token limit"),
     ],
 )
@@ -87,7 +87,7 @@ def test_each_way_to_go_bad_has_its_words(bad, words):
         ({"identity": 3}, "30% of new tasks in step 7 are identity functions"),
         ({"shapes": 2}, "only 20% of new tasks in step 7 differ in shape"),
         ({"bands": (10, 0, 0, 0, 0, 0)}, "no attempt solves 100% of new tasks in step 7"),
-        ({"flat": 19}, "95% of rollouts in step 7 have no advantage: they teach nothing"),
+        ({"flat": 19}, "95% of rollouts in step 7 have no advantage"),
     ],
 )
 def test_a_bad_step_is_told_by_itself_in_the_same_words(bad, words):

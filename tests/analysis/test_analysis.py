@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from azr.analysis.curves import STAGES
-from azr.analysis.follow import Follower
-from azr.analysis.run import Analysis
+from azr.analysis.run import Analysis, Follower
 from tests.played import play
 from tests.report.by_hand import Recount, wilson
 from tests.report.logs import KINDS, line, write_run

@@ -18,7 +18,7 @@ from azr.analysis.surrogate import passes
 from azr.config import AlgorithmConfig
 from azr.errors import UserError
 from azr.learn.base import Trace
-from azr.report.explain import differences, show, token_decoder
+from azr.report.explain import differing, show, token_decoder
 from azr.run.tokens import pack, token_events, unpack
 from azr.types import Rollout, Sample, Verdict
 from tests.runs import azr, events, only_run, tiny_config
@@ -240,7 +240,7 @@ def test_steps_without_token_events_are_explained_up_to_the_advantage(run):
 
 
 def test_the_command_prints_the_ledger(run, tmp_path):
-    name = next(name for name in learnt(run, 2) if differences(ledger(run, name)) is not None)
+    name = next(name for name in learnt(run, 2) if differing(ledger(run, name)))
     done = azr(
         "explain", run, name, "--tokens", 3, cwd=tmp_path, env={**os.environ, "COLUMNS": "160"}
     )  # wraps no words
@@ -273,7 +273,7 @@ def test_the_models_text_is_shown_as_it_is(tmp_path):
 
 def test_profiles_that_agree_are_not_set_side_by_side(tmp_path):
     found = ledger(write_run(tmp_path, marks="RRRR"), NAMES[1])
-    assert differences(found) is None
+    assert differing(found) == []
 
 
 def test_profiles_that_differ_are_set_side_by_side(tmp_path):
@@ -291,7 +291,7 @@ def test_a_line_that_somebody_spoilt_does_no_harm_to_the_others(tmp_path):
 def test_a_step_whose_events_are_not_all_there_is_told(tmp_path):
     log = write_run(tmp_path) / "events.jsonl"
     log.write_text("".join(one for one in log.read_text().splitlines(keepends=True) if '"event": "verdict"' not in one))
-    with pytest.raises(UserError, match=r"events\.jsonl: the events of step 1 are not all there"):
+    with pytest.raises(UserError, match=r"events\.jsonl: the events of step 1 are incomplete"):
         ledger(tmp_path, NAMES[1])
 
 

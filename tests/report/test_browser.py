@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from azr.report.build import report
-from azr.watch.server import LiveServer, Picture
+from azr.watch.server import LivePage, LiveServer
 from tests.report.browser import PATIENCE_MS, Visit, chromium
 from tests.report.by_hand import Recount
 from tests.report.logs import KINDS, write_run
@@ -380,7 +380,7 @@ def test_a_live_page_keeps_what_the_reader_asked_for(browser, tmp_path):
     log = (run / "events.jsonl").read_text().splitlines(keepends=True)
     begin = next(at for at, text in enumerate(log) if json.loads(text)["step"] == 5)
     (run / "events.jsonl").write_text("".join(log[:begin]))
-    with LiveServer(Picture(run), 0) as server:
+    with LiveServer(LivePage(run), 0) as server:
         page = browser.new_context().new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(server.address)

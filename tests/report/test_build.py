@@ -11,7 +11,7 @@ import pytest
 
 from azr.errors import UserError
 from azr.report.build import LARGEST, report
-from azr.report.ledgers import spread
+from azr.report.explain import spread
 from azr.report.page import for_script
 from tests.report.logs import write_run
 from tests.runs import azr
@@ -68,8 +68,8 @@ def test_the_page_names_what_it_does_not_show(tmp_path):
     with (run / "events.jsonl").open("a") as file:
         file.write('{"event": "weather", "step": 2}\nnot json\n')
     (found,) = data_of(report([run]).read_text())["runs"]
-    assert "events passed over: 1 of type weather" in found["notes"]
-    assert "lines of the logs that could not be read: 1" in found["notes"]
+    assert "events skipped: 1 of type weather" in found["notes"]
+    assert "unreadable lines in the logs: 1" in found["notes"]
 
 
 def test_a_run_that_goes_on_is_told_from_one_that_ended(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from azr.watch.server import LiveServer, Picture
+from azr.watch.server import LivePage, LiveServer
 from tests.played import play
 from tests.report.browser import PATIENCE_MS, chromium
 from tests.selfplay.test_selfplay import script
@@ -26,7 +26,7 @@ def browser(run):  # after the run: Playwright has an event loop of its own for 
 def test_the_page_follows_the_run(run, browser):
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     complaints, requests = [], []
-    with LiveServer(Picture(run), 0) as server:
+    with LiveServer(LivePage(run), 0) as server:
         page = browser.new_context().new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: complaints.append(message.text))

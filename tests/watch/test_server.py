@@ -9,7 +9,7 @@ import pytest
 
 from azr.errors import UserError
 from azr.watch import server as watched
-from azr.watch.server import DATA, LiveServer, Picture
+from azr.watch.server import DATA, LivePage, LiveServer
 from tests.played import play
 from tests.selfplay.test_selfplay import script
 
@@ -21,7 +21,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(run):
-    with pytest.MonkeyPatch.context() as patch, LiveServer(Picture(run), 0) as server:
+    with pytest.MonkeyPatch.context() as patch, LiveServer(LivePage(run), 0) as server:
         patch.setattr(watched, "REST_SECONDS", 0.0)
         yield server
 
@@ -138,18 +138,18 @@ def test_no_other_page_may_embed_it(served):
 
 
 def test_a_port_that_is_taken_is_one_line(served, run):
-    with pytest.raises(UserError, match=rf"--port {served.port}: address already in use; name another"):
-        LiveServer(Picture(run), served.port)
+    with pytest.raises(UserError, match=rf"--port {served.port}: address already in use; choose another"):
+        LiveServer(LivePage(run), served.port)
 
 
 def test_the_port_is_free_again_afterwards(run):
-    with LiveServer(Picture(run), 0) as server:
+    with LiveServer(LivePage(run), 0) as server:
         ask(server, DATA)
         port = server.port
-    with LiveServer(Picture(run), port):
+    with LiveServer(LivePage(run), port):
         pass
 
 
 def test_what_is_no_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="not a run"):
-        Picture(tmp_path)
+        LivePage(tmp_path)

@@ -7,10 +7,9 @@ import os
 import pytest
 from rich.console import Console
 
-from azr.analysis.follow import Follower
+from azr.analysis.run import Follower
 from azr.watch.command import watch
-from azr.watch.latest import newest
-from azr.watch.terminal import sparkline
+from azr.watch.terminal import newest, sparkline
 from tests.played import play
 from tests.runs import azr
 from tests.selfplay.test_selfplay import script

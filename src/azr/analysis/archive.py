@@ -1,12 +1,12 @@
-"""What was written in every step, compressed as it comes in, so that a run of any length fits a given size.
+"""The texts of every step, compressed as they come in, so that a run of any length fits a given size.
 
-A step has a block in each layer. Layers are ranked: where not all fits, the least telling goes first, and what goes is
-told. A block is JSON, compressed by zlib; a browser opens it with `DecompressionStream("deflate")`.
+A step has a block in each layer. Layers are ranked: if not everything fits, the least informative goes first, and the
+page says so. A block is JSON, compressed by zlib; a browser opens it with `DecompressionStream("deflate")`.
 
     proposals  [text, detail, task data or null], in the order of the family's columns
     facts      [kind, index, task, [[reason, well_formed, tokens, finished, reward, advantage, detail], ...]], a prompt
-    texts0..2  [prompt, attempt, text], by their places in `facts`: two attempts of different fates first, then two
-               more, then the rest
+    texts0..2  [prompt, attempt, text], by their positions in `facts`: first two attempts with different verdicts,
+               then two more, then the rest
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +22,11 @@ from azr.analysis.family import index_of, short
 from azr.analysis.step import OpenStep, Written
 
 LAYERS = ("proposals", "facts", "texts0", "texts1", "texts2")
-"""Most telling first."""
+"""Most informative first."""
 TEXTS = ((0, 2), (2, 4), (4, 1 << 30))
-"""Which attempts at a prompt, ranked, belong to each layer of texts."""
+"""Ranks of the attempts at a prompt that belong to each layer of texts."""
 LONGEST = 6000
-"""Characters of a text that are kept: the first and the last half of it."""
+"""Characters of a text that are kept, half from its start and half from its end."""
 WORDS = {
     "proposals": "what was proposed",
     "facts": "verdicts and rewards of attempts",
@@ -41,10 +41,10 @@ class Archive:
     """The blocks of a run.
 
     Attributes:
-        most: bytes of compressed blocks that a layer may hold in memory; beyond, every second step of it is let go.
+        most: bytes of compressed blocks that a layer may hold in memory; beyond, it drops every second step.
         blocks: compressed, by layer and step.
         strides: a layer holds the steps that are multiples of its stride.
-        shortened: texts that were cut in the middle.
+        shortened: number of texts that were cut in the middle.
     """
 
     most: int = 32 << 20
@@ -54,10 +54,10 @@ class Archive:
     _sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
 
     def add(self, step: OpenStep) -> None:
-        """Take in a step."""
+        """Add a step."""
         groups = list(step.groups().items())
         ranked = [_ranked(attempts) for _, attempts in groups]
-        self._store("proposals", step.step, [self._proposal(p) for p in step.proposals.values()])
+        self._store("proposals", step.step, [self._proposal(proposal) for proposal in step.proposals.values()])
         self._store("facts", step.step, [_facts(name, attempts) for name, attempts in groups])
         for number, (first, last) in enumerate(TEXTS):
             block = [
@@ -68,7 +68,7 @@ class Archive:
             self._store(f"texts{number}", step.step, block)
 
     def fitted(self, budget: int) -> tuple[dict[str, dict[int, str]], list[str]]:
-        """The blocks that fit, as base64, and what was left out, in words.
+        """The blocks that fit, as base64, and notes on what was left out.
 
         Args:
             budget: characters of base64 in all.
@@ -79,7 +79,7 @@ class Archive:
             said.append(f"{self.shortened:,} texts of over {LONGEST:,} characters are cut in the middle")
         for layer in LAYERS:
             stride, blocks = self.strides[layer], self.blocks[layer]
-            if layer.startswith("texts"):  # a text is found by its place in the facts
+            if layer.startswith("texts"):  # a text is found by its position in the facts
                 blocks = {step: block for step, block in blocks.items() if step in chosen["facts"]}
             while blocks and _encoded(blocks) > budget:
                 stride *= 2
@@ -103,8 +103,8 @@ class Archive:
                 self._sizes[layer] -= len(kept.pop(old))
 
     def _proposal(self, proposal: Written) -> tuple[str, str, Any]:
-        detail = str(proposal.verdict.get("detail", ""))
-        return self._cut(proposal.text), self._cut(detail), proposal.born["task"]["data"] if proposal.born else None
+        data = proposal.born["task"]["data"] if proposal.born else None
+        return self._cut(proposal.text), self._cut(str(proposal.verdict.get("detail", ""))), data
 
     def _cut(self, text: str) -> str:
         self.shortened += len(text) > LONGEST
@@ -117,7 +117,7 @@ def pack(block: Any) -> bytes:
 
 
 def shortened(text: str) -> str:
-    """A text whose middle is left out where it is longer than `LONGEST`."""
+    """The text without its middle if it is longer than `LONGEST`."""
     if len(text) <= LONGEST:
         return text
     gone, half = len(text) - LONGEST, LONGEST // 2
@@ -125,28 +125,20 @@ def shortened(text: str) -> str:
 
 
 def _facts(name: str, attempts: Sequence[Written]) -> tuple[Any, ...]:
-    return attempts[0].kind, index_of(name), attempts[0].task, [_fact(attempt) for attempt in attempts]
-
-
-def _fact(attempt: Written) -> tuple[Any, ...]:
-    verdict = attempt.verdict
-    end = (attempt.tokens, int(attempt.finished), short(attempt.reward), short(attempt.advantage))
-    return attempt.reason, int(bool(verdict.get("well_formed"))), *end, str(verdict.get("detail", ""))[:LONGEST]
+    facts = []
+    for attempt in attempts:
+        formed, detail = attempt.verdict.get("well_formed"), str(attempt.verdict.get("detail", ""))[:LONGEST]
+        end = (attempt.tokens, int(attempt.finished), short(attempt.reward), short(attempt.advantage), detail)
+        facts.append((attempt.reason, int(bool(formed)), *end))
+    return attempts[0].kind, index_of(name), attempts[0].task, facts
 
 
 def _ranked(attempts: Sequence[Written]) -> list[tuple[int, Written]]:
-    """Attempts with their numbers: one of each fate first, a right one before all, then the others."""
-    return [(at, attempts[at]) for at in sorted(range(len(attempts)), key=lambda at: _rank(attempts, at))]
-
-
-def _rank(attempts: Sequence[Written], at: int) -> tuple[bool, bool, int]:
-    repeated = any(earlier.reason == attempts[at].reason for earlier in attempts[:at])
-    return repeated, not attempts[at].passed, at
+    """Attempts with their indices: one of each verdict first, a right one before all, then the others."""
+    first = {attempt.reason: at for at, attempt in reversed([*enumerate(attempts)])}
+    return sorted(enumerate(attempts), key=lambda each: (first[each[1].reason] != each[0], not each[1].passed, each[0]))
 
 
 def _encoded(blocks: dict[int, bytes]) -> int:
-    return sum(_characters(blocks))
-
-
-def _characters(blocks: dict[int, bytes]) -> Iterator[int]:
-    return (4 * -(-len(block) // 3) for block in blocks.values())
+    """Characters of the blocks as base64."""
+    return sum(4 * -(-len(block) // 3) for block in blocks.values())

@@ -1,8 +1,8 @@
-"""A run's figures as columns, one entry a complete step: what the page's charts are drawn from."""
+"""A run's figures as columns with one entry per complete step, for the charts of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -14,15 +14,15 @@ STAGES = ("propose", "validate", "solve", "verify", "learn")
 
 
 def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
-    """Columns of equal length; None where a step has nothing to measure.
+    """Columns of equal length; None if a step has nothing to measure.
 
     Args:
         steps: complete ones, in order.
-        seconds: how the time of a step was spent, by stage.
+        seconds: time of each step, by stage.
     """
-    kinds = _in_order(kind for step in steps for kind in step.kinds)
+    kinds = dict.fromkeys(kind for step in steps for kind in step.kinds)
     forms = sorted({form for step in steps for form in step.trivial})
-    learner = _in_order(name for step in steps for name in step.learner)
+    learner = dict.fromkeys(name for step in steps for name in step.learner)
     return {
         "step": [step.step for step in steps],
         "kinds": {
@@ -47,13 +47,9 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
 
 
 def _finite(value: float | None) -> float | None:
-    """A number that JSON and a chart can hold: a loss that has exploded is not one."""
+    """The value, or None if it is not finite: JSON has no infinity."""
     return value if value is not None and isfinite(value) else None
 
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""The curriculum's family tree: every proposal with its parents and verdict, and how each task fared, as columns."""
+"""The family tree of tasks: every proposal with its parents and verdict, and how often it was solved, as columns."""
 
 from __future__ import annotations
 
@@ -17,39 +17,27 @@ COLUMNS = (
 
 
 @dataclass(slots=True)
-class Names:
-    """Words that recur, each stored once and stood for by its number."""
-
-    words: dict[str, int] = field(default_factory=dict)
-
-    def __call__(self, word: str) -> int:
-        """Number of a word, a new one where it is new."""
-        return self.words.setdefault(word, len(self.words))
-
-
-@dataclass(slots=True)
 class Family:
     """All proposals of a run, in the order of its events; entry i of every column is the i-th proposal.
 
     Attributes:
-        kinds, reasons, forms: what the numbers in the columns stand for.
-        columns: step, kind, index (within kind and step), reason, task ("" where it was rejected), parents, form
-            (degenerate; -1 for none), admitted, solved and attempts (of its own episode; 0 attempts where there were
-            none), novelty, complexity, diversity (None without a task), reward, advantage (None where nothing was
-            learnt from it), tokens.
+        kinds, reasons, forms: the number that stands for each of these words in the columns.
+        columns: step, kind, index (within kind and step), reason, task ("" if rejected), parents, form (degenerate; -1
+            for none), admitted, solved and attempts (in its own episode), novelty, complexity, diversity (None without
+            a task), reward, advantage (None if nothing was learnt from it), tokens.
         later: attempts at a task outside the episode that proposed it: (step, index, solved, attempts), by task.
-        given: tasks that no event tells of (the domain's own seeds, or a seed file's), by id.
+        given: tasks without events (seeds of the domain or of a file), by id.
     """
 
-    kinds: Names = field(default_factory=Names)
-    reasons: Names = field(default_factory=Names)
-    forms: Names = field(default_factory=Names)
+    kinds: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    forms: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     later: dict[str, list[tuple[int, int, int, int]]] = field(default_factory=dict)
     given: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def add(self, step: OpenStep) -> None:
-        """Take in a step's proposals, and its attempts at older tasks."""
+        """Add a step's proposals, and its attempts at older tasks."""
         groups = step.groups()
         for proposal in step.proposals.values():
             own = groups.pop(proposal.id.replace("/propose/", "/solve/"), [])
@@ -60,17 +48,17 @@ class Family:
             self.later.setdefault(attempts[0].task or "", []).append(solved)
 
     def give(self, task: Mapping[str, Any]) -> None:
-        """Take in a task of the seed file, in case that no event tells of it."""
+        """Add a line of seed.jsonl, in case the task has no event."""
         self.given[task["id"]] = {"kind": task["kind"], "data": task["data"], "parents": task.get("parents", ())}
 
     def data(self) -> dict[str, Any]:
-        """As JSON; of the given tasks those that are needed."""
+        """As JSON, with those given tasks that are referred to."""
         known, needed = set(self.columns["task"]), set(self.later)
         needed.update(parent for parents in self.columns["parents"] for parent in parents)
         return {
-            "kinds": list(self.kinds.words),
-            "reasons": list(self.reasons.words),
-            "forms": list(self.forms.words),
+            "kinds": list(self.kinds),
+            "reasons": list(self.reasons),
+            "forms": list(self.forms),
             "columns": self.columns,
             "later": self.later,
             "given": {name: task for name, task in self.given.items() if name in needed - known},
@@ -81,12 +69,12 @@ class Family:
         intrinsic, form = born.get("intrinsic", {}), born.get("trivial")
         return (
             step,
-            self.kinds(proposal.kind),
+            _number(self.kinds, proposal.kind),
             index_of(proposal.id),
-            self.reasons(proposal.reason),
+            _number(self.reasons, proposal.reason),
             born["task"]["id"] if born else "",
             list(born["task"].get("parents", ()) if born else proposal.references),
-            self.forms(form) if form else -1,
+            _number(self.forms, form) if form else -1,
             int(bool(born.get("admitted"))),
             int(sum(marks(own))),
             len(own),
@@ -97,11 +85,15 @@ class Family:
         )
 
 
+def _number(words: dict[str, int], word: str) -> int:
+    return words.setdefault(word, len(words))
+
+
 def index_of(name: str) -> int:
-    """The last part of an episode's or a prompt's id, "step/role/kind/index"."""
+    """The last part of an id, "step/role/kind/index"."""
     return int(name.rpartition("/")[2])
 
 
 def short(value: float | None) -> float | None:
-    """Four decimals: all that a page shows, in a third of the bytes."""
+    """Round to four decimals, which is all that the page shows."""
     return round(value, 4) if value is not None and isfinite(value) else None

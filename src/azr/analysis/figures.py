@@ -1,4 +1,4 @@
-"""The figures of one step, computed from its events: for metrics, screen, trackers, watch and report alike."""
+"""The figures of one step, computed from its events, for metrics, screen, trackers, watch and report."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from azr.selfplay.rewards import learnability
 from azr.types import Kind
 
 BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
-"""Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, which are kept apart; bounds count upwards."""
+"""Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, shown separately; upper bounds are inclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindFigures:
-    """One kind in one step; None where there was nothing to measure.
+    """One kind in one step; None if there was nothing to measure.
 
     Attributes:
-        proposals, accepted: counts; attempts, solved: counts, over all tasks of the kind that were attempted.
-        learnability: mean of Eq. 4 over the new tasks that were attempted.
+        proposals, accepted: counts of proposals.
+        attempts, solved: counts over all attempted tasks of the kind.
+        learnability: mean of Eq. 4 over the attempted new tasks.
         novelty, complexity, diversity: means over the accepted tasks.
-        reasons, answers: how many proposals, and attempts, came to what.
+        reasons, answers: counts of the verdicts on proposals and on attempts.
     """
 
     proposals: int
@@ -50,7 +51,7 @@ class KindFigures:
 
 @dataclass(frozen=True, slots=True)
 class RoleFigures:
-    """One role in one step, over the rollouts that were learnt from: means, tokens in tokens."""
+    """One role in one step: means over the rollouts that were learnt from."""
 
     rollouts: int
     reward: float | None
@@ -65,12 +66,14 @@ class StepFigures:
     Attributes:
         step: its number.
         kinds, roles: their figures.
-        bands: how many new tasks fall into each of `BANDS`.
-        accepted: new tasks; trivial: how many of them have which degenerate form; shapes: how many shapes they have;
-            known: how many of them have a shape that a task of an earlier step had.
+        bands: number of new tasks in each of `BANDS`.
+        accepted: number of new tasks.
+        trivial: number of these by degenerate form.
+        shapes: number of different shapes of new tasks.
+        known: number of new tasks with the shape of a task from an earlier step.
         novelty, complexity: means over the accepted tasks; None if there are none.
-        rollouts, flat: rollouts that were learnt from, and those of them whose advantage is zero.
-        learner: the learner's own metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
+        rollouts, flat: number of rollouts that were learnt from, and of those with advantage 0.
+        learner: the learner's metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
     """
 
     step: int
@@ -93,17 +96,17 @@ def figures(step: OpenStep, known: Set[str]) -> StepFigures:
 
     Args:
         step: all of its events.
-        known: shapes of the tasks that were there before it.
+        known: shapes of the tasks that existed before it.
     """
     groups = step.groups()
+    written = (*step.proposals.values(), *step.attempts.values())
     own = {p.id: groups.get(p.id.replace("/propose/", "/solve/"), []) for p in step.proposals.values()}
     born = [p for p in step.proposals.values() if p.born is not None]
-    kinds = dict.fromkeys([w.kind for w in (*step.proposals.values(), *step.attempts.values())])
     tried = [marks(own[p.id]) for p in born if own[p.id]]
-    learnt = [w for w in (*step.proposals.values(), *step.attempts.values()) if w.advantage is not None]
+    learnt = [w for w in written if w.advantage is not None]
     return StepFigures(
         step=step.step,
-        kinds={kind: _kind(kind, step, own) for kind in kinds},
+        kinds={kind: _kind(kind, step, own) for kind in dict.fromkeys(w.kind for w in written)},
         roles={"propose": _role(step.proposals.values()), "solve": _role(step.attempts.values())},
         bands=tuple(Counter(band(scores) for scores in tried)[row] for row in range(len(BANDS))),
         accepted=len(born),
@@ -119,12 +122,12 @@ def figures(step: OpenStep, known: Set[str]) -> StepFigures:
 
 
 def marks(attempts: Sequence[Written]) -> list[float]:
-    """Scores that solve rates are taken from: 1 or 0, since a part of an answer is not an answer."""
-    return [1.0 if attempt.passed else 0.0 for attempt in attempts]
+    """1 or 0 per attempt, for solve rates: a partly right answer counts as wrong."""
+    return [float(attempt.passed) for attempt in attempts]
 
 
 def band(scores: Sequence[float]) -> int:
-    """Row of `BANDS` that a task with these marks falls into."""
+    """Row of `BANDS` for a task with these marks."""
     solved = sum(scores)
     if solved in (0, len(scores)):
         return 0 if solved == 0 else 1
@@ -151,7 +154,6 @@ def _kind(kind: Kind, step: OpenStep, own: Mapping[str, Sequence[Written]]) -> K
 
 
 def _intrinsic(name: str, born: Iterable[Written]) -> float | None:
-    """Mean of an intrinsic measure over accepted proposals."""
     found = [p.born.get("intrinsic", {}) for p in born if p.born]
     return _mean(values[name] for values in found if name in values)
 

@@ -1,8 +1,8 @@
-"""Held-out accuracy over a run, from one mark for each task."""
+"""Held-out accuracy over a run, from one mark per task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,12 @@ from azr.types import Kind
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out set, answered once at temperature 0.
+    """One evaluation of the held-out set, at temperature 0.
 
     Attributes:
-        step: of the model that answered; 0 is untrained.
+        step: of the evaluated model; 0 is untrained.
         marks: 1 or 0 for each task, by kind.
-        first: the run's first evaluation, of the same tasks; None if this is it.
+        first: the run's first evaluation, on the same tasks; None if this is it.
     """
 
     step: int
@@ -28,7 +28,7 @@ class Evaluation:
 
     @property
     def tasks(self) -> int:
-        """How many tasks were answered."""
+        """Number of tasks."""
         return sum(map(len, self.marks.values()))
 
     @cached_property
@@ -42,26 +42,21 @@ class Evaluation:
         return bootstrap_mean(self.marks)
 
     @cached_property
-    def kinds(self) -> dict[Kind, tuple[float, Interval]]:
-        """Accuracy of each kind and its 95 % interval (Wilson)."""
-        return {kind: (sum(of) / len(of), wilson(sum(of), len(of))) for kind, of in self.marks.items()}
-
-    @cached_property
     def gain(self) -> tuple[float, Interval] | None:
-        """How much the accuracy rose since the first evaluation, and its paired 95 % interval; None for the first.
+        """Gain in accuracy over the first evaluation, and its paired 95 % interval; None for the first.
 
         Raises:
-            ValueError: the two were not made on the same tasks.
+            ValueError: the two were not measured on the same tasks.
         """
         if self.first is None:
             return None
         return self.accuracy - self.first.accuracy, bootstrap_gain(self.first.marks, self.marks)
 
     def summary(self) -> dict[str, Any]:
-        """Accuracies and intervals as JSON: mean, kinds, and gain unless it is the first evaluation."""
+        """Accuracies and 95 % intervals as JSON: mean (bootstrap), kinds (Wilson), and gain except for the first."""
         kinds = {
-            kind: {"accuracy": accuracy, "interval": interval, "tasks": len(self.marks[kind])}
-            for kind, (accuracy, interval) in self.kinds.items()
+            kind: {"accuracy": sum(of) / len(of), "interval": wilson(sum(of), len(of)), "tasks": len(of)}
+            for kind, of in self.marks.items()
         }
         found: dict[str, Any] = {"mean": {"accuracy": self.accuracy, "interval": self.interval}, "kinds": kinds}
         if self.gain is not None:
@@ -70,7 +65,7 @@ class Evaluation:
         return found
 
     def in_words(self, guess: float | None) -> str:
-        """One line: accuracy, interval, the gain over the untrained model, and what a random guess reaches."""
+        """One line: accuracy, interval, gain over the untrained model, and accuracy of a random guess."""
         low, high = self.interval
         parts = [f"{self.accuracy:.1%} ({low:.1%} to {high:.1%})"]
         if self.gain is not None:
@@ -85,7 +80,7 @@ def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
 
     Args:
         before: `held_out` of a line of metrics.jsonl.
-        after: of a later one, of the same tasks.
+        after: the same of a later line, on the same tasks.
     """
     for kind, old in before["kinds"].items():
         new = after["kinds"][kind]
@@ -97,30 +92,27 @@ def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
 
 
 class HeldOutMarks:
-    """Collects the marks of held-out answers, and makes each evaluation of them once."""
+    """Collects the marks of held-out answers. Keeps evaluations, because their intervals take time."""
 
     def __init__(self) -> None:
         self._marks: dict[int, dict[Kind, list[int]]] = {}
-        self._judged: dict[int, Evaluation] = {}
+        self._known: dict[int, Evaluation] = {}
 
     def add(self, step: int, kind: Kind, score: float) -> None:
-        """Take in one answer."""
+        """Add one answer."""
         self._marks.setdefault(step, {}).setdefault(kind, []).append(int(score >= 1.0))
+        self._known.pop(step, None)
 
     def evaluations(self) -> list[Evaluation]:
-        """Those that are whole: as many tasks as the first has. The last one may still be being written."""
+        """The complete ones, with as many tasks as the first. The last one may still be being written."""
         found: list[Evaluation] = []
         for step, marks in sorted(self._marks.items()):
             first = found[0] if found else None
-            if first is not None and _sizes(marks.items()) != _sizes(first.marks.items()):
-                continue
-            known = self._judged.get(step)
-            if known is None or _sizes(known.marks.items()) != _sizes(marks.items()):
-                known = Evaluation(step, {kind: list(of) for kind, of in marks.items()}, first)
-                self._judged[step] = known
-            found.append(known)
+            if first is None or _sizes(marks) == _sizes(first.marks):
+                copy = {kind: list(of) for kind, of in marks.items()}
+                found.append(self._known.setdefault(step, Evaluation(step, copy, first)))
         return found
 
 
-def _sizes(marks: Iterable[tuple[Kind, Sequence[int]]]) -> dict[Kind, int]:
-    return {kind: len(of) for kind, of in marks}
+def _sizes(marks: Mapping[Kind, Sequence[int]]) -> dict[Kind, int]:
+    return {kind: len(of) for kind, of in marks.items()}

@@ -16,19 +16,17 @@ def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any
 
     Args:
         step: its figures.
-        buffer: how many tasks each kind's buffer holds after the step, for all kinds that are played.
+        buffer: number of tasks in each kind's buffer after the step, for all kinds of the domain.
 
     Returns:
-        step; by kind valid, solve_rate, learnability, reasons, answers and buffer; by role rewards and lengths; the
-        signal (see `_signal`); the learner's own metrics; alarms in words. Times are not among them.
+        step; by kind valid, solve_rate, learnability, proposals, answers and buffer; by role rewards and lengths; the
+        signal (see `_signal`); the learner's metrics; alarms in words. Times are not included.
     """
+    roles = ("reward", "tokens", "unfinished", "rollouts")
     return {
         "step": step.step,
         "kinds": {kind: _kind(step.kinds.get(kind)) | {"buffer": size} for kind, size in buffer.items()},
-        "roles": {
-            role: {"reward": of.reward, "tokens": of.tokens, "unfinished": of.unfinished, "rollouts": of.rollouts}
-            for role, of in step.roles.items()
-        },
+        "roles": {role: {name: getattr(of, name) for name in roles} for role, of in step.roles.items()},
         "signal": _signal(step),
         "learner": dict(step.learner),
         "alarms": step_alarms(step),
@@ -37,26 +35,18 @@ def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any
 
 def _kind(found: KindFigures | None) -> dict[str, Any]:
     return {
-        "valid": found and found.valid,
-        "solve_rate": found and found.solve_rate,
-        "learnability": found and found.learnability,
+        **{name: found and getattr(found, name) for name in ("valid", "solve_rate", "learnability")},
         "proposals": dict(Counter(found.reasons).most_common()) if found else {},
         "answers": dict(Counter(found.answers).most_common()) if found else {},
     }
 
 
 def _signal(step: StepFigures) -> dict[str, float]:
-    """How much there is to learn from: shares of new tasks and of rollouts; means of novelty and complexity.
-
-    What is measured over new tasks is left out if there are none.
-    """
-    measures: dict[str, float] = {}
-    if step.accepted:
-        forms = {f"trivial_{form}": count / step.accepted for form, count in sorted(step.trivial.items())}
-        measures["trivial"] = sum(step.trivial.values()) / step.accepted
-        measures |= forms
-        measures["distinct_shapes"] = step.shapes / step.accepted
-        measures["known_shapes"] = step.known / step.accepted
+    """Shares of new tasks (left out if there are none) and of rollouts; means of novelty and complexity."""
+    counts = {"trivial": sum(step.trivial.values())}
+    counts |= {f"trivial_{form}": count for form, count in sorted(step.trivial.items())}
+    counts |= {"distinct_shapes": step.shapes, "known_shapes": step.known}
+    measures = {name: count / step.accepted for name, count in counts.items()} if step.accepted else {}
     attempted = sum(step.bands)
     measures["all_solved"] = step.bands[1] / attempted if attempted else 0.0
     measures["none_solved"] = step.bands[0] / attempted if attempted else 0.0

@@ -1,16 +1,13 @@
-"""From a run's log lines to everything that a person is shown of it: one pass, in bounded memory, at any time.
+"""From a run's logs to everything that a person is shown of it, in one pass and bounded memory.
 
-    found = Analysis()
-    for _, event in Log(run / "events.jsonl", skip=TOKENS).new():
-        found.feed(event)
-    for _, record in Log(run / "metrics.jsonl").new():
-        found.feed_metrics(record)
-    found.close()                      # only when the run has ended: nothing more will come
+    follower = Follower(run)
+    follower.poll()                # again for what has been written since
+    follower.analysis.close()      # only when the run has ended
+    found = follower.analysis
     found.steps[-1].kinds["deduction"].valid, found.evaluations()[-1].accuracy, found.alarms()
-    found.data()                       # all of it as JSON, for the page
+    found.data()                   # all of it as JSON, for the page
 
-`azr.analysis.follow.Follower` does the reading, for a run that has ended and for one that goes on. Every figure comes
-from the events; only how the time of a step was spent, and what a random guess reaches, come from the metrics.
+All figures are computed from the events, except times and the accuracy of a random guess, which are in the metrics.
 """
 
 from __future__ import annotations
@@ -18,6 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from azr.analysis.alarms import Alarm, alarms
@@ -27,27 +26,27 @@ from azr.analysis.family import Family
 from azr.analysis.figures import StepFigures, figures
 from azr.analysis.held_out import Evaluation, HeldOutMarks
 from azr.analysis.step import OpenStep, Written
+from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
+from azr.run.log import TOKENS, Log
 
 KNOWN = frozenset("proposal attempt verdict task reward advantage tokens update held_out".split())
 """Types of events, see `azr.run.events`."""
 
 
 class Analysis:
-    """What a run's events come to.
+    """Everything that a run's logs say. Malformed events are counted and skipped.
 
     Attributes:
-        steps: complete steps in order, seeding left out.
-        seeding: figures of step 0; None before it is over.
-        family: all proposals, and how tasks fared.
-        archive: the texts, compressed; None where they are not wanted.
-        seconds: how the time of each step was spent, by stage (s).
+        steps: complete steps in order, without seeding.
+        family: all proposals and the results of their tasks.
+        archive: the texts, compressed; None if not wanted.
+        seconds: time of each step, by stage (s).
         guess: held-out accuracy of a random guess; None before it is known.
-        unknown: events that were passed over, by type; "malformed" for those that lack what their type has.
+        unknown: counts of skipped events by type, "malformed" for those with missing or wrong fields.
     """
 
     def __init__(self, *, texts: bool = True) -> None:
         self.steps: list[StepFigures] = []
-        self.seeding: StepFigures | None = None
         self.family = Family()
         self.archive = Archive() if texts else None
         self.seconds: dict[int, Mapping[str, float]] = {}
@@ -59,7 +58,7 @@ class Analysis:
         self._held_out = HeldOutMarks()
 
     def feed(self, event: Mapping[str, Any]) -> None:
-        """Take in one event; whatever it is, it does no harm."""
+        """Add one event."""
         name = str(event.get("event", "without a type"))
         if name not in KNOWN:
             self.unknown[name] += 1
@@ -70,14 +69,15 @@ class Analysis:
                 self._begin(event["step"]).write(written)
             elif name == "held_out":
                 self._held_out.add(event["step"], event["kind"], float(event["score"]))
-            elif name != "tokens":  # arrays for ledgers, which are read when one is asked for
-                step = self._step(event)
-                step.add(event)
-                if step.update is not None:
-                    self._settle(step)
+            elif name != "tokens":  # only ledgers read these arrays
+                if self._open is None or self._open.step != event["step"]:
+                    raise ValueError(f"an event of step {event['step']}, in which nothing was written")
+                self._open.add(event)
+                if self._open.update is not None:
+                    self.close()
 
     def feed_metrics(self, record: Mapping[str, Any]) -> None:
-        """Take in one line of metrics.jsonl; whatever it is, it does no harm."""
+        """Add one line of metrics.jsonl."""
         with self._harmless():
             if "seconds" in record:
                 spent = {stage: float(seconds) for stage, seconds in record["seconds"].items()}
@@ -86,26 +86,35 @@ class Analysis:
                 self.guess = float(record["held_out"]["guess"])
 
     def give(self, task: Mapping[str, Any]) -> None:
-        """Take in one line of seed.jsonl; whatever it is, it does no harm."""
+        """Add one line of seed.jsonl."""
         with self._harmless():
             self.family.give(task)
 
     def close(self) -> None:
-        """Nothing more will come: take in the tasks of a step that was cut off. It has no place in the curves."""
-        if self._open is not None:
-            self._settle(self._open)
+        """End the open step, if any. An incomplete one adds its tasks, but no figures."""
+        step, self._open = self._open, None
+        if step is None:
+            return
+        self._last = step.step
+        with self._harmless():
+            if step.step > 0 and step.update is not None:
+                self.steps.append(figures(step, self._shapes))
+            self._shapes.update(step.shapes())
+            self.family.add(step)
+            if self.archive is not None:
+                self.archive.add(step)
 
     def evaluations(self) -> list[Evaluation]:
-        """Of the held-out set, in order."""
+        """Evaluations of the held-out set, in order."""
         return self._held_out.evaluations()
 
     def alarms(self) -> list[Alarm]:
-        """What is, or was, wrong, in words."""
+        """See `azr.analysis.alarms`."""
         return alarms(self.steps, self.evaluations())
 
     @property
     def unfinished(self) -> int | None:
-        """The step whose events are not all there; None between steps."""
+        """The step whose events are incomplete; None between steps."""
         return None if self._open is None or self._open.step == 0 else self._open.step
 
     def data(self) -> dict[str, Any]:
@@ -115,17 +124,14 @@ class Analysis:
             "curves": curves(self.steps, self.seconds),
             "held_out": [{"step": e.step, "tasks": e.tasks, "gain": None} | e.summary() for e in evaluations],
             "guess": self.guess,
-            "alarms": [
-                {"text": alarm.text, "since": alarm.since, "until": alarm.until}
-                for alarm in alarms(self.steps, evaluations)
-            ],
+            "alarms": [asdict(alarm) for alarm in alarms(self.steps, evaluations)],
             "family": self.family.data(),
             "unfinished": self.unfinished,
             "unknown": dict(self.unknown),
         }
 
     def _begin(self, number: int) -> OpenStep:
-        """The step that something was written in; a new one ends the one before."""
+        """The open step; a new number ends the previous step."""
         if self._open is None or self._open.step != number:
             if number <= self._last:
                 raise ValueError(f"something written in step {number} after its end")
@@ -133,29 +139,62 @@ class Analysis:
             self._open = OpenStep(int(number))
         return self._open
 
-    def _step(self, event: Mapping[str, Any]) -> OpenStep:
-        """The step that an event tells more of."""
-        if self._open is None or self._open.step != event["step"]:
-            raise ValueError(f"an event of step {event['step']}, in which nothing was written")
-        return self._open
-
-    def _settle(self, step: OpenStep) -> None:
-        """Count a step whose last event is here, keep what is shown, and let go of the rest."""
-        self._last, self._open = step.step, None
-        with self._harmless():
-            if step.step == 0:
-                self.seeding = figures(step, self._shapes)
-            elif step.update is not None:
-                self.steps.append(figures(step, self._shapes))
-            self._shapes.update(step.shapes())
-            self.family.add(step)
-            if self.archive is not None:
-                self.archive.add(step)
-
     @contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Count what lacks something that its type has, and go on."""
+        """Count a record with missing or wrong fields, and go on."""
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError):
             self.unknown["malformed"] += 1
+
+
+class Follower:
+    """Reads a run's logs as they grow. It only reads, and takes no lock.
+
+    Args:
+        run: the run's folder.
+        texts: whether to keep the texts too, compressed; without them a tenth of the memory is enough.
+
+    Attributes:
+        analysis: of everything read so far; a new object if a resumed run truncated its logs.
+        offsets: where each step starts in events.jsonl (bytes).
+
+    Raises:
+        UserError: not the folder of a run.
+    """
+
+    def __init__(self, run: Path, *, texts: bool = True) -> None:
+        self.run = RunDirectory.open(run).path
+        self._texts = texts
+        self._begin()
+
+    def poll(self) -> bool:
+        """Read new lines; returns whether there were any.
+
+        Raises:
+            UserError: a log cannot be read.
+        """
+        if self.events.restarted() | self.metrics.restarted():
+            self._begin()
+        before = self.events.offset + self.metrics.offset
+        for at, event in self.events.new():
+            step = event.get("step")
+            if isinstance(step, int):
+                self.offsets.setdefault(step, at)
+            self.analysis.feed(event)
+        for _, record in self.metrics.new():
+            self.analysis.feed_metrics(record)
+        for _, task in self._seeds.new():
+            self.analysis.give(task)
+        return self.events.offset + self.metrics.offset > before
+
+    @property
+    def unreadable(self) -> int:
+        """Lines of the logs that are not JSON objects."""
+        return self.events.unreadable + self.metrics.unreadable
+
+    def _begin(self) -> None:
+        self.analysis = Analysis(texts=self._texts)
+        self.events, self.metrics = Log(self.run / EVENTS, skip=TOKENS), Log(self.run / METRICS)
+        self._seeds = Log(self.run / SEED)  # seeds of the domain or of a file have no events
+        self.offsets: dict[int, int] = {}

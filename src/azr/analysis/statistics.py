@@ -1,4 +1,4 @@
-"""Intervals for accuracies and for their differences; all at 95 %."""
+"""95 % intervals for accuracies and their differences."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     Source: Chen et al. 2021 (arXiv 2107.03374), equation 1.
 
     Args:
-        samples: how many were drawn [n].
-        correct: how many of them are right [c].
-        k: how many may be tried; at most n.
+        samples: number of samples [n].
+        correct: number of right ones [c].
+        k: at most n.
 
     Raises:
         ValueError: not 0 <= c <= n, or not 1 <= k <= n.
@@ -42,14 +42,22 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def mean_of_kinds(correct: Mapping[str, Sequence[float]]) -> float:
-    """Unweighted mean over kinds of each kind's accuracy; kinds without tasks are left out."""
+    """Unweighted mean of the kinds' accuracies; kinds without tasks are left out."""
     accuracies = [sum(marks) / len(marks) for marks in correct.values() if marks]
     return sum(accuracies) / len(accuracies) if accuracies else 0.0
 
 
 def bootstrap_mean(correct: Mapping[str, Sequence[float]], *, draws: int = 10_000, seed: int = 0) -> Interval:
-    """Percentile bootstrap of `mean_of_kinds`, tasks drawn within each kind."""
-    return _percentiles(_resampled(correct, draws, seed))
+    """Percentile bootstrap of `mean_of_kinds`, with tasks resampled within each kind."""
+    rng = np.random.default_rng(seed)
+    means = []
+    for marks in filter(len, correct.values()):
+        array = np.asarray(marks, dtype=np.float64)
+        means.append(array[rng.integers(len(array), size=(draws, len(array)))].mean(axis=1))
+    if not means:
+        return 0.0, 0.0
+    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def bootstrap_gain(
@@ -60,25 +68,7 @@ def bootstrap_gain(
     Raises:
         ValueError: the two were not measured on the same tasks.
     """
-    differences: dict[str, list[float]] = {}
-    for kind, marks in before.items():
-        differences[kind] = [new - old for old, new in zip(marks, after[kind], strict=True)]
-    return _percentiles(_resampled(differences, draws, seed))
-
-
-def _resampled(values: Mapping[str, Sequence[float]], draws: int, seed: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    means = []
-    for marks in values.values():
-        if marks:
-            array = np.asarray(marks, dtype=np.float64)
-            chosen = rng.integers(len(array), size=(draws, len(array)))
-            means.append(array[chosen].mean(axis=1))
-    return means
-
-
-def _percentiles(means: list[np.ndarray]) -> Interval:
-    if not means:
-        return 0.0, 0.0
-    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
-    return float(low), float(high)
+    differences = {
+        kind: [new - old for old, new in zip(marks, after[kind], strict=True)] for kind, marks in before.items()
+    }
+    return bootstrap_mean(differences, draws=draws, seed=seed)

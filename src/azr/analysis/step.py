@@ -1,4 +1,4 @@
-"""One step of self-play, put together from its events."""
+"""One step of self-play, assembled from its events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from azr.types import Kind
 
 @dataclass(slots=True)
 class Written:
-    """A proposal or an attempt, with what later events of the step say about it.
+    """A proposal or an attempt, with the later events about it.
 
     Attributes:
-        id: "step/role/kind/index", with "/attempt" at the end for an attempt.
+        id: "step/role/kind/index", and "/attempt" for an attempt.
         tokens: its length; None if the server did not report it.
-        task: id of the task that was attempted; None for a proposal.
-        references: ids of the tasks that a proposal was shown.
+        task: id of the attempted task; None for a proposal.
+        references: ids of the tasks in a proposal's prompt.
         verdict: its `verdict` event; empty until then.
         born: the `task` event of an accepted proposal.
         reward, advantage: None if nothing was learnt from it.
@@ -38,11 +38,7 @@ class Written:
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Written:
-        """What a `proposal` or an `attempt` event says.
-
-        Raises:
-            KeyError: a field is missing.
-        """
+        """From a `proposal` or an `attempt` event. A missing field is a KeyError."""
         attempt = event["event"] == "attempt"
         task, references = (event["task"], ()) if attempt else (None, event["references"])
         about = (event["id"], event["kind"], event["text"], event["tokens"], event["finished"])
@@ -55,7 +51,7 @@ class Written:
 
     @property
     def reason(self) -> str:
-        """Reason of its verdict; "?" if there is none."""
+        """Of its verdict; "?" if there is none."""
         return str(self.verdict.get("reason", "?"))
 
 
@@ -69,10 +65,10 @@ class OpenStep:
     update: Mapping[str, Any] | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Add an event of this step; types that no figure is made of are ignored.
+        """Add an event of this step; types that no figure needs are ignored.
 
         Raises:
-            KeyError: a field is missing, or the event is about something that was not written in this step.
+            KeyError: a field is missing, or the id is not of this step.
             TypeError, ValueError: a field has a wrong type.
         """
         match event["event"]:
@@ -91,7 +87,7 @@ class OpenStep:
                 self.update = event
 
     def passing(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, each added on its way."""
+        """Add events while they pass through."""
         for event in events:
             self.add(event)
             yield event
@@ -105,7 +101,7 @@ class OpenStep:
         return [str(p.born["task"].get("shape")) for p in self.proposals.values() if p.born is not None]
 
     def groups(self) -> dict[str, list[Written]]:
-        """Attempts grouped by the prompt that they answer, in order."""
+        """Attempts by the prompt that they answer, in order."""
         found: dict[str, list[Written]] = {}
         for attempt in self.attempts.values():
             found.setdefault(attempt.id.rpartition("/")[0], []).append(attempt)

@@ -1,12 +1,12 @@
-"""What an optimizer step made of a rollout's tokens, recomputed in NumPy from the `tokens` event.
+"""The effect of an optimizer step on a rollout's tokens, recomputed in NumPy from the `tokens` event.
 
 With ratio r = pi / pi_old, advantage A, weight w of a token in the minibatch and importance weight c, the loss's
 derivative with respect to a token's log-probability is
 
     -w c r A    where clipping does not cut it, else 0,   plus   w kl_coefficient dD / d log pi
 
-and the push on a token is minus that: positive where the step makes the token more probable. The entropy bonus acts on
-all tokens that might have been drawn, not on the one that was, and has no part in it.
+and the push on a token is minus that: positive if the step makes the token more probable. The entropy bonus is left
+out, because it acts on all tokens of the vocabulary and not on the sampled one.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pass:
-    """One optimizer step over one rollout; arrays have an entry a token.
+    """One optimizer step over one rollout; arrays have one entry per token [T].
 
     Attributes:
-        ids: the tokens.
-        sampler: log-probabilities when they were drawn (nats).
+        ids: token ids.
+        sampler: log-probabilities at sampling time (nats).
         ratio: pi / pi_old.
-        importance: the truncated importance weight; 1 without `importance_cap`.
-        advantages: one a token.
-        weight: what a token counts in the loss.
-        cut: where clipping took the gradient away.
-        push: minus the loss's derivative with respect to each log-probability.
+        importance: truncated importance weight; 1 without `importance_cap`.
+        advantages: of each token.
+        weight: of a token in the loss.
+        cut: where clipping removed the gradient.
+        push: minus the derivative of the loss by each log-probability.
     """
 
     ids: NDArray[np.int32]
@@ -50,18 +50,18 @@ class Pass:
 
     @property
     def clip_share(self) -> float:
-        """Share of tokens whose gradient was cut off."""
+        """Share of tokens whose gradient was removed."""
         return float(self.cut.mean())
 
 
 def passes(event: Mapping[str, Any], algorithm: AlgorithmConfig) -> tuple[Pass, ...]:
-    """What the event of one rollout says of each optimizer step."""
+    """The optimizer steps in a `tokens` event."""
     ids, sampler = unpack(event["tokens"], np.int32), unpack(event["sampler"], np.float16).astype(np.float64)
     return tuple(_pass(ids, sampler, record, algorithm) for record in event["passes"])
 
 
 def cut(ratio: Float, advantages: Float, *, low: float, high: float, dual: float | None) -> NDArray[np.bool_]:
-    """Where the clipped surrogate has no gradient: far enough in the direction that the advantage points to."""
+    """Where the clipped surrogate has no gradient: the ratio is beyond the limit in the advantage's direction."""
     result: NDArray[np.bool_] = ((advantages > 0) & (ratio > 1 + high)) | ((advantages < 0) & (ratio < 1 - low))
     return result if dual is None else result | ((advantages < 0) & (ratio > dual))
 
@@ -84,6 +84,6 @@ def _pass(ids: NDArray[np.int32], sampler: Float, record: Mapping[str, Any], alg
 
 
 def _slope(d: NDArray[np.float32], estimator: str) -> Float:
-    """Derivative of the estimators of `azr.learn.loss.divergence` by log pi, for d = log pi_ref - log pi."""
+    """Derivative by log pi of the estimators in `azr.learn.loss.divergence`, for d = log pi_ref - log pi."""
     d64 = d.astype(np.float64)
     return {"k1": np.ones_like(d64), "k2": -d64, "k3": -np.expm1(d64)}[estimator]

@@ -1,14 +1,16 @@
-"""How figures and what a model wrote are put into words for people."""
+"""Formatting of figures and of model output for people."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """Text of a model, safe for a terminal: characters that move the cursor, set colours or reorder text as escapes."""
+    """Escape characters that move a terminal's cursor, set colours or reorder text."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -19,6 +21,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def rejections(reasons: Mapping[str, int], *, most: int) -> str:
+    """The most frequent reasons of rejected proposals, with their counts."""
+    counts = Counter({visible(reason): count for reason, count in reasons.items() if reason != "accepted"})
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common(most))
 
 
 def share(value: float | None) -> str:
@@ -37,6 +45,6 @@ def number(value: float | None) -> str:
 
 
 def in_points(rise: float, interval: tuple[float, float], *, named: str = "") -> str:
-    """A difference of two shares in percentage points, then its interval, which may be named."""
+    """A difference of two shares in percentage points with its interval, prefixed with `named`."""
     low, high = interval
     return f"{100 * rise:+.1f} points ({named}{100 * low:+.1f} to {100 * high:+.1f})"

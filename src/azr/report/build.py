@@ -1,39 +1,35 @@
-"""`azr report`: folders of runs and of evaluations become one page."""
+"""`azr report`: one page from folders of runs and of evaluations."""
 
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from azr.analysis.archive import pack
-from azr.analysis.follow import Follower
+from azr.analysis.run import Follower
 from azr.errors import UserError
 from azr.evals.command import RESULTS
 from azr.report.completions import evaluation_data
-from azr.report.ledgers import ledger_blocks
+from azr.report.explain import ledger_blocks
 from azr.report.page import charts_library, for_script, render
-from azr.run.directory import CONFIG, RunDirectory, explained
+from azr.run.directory import CONFIG, RunDirectory, explained, replace_text
 
 LARGEST = 9_500_000
-"""Characters of the whole page: a file that can be sent by mail and opens at once."""
+"""Characters of the whole page, so that it can be sent by mail and opens quickly."""
 LEAST = 100_000
-"""Characters that a run's texts get, however many runs there are."""
+"""Characters for the texts of each run, however many runs there are."""
 LEDGERS = 0.25
-"""Share of the room for a run's texts that ledgers may take."""
+"""Share of these characters that ledgers may use."""
 
 
 def report(paths: Sequence[Path], out: Path | None = None) -> Path:
-    """Write the page of one or more runs, side by side, and of evaluations.
+    """Write one page for one or more runs and evaluations, and return its path.
 
     Args:
-        paths: folders of runs, or folders that `azr eval` wrote; a run's own evaluations come along with it.
+        paths: folders of runs, or folders that `azr eval` wrote; a run's own evaluations are included.
         out: file to write; None for report.html in the first folder.
-
-    Returns:
-        where it was written.
 
     Raises:
         UserError: a folder is neither, a log cannot be read, or the file cannot be written.
@@ -45,22 +41,20 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Path:
         follower.analysis.close()
     page = render(page_data(followers, evaluations))
     target = out or paths[0] / "report.html"
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     with explained(target, remedy="name another file with --out, or make it writable"):
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(target)
+        replace_text(target, page)
     return target
 
 
 def page_data(
     followers: Sequence[Follower], evaluations: Sequence[Path] = (), *, ledgers: bool = True
 ) -> dict[str, Any]:
-    """What `azr.report.page.render` is given.
+    """The data for `azr.report.page.render`.
 
     Args:
-        followers: of the runs, polled; of runs that have ended, their analyses closed.
+        followers: of the runs, polled; for a run that has ended, with a closed analysis.
         evaluations: folders that `azr eval` wrote.
-        ledgers: whether to recompute ledgers too, which reads parts of the events again.
+        ledgers: whether to include ledgers, which read parts of the events again.
 
     Raises:
         UserError: a log or an evaluation cannot be read.
@@ -71,71 +65,60 @@ def page_data(
     share = max(LEAST, room // parts)
     for follower, run in zip(followers, runs, strict=True):
         if ledgers:
-            run["blocks"]["ledgers"], said = ledger_blocks(follower.run, follower.offsets, int(share * LEDGERS))
-            run["notes"] += said
+            run["blocks"]["ledgers"], notes = ledger_blocks(follower.run, follower.offsets, int(share * LEDGERS))
+            run["notes"] += notes
         if follower.analysis.archive is not None:
-            used = len(for_script(run["blocks"]))
-            blocks, said = follower.analysis.archive.fitted(share - used)
+            blocks, notes = follower.analysis.archive.fitted(share - len(for_script(run["blocks"])))
             run["blocks"] |= blocks
-            run["notes"] += said
+            run["notes"] += notes
     return {"runs": runs, "evals": [evaluation_data(folder, share) for folder in evaluations]}
 
 
 def run_data(follower: Follower, name: str) -> dict[str, Any]:
-    """One run as JSON, without what was written in it."""
-    analysis = follower.analysis
-    data = analysis.data()
-    tree = RunDirectory.open(follower.run).tree()
-    done = analysis.steps[-1].step if analysis.steps else 0
-    family = data.pop("family")
+    """One run as JSON, without its texts."""
+    data, tree = follower.analysis.data(), RunDirectory.open(follower.run).tree()
+    done = follower.analysis.steps[-1].step if follower.analysis.steps else 0
+    notes = [f"events skipped: {count:,} of type {event}" for event, count in data["unknown"].items()]
+    if follower.unreadable:
+        notes.insert(0, f"unreadable lines in the logs: {follower.unreadable:,}")
+    if data["unfinished"] is not None:
+        notes.insert(0, f"step {data['unfinished']} is not complete: it is left out of the curves")
     return {
         "name": name,
         "about": about(tree),
         "planned": tree.get("steps"),
         "done": done,
         "finished": done == tree.get("steps"),
-        "family": base64.b64encode(pack(family)).decode("ascii"),
         "blocks": {},
-        "notes": _notes(follower, data),
+        "notes": notes,
         **data,
+        "family": base64.b64encode(pack(data["family"])).decode("ascii"),
     }
+
+
+ABOUT = {
+    "model": ("model", "name"),
+    "domain": ("domain", "name"),
+    "kinds": ("domain", "kinds"),
+    "algorithm": ("algorithm", "name"),
+    "rewards": ("rewards", "profile"),
+    "learning rate": ("learner", "lr"),
+    "proposals per kind": ("selfplay", "batch_size"),
+    "attempts per task": ("selfplay", "samples"),
+}
+"""Settings that the page shows of each run."""
 
 
 def about(tree: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that tell one run from another, from its configuration as it was written down."""
-    found = {
-        "model": Path(str(_at(tree, "model.name"))).name,
-        "domain": _at(tree, "domain.name"),
-        "kinds": ", ".join(_at(tree, "domain.kinds") or []),
-        "algorithm": _at(tree, "algorithm.name"),
-        "rewards": _at(tree, "rewards.profile"),
-        "learning rate": _at(tree, "learner.lr"),
-        "proposals a kind": _at(tree, "selfplay.batch_size"),
-        "attempts a task": _at(tree, "selfplay.samples"),
-        "seed": tree.get("seed"),
-    }
-    return {name: str(value) for name, value in found.items() if value not in (None, "")}
-
-
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    section, name = key.split(".")
-    return tree.get(section, {}).get(name)
-
-
-def _notes(follower: Follower, data: Mapping[str, Any]) -> list[str]:
-    """What a reader of the page should know of its making."""
-    notes = []
-    if data["unfinished"] is not None:
-        notes.append(f"step {data['unfinished']} is not complete: it is left out of the curves")
-    if follower.unreadable:
-        notes.append(f"lines of the logs that could not be read: {follower.unreadable:,}")
-    for name, count in data["unknown"].items():
-        notes.append(f"events passed over: {count:,} of type {name}")
-    return notes
+    """The settings that distinguish a run, from its stored configuration."""
+    found = {title: tree.get(section, {}).get(name) for title, (section, name) in ABOUT.items()}
+    found |= {"seed": tree.get("seed"), "model": Path(str(found["model"])).name}
+    words = {name: ", ".join(value) if isinstance(value, list) else value for name, value in found.items()}
+    return {name: str(value) for name, value in words.items() if value not in (None, "")}
 
 
 def _sorted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Runs and evaluations among the folders; of a run its evaluations too."""
+    """The runs and the evaluations among the folders, including those within the runs."""
     runs, evaluations = [], []
     for path in paths:
         if (path / CONFIG).is_file():
@@ -145,14 +128,14 @@ def _sorted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             evaluations.append(path)
         else:
             raise UserError(
-                f"{path}: neither a run ({CONFIG}) nor an evaluation ({RESULTS}); name a folder that azr train or"
-                " azr eval made"
+                f"{path}: neither a run ({CONFIG}) nor an evaluation ({RESULTS}); name a folder made by azr train or"
+                " azr eval"
             )
     return runs, list(dict.fromkeys(evaluations))
 
 
 def _names(followers: Sequence[Follower]) -> list[str]:
-    """Names of the folders, with the folder above where two are the same."""
+    """Names of the folders, with the parent folder if two are the same."""
     names = [follower.run.resolve().name for follower in followers]
     return [
         name if names.count(name) == 1 else f"{follower.run.resolve().parent.name}/{name}"

@@ -1,4 +1,4 @@
-"""What `azr eval` left in a folder, for the page: its table, and every completion."""
+"""The results of `azr eval` for the page: the table, and every completion."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from azr.evals.command import COMPLETIONS, RESULTS
 from azr.run.log import Log
 
 BLOCK = 40
-"""Problems whose texts are compressed, and opened, together."""
+"""Problems per compressed block of texts."""
 
 
 def evaluation_data(folder: Path, budget: int) -> dict[str, Any]:
     """One evaluation as JSON.
 
     Args:
-        folder: that `azr eval` wrote.
-        budget: characters that its texts may take; beyond, whole blocks of problems are left out, evenly.
+        folder: written by `azr eval`.
+        budget: characters for its texts; beyond, blocks of problems are left out, evenly.
 
     Raises:
         UserError: a file cannot be read.
@@ -38,52 +38,42 @@ def evaluation_data(folder: Path, budget: int) -> dict[str, Any]:
     return {
         "name": folder.resolve().name if folder.name != "evals" else f"{folder.resolve().parent.name}/evals",
         "settings": results.get("settings", {}),
-        "results": [_without_problems(row) for row in table],
+        "results": [{key: value for key, value in row.items() if key != "correct"} for row in table],
         "differences": differences,
         "files": files,
         "notes": notes,
     }
 
 
-def _without_problems(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "correct"}
-
-
 def _file(path: Path) -> dict[str, Any]:
-    """One model on one benchmark: what became of every completion, and the texts in blocks."""
+    """One model on one benchmark: the verdicts, and the texts in blocks."""
     records = [record for _, record in Log(path).new()]
     problems = [record for record in records if "id" in record]
     header = next((record for record in records if "id" not in record), {})
     return {
         "model": path.parent.name,
         "benchmark": header.get("benchmark", path.stem),
-        "problems": [(p["id"], p.get("group", ""), [_fate(sample) for sample in p["samples"]]) for p in problems],
+        "problems": [(p["id"], p.get("group", ""), [_verdict(sample) for sample in p["samples"]]) for p in problems],
         "blocks": list(_blocks(problems)),
     }
 
 
-def _fate(sample: Mapping[str, Any]) -> tuple[float, str, int | None, bool]:
+def _verdict(sample: Mapping[str, Any]) -> tuple[float, str, int | None, bool]:
     return sample["score"], sample["reason"], sample.get("tokens"), bool(sample.get("finished", True))
 
 
 def _blocks(problems: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
-    """[prompt, [[completion, detail], ...]] a problem."""
+    """Per problem [prompt, [[completion, detail], ...]]."""
     for begin in range(0, len(problems), BLOCK):
-        block = [
-            (
-                shortened(problem.get("prompt", "")),
-                [
-                    (shortened(sample["completion"]), shortened(sample.get("detail", "")))
-                    for sample in problem["samples"]
-                ],
-            )
-            for problem in problems[begin : begin + BLOCK]
-        ]
+        block = []
+        for problem in problems[begin : begin + BLOCK]:
+            texts = [(shortened(one["completion"]), shortened(one.get("detail", ""))) for one in problem["samples"]]
+            block.append((shortened(problem.get("prompt", "")), texts))
         yield base64.b64encode(pack(block)).decode("ascii")
 
 
 def _fit(files: Sequence[dict[str, Any]], budget: int) -> int:
-    """Leave out every other block until the rest fits; returns how many are gone."""
+    """Leave out every other block until the rest fits; returns how many are left out."""
     places = [(file["blocks"], at) for file in files for at in range(len(file["blocks"]))]
     stride = 1
     while sum(len(blocks[at] or "") for blocks, at in places) > budget:

@@ -1,24 +1,38 @@
-"""`azr explain RUN ROLLOUT`: a rollout's ledger on the terminal."""
+"""Ledgers for people: `azr explain RUN ROLLOUT` on the terminal, and those of whole steps on the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from azr import settings
 from azr.algorithms.registry import ALGORITHMS
-from azr.analysis.ledger import Account, Ledger
+from azr.analysis.archive import pack
+from azr.analysis.ledger import Account, Facts, Ledger, ledgers
 from azr.analysis.surrogate import Pass, cut
 from azr.analysis.text import visible
+from azr.config import Config
+from azr.domains import registry
 from azr.errors import UserError
+from azr.run.directory import EVENTS, RunDirectory
+from azr.run.log import Log
 from azr.selfplay.rewards import mean
 from azr.types import Role
 
+STEPS = 16
+"""Steps of the page with ledgers, spread over the run. Each takes as long as reading twenty thousand events."""
+TOKENS = 8
+"""Tokens that the page lists of each pass, those with the largest push."""
+
 Row = tuple[str, str, str]
-"""Name, value, and the equation or rule behind it."""
+"""Name, value, and the equation or rule."""
 
 
 def show(ledger: Ledger, console: Console, *, tokens: int, decode: Callable[[int], str]) -> None:
@@ -26,20 +40,26 @@ def show(ledger: Ledger, console: Console, *, tokens: int, decode: Callable[[int
 
     Args:
         ledger: of `azr.analysis.ledger.ledger`.
-        console: where to.
-        tokens: how many tokens of each pass are listed, those with the largest push first.
-        decode: text of one token.
+        console: where to print it.
+        tokens: number of tokens listed per pass, those with the largest push.
+        decode: text of a token.
     """
     console.print(Text(f"{ledger.id}: {ledger.role} {ledger.kind}, step {ledger.step}", style="bold"))
     console.print(Text(visible(ledger.text)), soft_wrap=True)
-    console.print(_table(rows(ledger)))
-    if (differing := differences(ledger)) is not None:
-        console.print(differing)
+    account = Table(box=None, show_header=False)
+    for name, value, why in rows(ledger):
+        account.add_row(Text(name, style="dim"), Text(visible(value)), Text(visible(why), style="dim"))
+    console.print(account)
+    if lines := differing(ledger):
+        table = Table("", "paper", "reference", title="where the profiles differ", title_justify="left", box=None)
+        for line in lines:
+            table.add_row(*map(Text, line))
+        console.print(table)
     console.print(*_passes(ledger, tokens, decode), sep="\n")
 
 
 def rows(ledger: Ledger) -> Iterator[Row]:
-    """The run's own account, from the text to the advantage."""
+    """The run's account, from the text to the advantage."""
     account, verdict = ledger.accounts[0], ledger.verdict
     end = "ended by the model" if ledger.finished else "cut at the token limit"
     yield "tokens", str(ledger.tokens), end
@@ -55,25 +75,14 @@ def rows(ledger: Ledger) -> Iterator[Row]:
     yield "advantage", f"{ledger.recorded['advantage']:+.4f}", ALGORITHMS[ledger.algorithm.name].equation
 
 
-def differences(ledger: Ledger) -> Table | None:
-    """`paper` beside `reference`, line by line where they differ; None where they agree."""
-    lines = differing(ledger)
-    if not lines:
-        return None
-    table = Table("", "paper", "reference", title="where the profiles differ", title_justify="left", box=None)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table
-
-
 def differing(ledger: Ledger) -> list[Row]:
-    """What `paper` and `reference` make of it, where that is not the same: name, paper, reference."""
+    """The numbers that differ between the two profiles: name, `paper`, `reference`."""
     paper, reference = (_profile(ledger, name) for name in ("paper", "reference"))
     return [(name, mine, theirs) for (name, mine), (_, theirs) in zip(paper, reference, strict=True) if mine != theirs]
 
 
 def token_rows(seen: Pass, count: int, decode: Callable[[int], str]) -> Iterator[tuple[str, ...]]:
-    """The tokens that the step pushed most, as written: t, token, log pi, ratio, advantage, push."""
+    """The `count` tokens with the largest push, in order: t, token, log pi, ratio, advantage, push."""
     for t in sorted(sorted(range(len(seen.ids)), key=lambda t: -abs(seen.push[t]))[:count]):
         push = "cut" if seen.cut[t] else f"{seen.push[t]:+.3g}"
         numbers = f"{seen.sampler[t]:.3f}", f"{seen.ratio[t]:.5f}", f"{seen.advantages[t]:+.4f}", push
@@ -81,7 +90,7 @@ def token_rows(seen: Pass, count: int, decode: Callable[[int], str]) -> Iterator
 
 
 def token_decoder(run: Path) -> Callable[[int], str]:
-    """Text of a token, by the tokenizer of the run's model or newest checkpoint; its number where there is none.
+    """Decode a token with the tokenizer of the run's model or newest checkpoint; without one, give its number.
 
     Raises:
         UserError: the tokenizer cannot be read.
@@ -94,8 +103,8 @@ def token_decoder(run: Path) -> Callable[[int], str]:
         return "#{}".format
     try:
         tokenizer = Tokenizer.from_file(str(found))
-    except Exception as error:  # the library's only one
-        raise UserError(f"{found}: no tokenizer: {error}; it was changed, restore it") from None
+    except Exception as error:  # the only type that the library raises
+        raise UserError(f"{found}: not a tokenizer: {error}; it was changed, restore it") from None
     return lambda token: repr(tokenizer.decode([token], skip_special_tokens=False))
 
 
@@ -117,7 +126,6 @@ def _reward_rows(ledger: Ledger, account: Account) -> Iterator[Row]:
 
 
 def _profile(ledger: Ledger, name: str) -> Iterator[tuple[str, str]]:
-    """What one of the profiles would have made of it."""
     account = next(account for account in ledger.accounts if account.profile == name)
     yield "rule", account.rule
     yield "reward", f"{account.reward:.4f}"
@@ -135,22 +143,76 @@ def _passes(ledger: Ledger, tokens: int, decode: Callable[[int], str]) -> Iterat
     if not ledger.passes:
         yield Text("no record of its tokens: events.tokens_every leaves this step out")
     for number, seen in enumerate(ledger.passes, start=1):
-        about = (
-            f"pass {number} of {len(ledger.passes)}: ratio {seen.ratio.min():.4f} to {seen.ratio.max():.4f}, clipped"
-            f" {seen.clip_share:.1%}, weight {seen.weight:.3g} a token, push {seen.push.sum():+.3g} in all"
+        ratio, clipped, weight, push = _about(seen)
+        about = Text(
+            f"pass {number} of {len(ledger.passes)}: ratio {ratio}, clipped {clipped}, weight per token {weight},"
+            f" total push {push}"
         )
-        yield Group(Text(about), _tokens(seen, tokens, decode)) if tokens else Text(about)
+        table = Table("t", "token", "log pi", "ratio", "advantage", "push", box=None, header_style="dim")
+        for row in token_rows(seen, tokens, decode):
+            table.add_row(*map(Text, row))
+        yield Group(about, table) if tokens else about
 
 
-def _tokens(seen: Pass, count: int, decode: Callable[[int], str]) -> Table:
-    table = Table("t", "token", "log pi", "ratio", "advantage", "push", box=None, header_style="dim")
-    for row in token_rows(seen, count, decode):
-        table.add_row(*map(Text, row))
-    return table
+def _about(seen: Pass) -> tuple[str, str, str, str]:
+    """Range of the ratio, share of clipped tokens, weight per token, total push."""
+    ratio = f"{seen.ratio.min():.4f} to {seen.ratio.max():.4f}"
+    return ratio, f"{seen.clip_share:.1%}", f"{seen.weight:.3g}", f"{seen.push.sum():+.3g}"
 
 
-def _table(lines: Iterator[Row] | Sequence[Row]) -> Table:
-    table = Table(box=None, show_header=False)
-    for name, value, why in lines:
-        table.add_row(Text(name, style="dim"), Text(visible(value)), Text(visible(why), style="dim"))
-    return table
+def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[dict[int, str], list[str]]:
+    """Ledgers by step, one block per step (see `azr.analysis.archive`), and notes on what is left out.
+
+    Args:
+        run: the run's folder.
+        offsets: where each step starts in events.jsonl (bytes).
+        budget: characters of base64 in all.
+
+    Returns:
+        for each step an object from rollout to [rows, differences, passes].
+    """
+    steps = sorted(step for step in offsets if step > 0)
+    try:
+        config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run))
+        decode = token_decoder(run)
+    except UserError as error:
+        return {}, [f"no ledgers: {error}"]
+    blocks = dict[int, str]()
+    for step in spread(steps, STEPS):
+        end = min((offset for offset in offsets.values() if offset > offsets[step]), default=inf)
+        events = []
+        for at, event in Log(run / EVENTS, offset=offsets[step]).new():
+            if at >= end:
+                break
+            if event.get("step") == step:
+                events.append(event)
+        if found := _of_step(events, config, decode):
+            blocks[step] = base64.b64encode(pack(found)).decode("ascii")
+    while blocks and sum(map(len, blocks.values())) > budget:
+        blocks = {step: blocks[step] for step in spread(sorted(blocks), len(blocks) // 2)}
+    note = f"ledgers: of {len(blocks)} of {len(steps)} steps; azr explain shows any other"
+    return blocks, [note] if len(blocks) < len(steps) else []
+
+
+def spread(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the steps, evenly spread, with the last one and, if `count` is at least 2, the first."""
+    if len(steps) <= count:
+        return list(steps)
+    if count < 2:
+        return list(steps[-count:]) if count else []
+    return [steps[round(at * (len(steps) - 1) / (count - 1))] for at in range(count)]
+
+
+def _of_step(events: Sequence[Mapping[str, Any]], config: Config, decode: Callable[[int], str]) -> dict[str, Any]:
+    """The ledgers of a step; empty if its events are malformed."""
+    try:
+        return {
+            name: (
+                list(rows(one)),
+                differing(one),
+                [(*_about(seen), list(token_rows(seen, TOKENS, decode))) for seen in one.passes],
+            )
+            for name, one in ledgers(Facts(events), config).items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}

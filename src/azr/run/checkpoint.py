@@ -1,4 +1,4 @@
-"""Checkpoints: written beside the others under a temporary name, then renamed, so that one either stands whole or not.
+"""Checkpoints. They are written under a temporary name, then renamed, so a checkpoint is either complete or absent.
 
 checkpoints/000010/ model/ (weights), optimizer.pt, buffer.jsonl, state.json
 """
@@ -22,17 +22,17 @@ STATE, BUFFER = "state.json", "buffer.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a run is, besides weights, optimizer and buffers.
+    """The state of a run, besides weights, optimizer and buffers.
 
     Attributes:
-        step: steps done.
-        lengths: bytes of each log.
-        failed_steps: steps in a row without a valid proposal.
-        seconds: training time so far, over all its processes.
-        before: held-out accuracy of the untrained model, as its metrics line has it.
+        step: completed steps.
+        lengths: of each log, in bytes.
+        failed_steps: consecutive steps without a valid proposal.
+        seconds: training time over all processes of the run.
+        before: held-out accuracy of the untrained model, as in metrics.jsonl.
         evaluated: the last step after which held-out accuracy was measured.
-        seeding: while buffers are seeded, how often each verdict was given, by kind; None once they are. Such a
-            checkpoint has no model: it is still the untrained one.
+        seeding: counts of verdicts by kind while the buffers are seeded, then None. A checkpoint from that time has no
+            model, because it is still the untrained one.
     """
 
     step: int
@@ -51,56 +51,48 @@ class Checkpoints:
         self._folder, self._keep = run / "checkpoints", keep
 
     def newest(self) -> Path | None:
-        """Folder of the newest whole checkpoint, or None where there is none yet."""
-        return next(reversed(self._whole()), None)
+        """Folder of the newest complete checkpoint; None if there is none yet."""
+        return next(reversed(self._complete()), None)
 
     def save(self, state: State, buffer: Iterable[str], save_learner: Callable[[Path], None]) -> Path:
-        """Write a checkpoint, then drop those beyond the newest `keep`.
+        """Write a checkpoint, then delete all but the newest `keep`.
 
         Raises:
-            UserError: the disk is full or not writable; the checkpoints before stand as they were.
+            UserError: the disk is full or not writable; the earlier checkpoints are untouched.
         """
         final = self._folder / f"{state.step:06d}"
         partial = self._folder / f".partial-{state.step:06d}"
         with explained(self._folder):
             self._folder.mkdir(exist_ok=True)
-            self._remove_partial()
+            for left_over in self._folder.glob(".partial-*"):
+                shutil.rmtree(left_over)
             partial.mkdir()
             save_learner(partial)
             (partial / BUFFER).write_text("".join(f"{line}\n" for line in buffer), encoding="utf-8")
             (partial / STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
-            _sync(partial)
+            for path in (*partial.rglob("*"), partial):  # the rename must not reach the disk before the contents
+                _sync(path)
             if final.exists():  # played again after a resume from an older one
-                self._remove(final)
+                _remove(final)
             partial.rename(final)
-            _sync_one(self._folder)
-            for old in self._whole()[: -self._keep]:
-                self._remove(old)
+            _sync(self._folder)
+            for old in self._complete()[: -self._keep]:
+                _remove(old)
         return final
 
-    def _whole(self) -> list[Path]:
-        """All that are whole, by their steps as numbers: as text, 1000000 would come before 999999."""
+    def _complete(self) -> list[Path]:
+        """Complete checkpoints, sorted by step as a number: as text, 1000000 would come before 999999."""
         found = (path for path in self._folder.glob("[0-9]*") if path.name.isdecimal() and (path / STATE).is_file())
         return sorted(found, key=lambda path: int(path.name))
 
-    def _remove(self, checkpoint: Path) -> None:
-        """Rename first: a checkpoint that is half deleted must not look whole."""
-        doomed = checkpoint.with_name(f".partial-{checkpoint.name}-old")
-        checkpoint.rename(doomed)
-        shutil.rmtree(doomed)
-
-    def _remove_partial(self) -> None:
-        for path in self._folder.glob(".partial-*"):
-            shutil.rmtree(path)
-
 
 def read_state(checkpoint: Path) -> State:
-    """The state that a checkpoint holds.
+    """The state in a checkpoint.
 
     Raises:
-        UserError: it cannot be read: somebody changed it.
+        UserError: it cannot be read; it was changed.
     """
-    with _whole_or_told(checkpoint, STATE):
+    with _explained(checkpoint, STATE):
         return State(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
 
 
@@ -108,9 +100,9 @@ def read_buffer(checkpoint: Path) -> list[str]:
     """Lines for `TaskBuffer.load`.
 
     Raises:
-        UserError: they cannot be read: somebody changed them.
+        UserError: they cannot be read; they were changed.
     """
-    with _whole_or_told(checkpoint, BUFFER):
+    with _explained(checkpoint, BUFFER):
         lines = (checkpoint / BUFFER).read_text(encoding="utf-8").splitlines()
         for line in lines:
             json.loads(line)
@@ -118,8 +110,8 @@ def read_buffer(checkpoint: Path) -> list[str]:
 
 
 @contextmanager
-def _whole_or_told(checkpoint: Path, file: str) -> Iterator[None]:
-    """Turn what is wrong with a checkpoint's file into one line that says what to do."""
+def _explained(checkpoint: Path, file: str) -> Iterator[None]:
+    """Turn an error in a checkpoint's file into one line with what to do."""
     try:
         yield
     except (OSError, ValueError, TypeError) as error:
@@ -129,14 +121,14 @@ def _whole_or_told(checkpoint: Path, file: str) -> Iterator[None]:
         ) from None
 
 
-def _sync(folder: Path) -> None:
-    """Put a folder and all within on the disk itself, so that the rename cannot overtake the contents."""
-    for path in folder.rglob("*"):
-        _sync_one(path)
-    _sync_one(folder)
+def _remove(checkpoint: Path) -> None:
+    """Rename first: a half-deleted checkpoint must not look complete."""
+    doomed = checkpoint.with_name(f".partial-{checkpoint.name}-old")
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)
 
 
-def _sync_one(path: Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

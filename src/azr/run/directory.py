@@ -1,7 +1,7 @@
-"""One folder holds a run: config.toml, seed.jsonl, events.jsonl, metrics.jsonl, checkpoints/ and, at its end, model/.
+"""The folder of a run: config.toml, seed.jsonl, events.jsonl, metrics.jsonl, checkpoints/ and, at its end, model/.
 
-The two logs only grow; a checkpoint notes how long they were, and resuming cuts them back to that length, so that
-whatever was half written, or belongs to steps that will be played again, is gone.
+The two logs only grow. A checkpoint records their lengths, and resuming truncates them to these lengths. This removes
+half-written lines, and the lines of steps that will be played again.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TextIO
@@ -38,12 +38,12 @@ class RunDirectory:
 
     @classmethod
     def create(cls, parent: Path, name: str, config: str) -> RunDirectory:
-        """Make a new folder, named after the preset and the time, with the resolved configuration in it.
+        """Create a folder named after the preset and the time, with the resolved configuration in it.
 
-        It is made under another name and renamed, so that a run without its configuration is never seen.
+        It is created under another name and renamed, so that nobody sees a run without its configuration.
 
         Raises:
-            UserError: the folder cannot be made or written.
+            UserError: the folder cannot be created or written.
         """
         with explained(parent):
             parent.mkdir(parents=True, exist_ok=True)
@@ -51,18 +51,15 @@ class RunDirectory:
             partial.chmod(0o755)
             (partial / CONFIG).write_text(config, encoding="utf-8")
             stamp = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-            for number in count(1):
-                path = parent / (stamp if number == 1 else f"{stamp}-{number}")
-                if not path.exists():
-                    break
-            return cls(partial.rename(path))
+            names = chain([stamp], (f"{stamp}-{number}" for number in count(2)))
+            return cls(partial.rename(next(path for each in names if not (path := parent / each).exists())))
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """Open the folder of an earlier run.
 
         Raises:
-            UserError: it is not the folder of a run.
+            UserError: `path` is not the folder of a run.
         """
         if not (path / CONFIG).is_file():
             raise UserError(f"{path}: no {CONFIG} there, so it is not a run; name the folder that azr train made")
@@ -82,10 +79,8 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         for log in self._logs.values():
-            try:
+            with suppress(OSError):  # a full disk was reported when the line was written; the buffer is lost anyway
                 log.close()
-            except OSError:  # a full disk: told already when the line was written, and the buffer is lost either way
-                continue
         self._logs.clear()
         if self._lock is not None:
             self._lock.close()
@@ -94,28 +89,25 @@ class RunDirectory:
         """The resolved configuration as it was written.
 
         Raises:
-            UserError: it cannot be read: somebody changed it.
+            UserError: it cannot be read; it was changed.
         """
         return read_toml(self.path / CONFIG)
 
     def amend(self, config: str) -> None:
-        """Keep the resolved configuration that the run goes on with, which the next resume starts from.
+        """Store the configuration that the run continues with; the next resume starts from it.
 
         Raises:
-            UserError: the disk is full or not writable; the configuration before stands.
+            UserError: the disk is full or not writable; the previous configuration is kept.
         """
         with explained(self.path):
-            if (self.path / CONFIG).read_text(encoding="utf-8") == config:
-                return
-            partial = self.path / f".partial-{CONFIG}"
-            partial.write_text(config, encoding="utf-8")
-            partial.rename(self.path / CONFIG)
+            if (self.path / CONFIG).read_text(encoding="utf-8") != config:
+                replace_text(self.path / CONFIG, config)
 
     def write(self, log: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append records to a log, one JSON line each, and hand them to the system.
+        """Append records to a log, one JSON line each, and flush.
 
         Raises:
-            UserError: the disk is full or not writable; what stood in the log before is untouched.
+            UserError: the disk is full or not writable; earlier lines are untouched.
         """
         with explained(self.path):
             file = self._logs[log]
@@ -123,7 +115,7 @@ class RunDirectory:
             file.flush()
 
     def lengths(self) -> dict[str, int]:
-        """Bytes in each log, for the checkpoint, after everything is on the disk itself."""
+        """Sync the logs to the disk, and return their lengths in bytes, for the checkpoint."""
         with explained(self.path):
             for log in self._logs.values():
                 log.flush()
@@ -131,27 +123,32 @@ class RunDirectory:
             return {name: (self.path / name).stat().st_size for name in LOGS}
 
     def cut(self, lengths: Mapping[str, int]) -> None:
-        """Cut the logs back to the lengths of a checkpoint.
+        """Truncate the logs to the lengths of a checkpoint.
 
         Raises:
-            UserError: a log is shorter than it was: somebody changed it.
+            UserError: a log is shorter than that; it was changed.
         """
         with explained(self.path):
             for name, length in lengths.items():
-                log = self._logs[name]
-                if (self.path / name).stat().st_size < length:
-                    raise UserError(
-                        f"{self.path / name}: shorter than at the last checkpoint; it was changed, restore it"
-                    )
+                log, path = self._logs[name], self.path / name
+                if path.stat().st_size < length:
+                    raise UserError(f"{path}: shorter than at the last checkpoint; it was changed, restore it")
                 log.truncate(length)
                 log.seek(length)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file under another name and rename it, so that a reader sees the old text or the new."""
+    partial = path.with_name(f".partial-{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a log, oldest first; a last line that is cut off (the run goes on, or was killed) is left out.
+    """Records of a log, oldest first. An incomplete last line (the run goes on, or was killed) is left out.
 
     Raises:
-        UserError: the file cannot be read, or one of its lines is no record: somebody changed it.
+        UserError: the file cannot be read, or a line is not a JSON object; it was changed.
     """
     with explained(path, remedy="make it readable"), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -162,18 +159,13 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise UserError(f"{path}: line {number} cannot be read ({error}); it was changed, restore it") from None
             if not isinstance(record, dict):
-                raise UserError(f"{path}: line {number} is no JSON object; it was changed, restore it")
+                raise UserError(f"{path}: line {number} is not a JSON object; it was changed, restore it")
             yield record
 
 
 @contextmanager
 def explained(path: Path, *, remedy: str | None = None) -> Iterator[None]:
-    """Turn an error of the file system into one line that says what to do.
-
-    Args:
-        path: what is read or written.
-        remedy: what to do where it cannot be; None for a run that trains.
-    """
+    """Turn a file system error about `path` into one line with what to do: `remedy`, or advice for a training run."""
     try:
         yield
     except OSError as error:

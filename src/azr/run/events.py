@@ -1,15 +1,15 @@
-"""One line for all that happens in a step: the only thing that screens, reports and explanations are made from.
+"""Events: everything that happens in a step, one line each. Screens, reports and ledgers are computed from them.
 
 Types and their fields (all have `event` and `step`):
 
     proposal   id, kind, references, text, tokens, finished
-    attempt    id, kind, task, text, tokens (null where a server does not tell), finished
+    attempt    id, kind, task, text, tokens (null if a server does not report it), finished
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
-    advantage  id, role, kind, penalty (taken off the reward before), advantage (mean over its tokens),
+    advantage  id, role, kind, penalty (subtracted from the reward), advantage (mean over its tokens),
                baseline (of, n, mean, deviation, by_token: see `azr.algorithms.advantages.Baseline`)
-    tokens     id, and arrays with an entry a token (`azr.run.tokens`)
+    tokens     id, and arrays with one entry per token (`azr.run.tokens`)
     update     the learner's metrics
 """
 

@@ -1,4 +1,4 @@
-"""A log read as it grows: whole lines only, each once, and nothing that is in it can stop the reading."""
+"""Reading a log while it grows: complete lines only, each once. Unreadable lines are counted and skipped."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import orjson
 from azr.run.directory import explained
 
 TOKENS = b'{"event": "tokens"'
-"""How a line begins that holds a rollout's arrays: half of an events file, which only ledgers read."""
+"""Start of a line with a rollout's arrays. They are half of an events file, and only ledgers read them."""
 
 
 @dataclass(slots=True)
 class Log:
-    """Where the reading of a log stands.
+    """A reader of one log.
 
     Attributes:
         path: of the file; it need not exist yet.
-        skip: lines that begin with it are passed over unread; empty for none.
+        skip: lines that start with it are not parsed; empty for none.
+        containing: lines without it are not parsed.
         offset: bytes that have been read, always the end of a line.
-        lines: whole lines so far, those passed over included.
         unreadable: lines so far that are not a JSON object.
     """
 
     path: Path
     skip: bytes = b""
+    containing: bytes = b""
     offset: int = 0
-    lines: int = 0
     unreadable: int = 0
     _inode: int | None = field(default=None, repr=False)
 
     def restarted(self) -> bool:
-        """Whether the file was cut back or replaced since it was read: a run that was resumed plays steps again.
+        """Whether the file was truncated or replaced since it was read, as when a resumed run repeats steps.
 
-        Where it was, reading begins anew, and whatever was made of the lines so far must be thrown away.
+        If so, reading starts again, and the caller must discard the results of all lines so far.
         """
         try:
             status = self.path.stat()
@@ -47,11 +47,11 @@ class Log:
         changed = self._inode not in (None, status.st_ino) or status.st_size < self.offset
         self._inode = status.st_ino
         if changed:
-            self.offset = self.lines = self.unreadable = 0
+            self.offset = self.unreadable = 0
         return changed
 
     def new(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """What has been added since: the offset of a line and its record. A line still being written is left for later.
+        """Offset and record of each line that was added since. An incomplete last line is left for the next call.
 
         Raises:
             UserError: the file cannot be read.
@@ -64,22 +64,21 @@ class Log:
                 if not line.endswith(b"\n"):
                     return
                 at, self.offset = self.offset, self.offset + len(line)
-                self.lines += 1
-                if self.skip and line.startswith(self.skip):
+                if (self.skip and line.startswith(self.skip)) or self.containing not in line:
                     continue
-                record = parsed(line)
+                record = _parsed(line)
                 if record is None:
                     self.unreadable += 1
                 else:
                     yield at, record
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
-    """The record in a line; None where it is no JSON object."""
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None if it is not a JSON object."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
-        try:  # the standard library reads half a surrogate pair, and NaN, which is no number and counts as none
+        try:  # the standard library reads half a surrogate pair, and NaN, which becomes None
             record = json.loads(line, parse_constant=lambda _: None)
         except ValueError:
             return None

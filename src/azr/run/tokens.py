@@ -1,10 +1,10 @@
-"""Log-probabilities and advantages of every token, small enough to be kept: arrays as base64 within an event.
+"""Log-probabilities and advantages of every token, as base64 arrays within an event.
 
     tokens     id, tokens, sampler, passes: for each optimizer step, old, ratio, advantage, weight, reference
 
-`sampler` is in half precision, which shows a log-probability to three digits. Everything that a ratio is made of is a
-difference in single precision, so that ratios and what clipping cuts come out as they were: `old` is old - sampler
-(null where they are the same), `ratio` is log pi - log pi_old, `reference` is log pi_ref - log pi.
+`sampler` has half precision, about three digits. The others are differences in single precision, so that ratios and
+clipping can be recomputed exactly: `old` is old - sampler (null if equal), `ratio` is log pi - log pi_old, `reference`
+is log pi_ref - log pi.
 """
 
 from __future__ import annotations
@@ -28,14 +28,7 @@ def token_events(
     advantages: Sequence[NDArray[np.float64]],
     traces: Sequence[Sequence[Trace]],
 ) -> Iterator[Packed]:
-    """One event for each rollout.
-
-    Args:
-        step: its number.
-        rollouts: what was learnt from.
-        advantages: of each rollout's tokens.
-        traces: what the learner's passes saw of each.
-    """
+    """One event per rollout, with the advantages of its tokens [T] and the traces of the learner's passes over it."""
     for rollout, advantages_T, passes in zip(rollouts, advantages, traces, strict=True):
         sample, sampler_T = rollout.sample, np.array(rollout.sample.logprobs, np.float32)
         yield {

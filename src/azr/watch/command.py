@@ -1,10 +1,9 @@
-"""What `azr watch` does: polls the logs and draws, or serves the page."""
+"""`azr watch`: polls the logs of a run and draws it, or serves its page."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -12,27 +11,22 @@ from rich.live import Live
 from rich.text import Text
 
 from azr import settings
-from azr.analysis.follow import Follower
+from azr.analysis.run import Follower
 from azr.config import Config
 from azr.domains import registry
-from azr.run.directory import CONFIG, EVENTS, RunDirectory
+from azr.run.directory import CONFIG, RunDirectory
 from azr.types import Task
-from azr.watch.latest import newest
-from azr.watch.server import LiveServer, Picture
+from azr.watch.server import LivePage, LiveServer
 from azr.watch.terminal import view
 
 POLL_SECONDS = 1.0
 
 
 def watch(run: Path, *, once: bool = False) -> None:
-    """Show a run on the terminal until Ctrl-C; where there is no terminal, once.
-
-    Args:
-        run: the run's folder.
-        once: draw it once and return.
+    """Show the run in folder `run` on the terminal until Ctrl-C; with `once`, or without a terminal, draw it once.
 
     Raises:
-        UserError: it is not the folder of a run, or its logs cannot be read.
+        UserError: not the folder of a run, or its logs cannot be read.
     """
     console = Console(highlight=False)
     draw = _drawer(run)
@@ -49,20 +43,16 @@ def watch(run: Path, *, once: bool = False) -> None:
 
 
 def serve(run: Path, port: int) -> None:
-    """Serve the page of a run until Ctrl-C.
-
-    Args:
-        run: the run's folder.
-        port: 0 for any that is free.
+    """Serve the page of the run in folder `run` until Ctrl-C; port 0 chooses a free one.
 
     Raises:
-        UserError: it is not the folder of a run, or the port is taken.
+        UserError: not the folder of a run, or the port is taken.
     """
     console = Console(highlight=False)
-    picture = Picture(run)
+    page = LivePage(run)
     try:
-        with LiveServer(picture, port) as server:
-            picture.page()  # the first takes seconds: better here, where it is told of, than in a browser that waits
+        with LiveServer(page, port) as server:
+            page.html()  # the first takes seconds, so render it before a browser waits for it
             console.print(Text(f"{run.name} is at {server.address} (this machine only); Ctrl-C ends"), soft_wrap=True)
             while True:
                 time.sleep(POLL_SECONDS)
@@ -71,7 +61,7 @@ def serve(run: Path, port: int) -> None:
 
 
 def _drawer(run: Path) -> Callable[[], Group]:
-    """What draws a run as it is by now."""
+    """A function that draws the current state of a run."""
     tree = RunDirectory.open(run).tree()
     config: Config = settings.build(tree, registry.config_class, source=str(run / CONFIG))
     show: Callable[[Task], str] = registry.make_domain(config.domain, config.sandbox).show
@@ -79,8 +69,6 @@ def _drawer(run: Path) -> Callable[[], Group]:
 
     def draw() -> Group:
         follower.poll()
-        events = run / EVENTS
-        written = datetime.fromtimestamp(events.stat().st_mtime) if events.is_file() else None
-        return view(run.resolve().name, config.steps, follower.analysis, newest(follower), show, written)
+        return view(follower, config.steps, show)
 
     return draw

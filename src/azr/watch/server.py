@@ -1,7 +1,7 @@
-"""`azr watch RUN --web`: the report's page, kept up to date, from a server that only this machine can reach.
+"""`azr watch RUN --web`: the report's page, kept up to date by a server that only this machine can reach.
 
-It answers GET and HEAD at two addresses and makes no file's name of what it is asked. A page elsewhere that has its own
-name point at 127.0.0.1 (DNS rebinding) would send that name as the host, and is refused.
+It answers GET and HEAD at two addresses, and never uses a request as a file name. A foreign page whose name resolves to
+127.0.0.1 (DNS rebinding) sends its own name as the host, and is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from azr.analysis.follow import Follower
+from azr.analysis.run import Follower
 from azr.errors import UserError
 from azr.report.build import page_data
 from azr.report.page import render
@@ -22,7 +22,7 @@ from azr.report.page import render
 HOST = "127.0.0.1"
 DATA = "/data.json"
 REST_SECONDS = 2.0
-"""The log is read again at most this often, however many pages ask."""
+"""Seconds between two reads of the logs, however many pages ask."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -32,14 +32,11 @@ HEADERS = {
 }
 
 
-class Picture:
-    """What is to be shown of a run by now.
-
-    Args:
-        run: the run's folder.
+class LivePage:
+    """The current page of the run in folder `run`.
 
     Raises:
-        UserError: it is not the folder of a run.
+        UserError: not the folder of a run; from the methods, the logs cannot be read.
     """
 
     def __init__(self, run: Path) -> None:
@@ -48,11 +45,7 @@ class Picture:
         self._data, self._version, self._read = b"", "", 0.0
 
     def data(self) -> tuple[bytes, str]:
-        """The page's data as JSON, and a mark that changes with it.
-
-        Raises:
-            UserError: the logs cannot be read.
-        """
+        """The page's data as JSON, and its ETag."""
         with self._lock:
             if not self._data or time.monotonic() - self._read > REST_SECONDS:
                 if self._follower.poll() or not self._data:
@@ -61,43 +54,31 @@ class Picture:
                 self._read = time.monotonic()
             return self._data, self._version
 
-    def page(self) -> bytes:
-        """The whole page, which asks for newer data by itself.
-
-        Raises:
-            UserError: the logs cannot be read.
-        """
-        data, _ = self.data()
-        return render(json.loads(data), live=DATA).encode("utf-8")
+    def html(self) -> bytes:
+        """The whole page, which polls for new data."""
+        return render(json.loads(self.data()[0]), live=DATA).encode("utf-8")
 
 
 class LiveServer:
-    """Serves a picture until it is closed. Use as a context manager.
+    """Serves a page while it is entered as a context manager.
 
     Args:
-        picture: what is served.
-        port: 0 for any that is free.
-
-    Attributes:
-        port: where it listens.
+        page: of the run.
+        port: 0 for any free one; then the attribute `port` says which.
 
     Raises:
         UserError: the port is taken.
     """
 
-    def __init__(self, picture: Picture, port: int) -> None:
+    def __init__(self, page: LivePage, port: int) -> None:
         try:
-            self._server = _Server(picture, port)
+            self._server = _Server(page, port)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise UserError(f"--port {port}: {reason}; name another, or 0 for any that is free") from None
+            raise UserError(f"--port {port}: {reason}; choose another, or 0 for any free one") from None
         self.port: int = self._server.server_address[1]
+        self.address = f"http://{HOST}:{self.port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="azr-watch")
-
-    @property
-    def address(self) -> str:
-        """For the browser."""
-        return f"http://{HOST}:{self.port}/"
 
     def __enter__(self) -> LiveServer:
         self._thread.start()
@@ -111,15 +92,15 @@ class LiveServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = True  # a port that was just let go of is free; one that is listened on is not
+    allow_reuse_address = True  # a port that was just closed is free; one that is in use is not
 
-    def __init__(self, picture: Picture, port: int) -> None:
+    def __init__(self, page: LivePage, port: int) -> None:
         super().__init__((HOST, port), _Handler)
-        self.picture = picture
+        self.page = page
         self.names = {f"{name}:{self.server_address[1]}" for name in (HOST, "localhost")}
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up half way is no news."""
+        """Ignore browsers that close the connection early."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,22 +116,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             if self.path == "/":
-                self._answer(HTTPStatus.OK, self.server.picture.page(), "text/html; charset=utf-8")
+                self._answer(HTTPStatus.OK, self.server.page.html(), "text/html; charset=utf-8")
             elif self.path == DATA:
-                self._send_data(*self.server.picture.data())
+                data, version = self.server.page.data()
+                known = self.headers.get("If-None-Match") == version
+                status = HTTPStatus.NOT_MODIFIED if known else HTTPStatus.OK
+                self._answer(status, b"" if known else data, "application/json", version)
             else:
                 self._answer(HTTPStatus.NOT_FOUND, b"there is / and /data.json\n")
         except UserError as error:
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error}\n".encode())
 
-    def _send_data(self, data: bytes, version: str) -> None:
-        if self.headers.get("If-None-Match") == version:
-            self._answer(HTTPStatus.NOT_MODIFIED, b"", "application/json", version)
-        else:
-            self._answer(HTTPStatus.OK, data, "application/json", version)
-
     def _refuse(self) -> None:
-        self.close_connection = True  # what it may have sent along is not read
+        self.close_connection = True  # the request's body is not read
         self._answer(HTTPStatus.METHOD_NOT_ALLOWED, b"this server only reads\n")
 
     do_HEAD = do_GET
@@ -174,4 +152,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """The terminal says where the page is, and nothing of who looked."""
+        """Print nothing."""

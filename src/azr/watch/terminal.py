@@ -1,9 +1,11 @@
-"""`azr watch RUN` on the terminal: where the run stands, rates by kind, curves, alarms, the newest tasks."""
+"""`azr watch RUN` on the terminal: progress, rates by kind, curves, alarms, the newest tasks."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -14,56 +16,81 @@ from rich.text import Text
 from azr.analysis.alarms import Alarm
 from azr.analysis.figures import StepFigures
 from azr.analysis.held_out import Evaluation
-from azr.analysis.run import Analysis
-from azr.analysis.text import duration, number, share, visible
+from azr.analysis.run import Analysis, Follower
+from azr.analysis.text import duration, number, rejections, share, visible
+from azr.run.directory import EVENTS
+from azr.run.log import TOKENS, Log
+from azr.selfplay.buffer import task_from_json
 from azr.types import Kind, Task
-from azr.watch.latest import Newest
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
-"""Steps that a curve shows, the newest; of a longer run each column is the mean of several."""
-LAST = 10
-"""Steps that the remaining time is reckoned from."""
+"""Columns of a curve. If there are more steps, each column is the mean of several."""
 NARROW = 11
-"""The same, beside a rate."""
+"""Columns of a curve beside a rate."""
+LAST = 10
+"""Steps from which the remaining time is estimated."""
 TASK_LINES = 14
 RATES = (("valid", "valid", share), ("solve rate", "solve_rate", share), ("learnability", "learnability", number))
 LEARNER = (("entropy", "entropy (nats)"), ("mismatch_kl", "mismatch KL (nats)"), ("grad_norm", "gradient norm"))
 
 
-def view(
-    name: str,
-    steps: int,
-    analysis: Analysis,
-    tasks: Mapping[Kind, Newest],
-    show: Callable[[Task], str],
-    written: datetime | None,
-) -> Group:
-    """Everything that is known by now.
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A task and the results of its attempts.
+
+    Attributes:
+        task: the task.
+        solved, attempts: number of right attempts, and of all.
+        reward: of the proposal; None if nothing was learnt from it.
+    """
+
+    task: Task
+    solved: int
+    attempts: int
+    reward: float | None
+
+
+def newest(follower: Follower) -> dict[Kind, Newest]:
+    """The last task of each kind that the last complete step admitted to the buffer."""
+    if not follower.analysis.steps:
+        return {}
+    step = follower.analysis.steps[-1].step
+    columns = follower.analysis.family.columns
+    rows = {columns["task"][row]: row for row in range(len(columns["step"])) if columns["step"][row] == step}
+    found: dict[Kind, Newest] = {}
+    for _, event in Log(follower.run / EVENTS, skip=TOKENS, offset=follower.offsets[step]).new():
+        if event.get("step") != step:
+            break
+        if event.get("event") == "task" and event["admitted"] and event["task"]["id"] in rows:
+            results = (columns[name][rows[event["task"]["id"]]] for name in ("solved", "attempts", "reward"))
+            found[event["task"]["kind"]] = Newest(task_from_json(event["task"]), *results)
+    return found
+
+
+def view(follower: Follower, steps: int, show: Callable[[Task], str]) -> Group:
+    """A run as it was when it was last polled.
 
     Args:
-        name: of the run.
-        steps: where it is to go.
-        analysis: of its logs.
-        tasks: the newest, by kind.
-        show: writes a task for people.
-        written: when its events were written last; None where there are none.
+        follower: of the run.
+        steps: as configured.
+        show: of the domain; writes a task for people.
     """
-    done = analysis.steps
-    parts: list[RenderableType] = [_head(name, steps, analysis, written)]
-    if done:
-        parts += [Text(), _kinds(done), Text(), _curves(analysis)]
+    analysis = follower.analysis
+    parts: list[RenderableType] = [_head(follower.run, steps, analysis)]
+    if analysis.steps:
+        parts += [Text(), _kinds(analysis.steps), Text(), _curves(analysis)]
     if evaluations := analysis.evaluations():
         parts += [Text(), _held_out(evaluations, analysis.guess)]
     if alarms := analysis.alarms():
         parts += [Text(), *_alarms(alarms)]
-    if tasks:
+    if tasks := newest(follower):
         parts += [Text(), _tasks(tasks, show)]
     return Group(*parts)
 
 
 def sparkline(values: Sequence[float | None], width: int = WIDTH) -> str:
-    """Values as a row of bars from their least to their largest; a space where nothing was measured."""
+    """Values as bars, scaled from the smallest to the largest; a space if nothing was measured."""
     columns = list(_columns(values, width))
     known = [value for value in columns if value is not None]
     if not known:
@@ -83,24 +110,20 @@ def _columns(values: Sequence[float | None], width: int) -> Iterator[float | Non
         yield sum(known) / len(known) if known else None
 
 
-def _head(name: str, steps: int, analysis: Analysis, written: datetime | None) -> Table:
+def _head(run: Path, steps: int, analysis: Analysis) -> Table:
     done = analysis.steps[-1].step if analysis.steps else 0
+    bar, state = ProgressBar(total=steps, completed=done, width=WIDTH), _state(run / EVENTS, done, steps, analysis)
     table = Table.grid(padding=(0, 2))
-    table.add_row(
-        Text(name, style="bold"),
-        ProgressBar(total=steps, completed=done, width=WIDTH),
-        Text(f"step {done} of {steps}"),
-        Text(_state(done, steps, analysis, written), style="dim"),
-    )
+    table.add_row(Text(run.resolve().name, style="bold"), bar, f"step {done} of {steps}", Text(state, style="dim"))
     return table
 
 
-def _state(done: int, steps: int, analysis: Analysis, written: datetime | None) -> str:
+def _state(events: Path, done: int, steps: int, analysis: Analysis) -> str:
     if done >= steps:
         return "all steps are done"
-    if written is None:
+    if not events.is_file():
         return "nothing is written yet"
-    ago = duration((datetime.now() - written).total_seconds())
+    ago = duration(time.time() - events.stat().st_mtime)
     if not analysis.steps:
         return f"seeding, last event {ago} ago"
     spent = [analysis.seconds.get(step.step, {}).get("step") for step in analysis.steps[-LAST:]]
@@ -116,13 +139,11 @@ def _kinds(done: Sequence[StepFigures]) -> Table:
         table.add_column(heading)
     for kind, now in done[-1].kinds.items():
         figures = [step.kinds.get(kind) for step in done]
-        rejected = [(reason, count) for reason, count in now.reasons.items() if reason != "accepted"]
-        rejected.sort(key=lambda item: -item[1])
         cells = []
         for _, name, shown in RATES:
             values = [None if found is None else getattr(found, name) for found in figures]
             cells.append(Text.assemble(f"{shown(values[-1]):>4} ", (sparkline(values, NARROW), "cyan")))
-        table.add_row(kind, *cells, ", ".join(f"{visible(reason)} {count}" for reason, count in rejected[:2]))
+        table.add_row(kind, *cells, rejections(now.reasons, most=2))
     return table
 
 
@@ -133,7 +154,7 @@ def _curves(analysis: Analysis) -> Table:
         for role in ("propose", "solve")
     ]
     rows += [(title, ".3g", [step.learner.get(name) for step in done]) for name, title in LEARNER]
-    rows.append(("seconds a step", ".1f", [analysis.seconds.get(step.step, {}).get("step") for step in done]))
+    rows.append(("seconds per step", ".1f", [analysis.seconds.get(step.step, {}).get("step") for step in done]))
     for title, shape, values in rows:
         if values[-1] is not None:
             table.add_row(Text(title, style="dim"), format(values[-1], shape), Text(sparkline(values), style="cyan"))
@@ -149,31 +170,24 @@ def _held_out(evaluations: Sequence[Evaluation], guess: float | None) -> Text:
 
 
 def _alarms(alarms: Sequence[Alarm]) -> Iterator[Text]:
-    """Those that last, then the newest of those that are over."""
+    """Those that last, then the two newest that are over."""
     over = sorted((alarm for alarm in alarms if alarm.until is not None), key=lambda alarm: alarm.since)[-2:]
     for alarm in [alarm for alarm in alarms if alarm.until is None] + over:
         yield Text(f"! {visible(alarm.text)}", style="dim" if alarm in over else "bold yellow")
 
 
 def _tasks(tasks: Mapping[Kind, Newest], show: Callable[[Task], str]) -> Table:
-    """Side by side, a column a kind."""
+    """Side by side, one column per kind."""
     table = Table.grid(expand=True, padding=(0, 1))
     panels = []
     for kind, found in tasks.items():
         lines = visible(show(found.task).strip()).splitlines()
         more = [f"... {len(lines) - TASK_LINES} more lines"] if len(lines) > TASK_LINES else []
         reward = "" if found.reward is None else f", {found.reward:+.2f}"
-        fared = f"{found.solved} of {found.attempts} right{reward}"
-        panels.append(
-            Panel(
-                Text("\n".join(lines[:TASK_LINES] + more)),
-                title=f"newest {kind}",
-                subtitle=fared,
-                title_align="left",
-                subtitle_align="left",
-                border_style="dim",
-            )
-        )
+        results = f"{found.solved} of {found.attempts} right{reward}"
+        panel = Panel(Text("\n".join(lines[:TASK_LINES] + more)), title=f"newest {kind}", subtitle=results)
+        panel.title_align, panel.subtitle_align, panel.border_style = "left", "left", "dim"
+        panels.append(panel)
         table.add_column(ratio=1)
     table.add_row(*panels)
     return table

@@ -1,7 +1,7 @@
-"""The report's page: one HTML file that needs nothing else, shows what was written and runs none of it.
+"""The report's page: one self-contained HTML file that shows model output without running any of it.
 
-Whatever a model wrote reaches the page as JSON and is put on the screen by `textContent`. Even if that were forgotten
-somewhere, the page's own policy lets the browser run two scripts only, those named by their digests, and load nothing.
+Model output reaches the page as JSON and is shown by `textContent`. As a second barrier, the page's Content Security
+Policy allows only two scripts, by their digests, and no other resources.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from markupsafe import Markup
 from azr import __version__
 
 SCRIPTS = ("data", "charts", "figures", "overview", "curriculum", "tree", "task", "ledger", "evals", "main")
-"""Of `page/js`, in the order in which they are joined into one module."""
+"""Files of `page/js`, in the order in which they are joined into one module."""
 
 
 def render(data: Mapping[str, Any], *, live: str | None = None) -> str:
@@ -29,8 +29,8 @@ def render(data: Mapping[str, Any], *, live: str | None = None) -> str:
 
     Args:
         data: of `azr.report.build.page_data`.
-        live: address, on the server that the page comes from, of the same data as JSON; the page asks for it every few
-            seconds and draws itself anew. None for a file, which asks for nothing.
+        live: path of the same data as JSON on the page's server, which the page polls to redraw itself; None for a
+            file.
     """
     title = ", ".join([run["name"] for run in data["runs"]] or [found["name"] for found in data["evals"]])
     environment = Environment(loader=PackageLoader("azr.report", "page"), autoescape=True, undefined=StrictUndefined)
@@ -48,14 +48,14 @@ def render(data: Mapping[str, Any], *, live: str | None = None) -> str:
 
 
 def for_script(data: Any) -> str:
-    """JSON that stands within a script element: nothing in it can end the element, or begin a comment."""
+    """JSON for a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, default=list)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
 def charts_library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which the package vl-convert-python ships."""
+    """Vega, Vega-Lite and Vega-Embed as one script, from the package vl-convert-python."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
@@ -69,7 +69,7 @@ def _text(name: str) -> str:
 
 
 def _policy(library: str, script: str, live: str | None) -> str:
-    """Content Security Policy: these two scripts, no others; no address but, for a live page, its own server's."""
+    """Content Security Policy: only these two scripts, and no connections except a live page's to its own server."""
     connect = "'self'" if live else "'none'"
     scripts = f"{_digest(library)} {_digest(script)}"
     return f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; connect-src {connect}"
