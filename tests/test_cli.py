@@ -164,7 +164,7 @@ def test_held_out_accuracy_is_measured_before_during_and_after(run):
 
 
 def test_the_closing_summary_compares_before_and_after_with_a_random_guess(run):
-    for words in ("untrained -> trained", "95 % interval", "random guess", "task that it set itself at the start"):
+    for words in ("untrained -> trained", "95 % interval", "random guess", "task that it proposed at the start"):
         assert words in run[1]
 
 
@@ -237,7 +237,7 @@ def test_interrupting_saves_and_says_how_to_resume(apprentice, tmp_path):
     run = only_run(tmp_path / "out")
     last = max(line["step"] for line in metrics(run))
     assert process.returncode == 3
-    assert f"stopped after step {last} of 5000; go on with: azr train --resume {run}" in said
+    assert f"stopped after step {last} of 5000; continue with: azr train --resume {run}" in said
     assert (run / "checkpoints" / f"{last:06d}" / "state.json").is_file()
 
 

@@ -8,10 +8,9 @@ import pytest
 from azr.domains.registry import config_class
 from azr.errors import UserError
 from azr.settings import build
-from azr.train.trackers.base import COLUMNS, About, Entry, SampleTask, entry
+from azr.train.trackers.base import COLUMNS, About, Entry, SampleTask, entry, is_due
 from azr.train.trackers.feed import Feed, make_trackers
-from azr.train.trackers.samples import is_due
-from azr.train.trackers.tensorboard import TensorBoard
+from azr.train.trackers.services import TensorBoard
 from tests.test_settings import MINIMAL
 
 STEPS = [{"step": number, "learner": {"loss": number / 2}} for number in range(1, 4)]
@@ -34,7 +33,7 @@ class Memory:
             assert self._gate.wait(30)
         if entry.step == self._fails_at:
             raise ConnectionError("no route to host\nsecond line")
-        self.told.append((entry.sort, entry.step))
+        self.told.append((entry.series, entry.step))
 
     def close(self):
         self.closed = True

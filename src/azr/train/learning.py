@@ -1,13 +1,10 @@
-"""From a step's rollouts to an update of the policy: penalties, values, advantages, the learner's steps."""
+"""The update of the policy from a step's rollouts: penalties, values, advantages, optimizer steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-
-import numpy as np
-from numpy.typing import NDArray
 
 from azr.algorithms.advantages import Estimate
 from azr.algorithms.registry import ALGORITHMS
@@ -21,14 +18,14 @@ from azr.types import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a step's update did.
+    """The update of a step.
 
     Attributes:
-        rollouts: what was learnt from.
-        metrics: the learner's.
-        penalties: what the divergence took off each rollout's reward.
+        rollouts: that it was computed from.
+        metrics: of the learner.
+        penalties: subtracted from each rollout's reward for its divergence.
         estimates: advantages and baseline of each rollout.
-        traces: what the learner's passes saw of each rollout; empty unless they were asked for.
+        traces: of the learner's passes over each rollout; empty unless requested.
     """
 
     rollouts: Sequence[Rollout]
@@ -37,32 +34,28 @@ class Learnt:
     estimates: Sequence[Estimate]
     traces: Sequence[Sequence[Trace]]
 
-    @property
-    def advantages(self) -> list[NDArray[np.float64]]:
-        """Of each rollout's tokens [T]."""
-        return [estimate.advantages_T for estimate in self.estimates]
-
     def events(self, step: int) -> Iterator[Event]:
-        """The events that tell of it."""
+        """The events of the update."""
         yield from learning_events(step, self.rollouts, self.penalties, self.estimates, self.metrics)
         if self.traces:
-            yield from token_events(step, self.rollouts, self.advantages, self.traces)
+            advantages = [estimate.advantages_T for estimate in self.estimates]
+            yield from token_events(step, self.rollouts, advantages, self.traces)
 
 
 async def learn(
     learner: Learner, rollouts: Sequence[Rollout], algorithm: AlgorithmConfig, *, traced: bool, stop: Stop
 ) -> Learnt:
-    """Update the policy with a step's rollouts, one at least.
+    """Update the policy with a step's rollouts, at least one.
 
     Args:
         learner: of the policy.
-        rollouts: judged.
-        algorithm: how advantages are made.
-        traced: whether traces are wanted, for token events.
+        rollouts: with their rewards.
+        algorithm: how advantages are computed.
+        traced: whether to keep traces, for token events.
         stop: abandons the update if no weight has moved yet.
 
     Raises:
-        Stopped: it was abandoned.
+        Stopped: the update was abandoned.
         FloatingPointError: see `PolicyLearner.update`.
     """
     samples = [TrainSample.of(rollout.sample) for rollout in rollouts]
@@ -70,14 +63,10 @@ async def learn(
     compared = [replace(r, reward=r.reward - penalty) for r, penalty in zip(rollouts, penalties, strict=True)]
     values = await stop.unless(learner.values(samples))
     estimates = ALGORITHMS[algorithm.name].estimate(compared, algorithm, values)
+    values_by_row = [None] * len(samples) if values is None else values
     samples = [
-        replace(
-            sample,
-            advantages_T=estimate.advantages_T,
-            values_T=None if values is None else values[i],
-            returns_T=estimate.returns_T,
-        )
-        for i, (sample, estimate) in enumerate(zip(samples, estimates, strict=True))
+        replace(sample, advantages_T=estimate.advantages_T, values_T=values_T, returns_T=estimate.returns_T)
+        for sample, estimate, values_T in zip(samples, estimates, values_by_row, strict=True)
     ]
     try:
         result = await learner.update(samples, traced=traced, stopping=lambda: stop.asked)

@@ -1,4 +1,4 @@
-"""What a person sees while training: a live table on a terminal, plain lines with a heartbeat elsewhere."""
+"""What training shows: a live table on a terminal, plain lines with a heartbeat elsewhere."""
 
 from __future__ import annotations
 
@@ -15,39 +15,36 @@ from rich.table import Table
 from rich.text import Text
 
 from azr.analysis.curves import STAGES
-from azr.analysis.text import duration, number, share
+from azr.analysis.text import duration, number, rejections, share
 
 HEARTBEAT_SECONDS = 30.0
 TICK_SECONDS = 1.0
 
 
 class Screen(Protocol):
-    """Where a run tells what it does."""
+    """Where a run reports its progress."""
 
     def __enter__(self) -> Screen: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def say(self, line: str) -> None:
-        """A line that stays."""
-        ...
+        """Print a line."""
 
     def doing(self, what: str) -> None:
-        """What is going on right now."""
-        ...
+        """Set what the run is doing right now."""
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """A step is done."""
-        ...
+        """Show the metrics of a completed step."""
 
 
 def make_screen(steps: int, console: Console) -> Screen:
-    """A live table where there is a terminal, else plain lines."""
+    """A live table if the console is a terminal, else plain lines."""
     return LiveScreen(console, steps) if console.is_terminal else PlainScreen(console, steps)
 
 
 class LiveScreen:
-    """Progress with an ETA, a row for each kind, and where the step's time went."""
+    """Progress with the remaining time, a row per kind, and the time that each stage took."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._progress = Progress(
@@ -76,7 +73,7 @@ class LiveScreen:
         self._progress.update(self._bar, description=escape(what))
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Draw the table anew."""
+        """Redraw the table."""
         self._progress.update(self._bar, completed=metrics["step"])
         self._live.update(self._view(metrics))
 
@@ -89,28 +86,25 @@ class LiveScreen:
             table.add_column(heading, justify="right")
         table.add_column("most rejected for")
         for kind, values in metrics["kinds"].items():
-            rejected = {reason: count for reason, count in values["proposals"].items() if reason != "accepted"}
             table.add_row(
                 kind,
                 share(values["valid"]),
                 share(values["solve_rate"]),
                 number(values["learnability"]),
                 str(values["buffer"]),
-                ", ".join(f"{reason} {count}" for reason, count in list(rejected.items())[:3]),
+                rejections(values["proposals"], most=3),
             )
         alarms = [Text(f"! {alarm}", style="yellow") for alarm in metrics["alarms"]]
         return Group(self._progress, table, Text(times(metrics), style="dim"), *alarms)
 
 
 class PlainScreen:
-    """One line a step; a heartbeat when nothing was said for half a minute."""
+    """One line per step, and a heartbeat after half a minute without output."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console, self._steps = console, steps
-        self._what = "starting"
+        self._what, self._first_step, self._steps_here = "starting", 0.0, 0
         self._began = self._spoke = time.monotonic()
-        self._first_step = 0.0
-        self._steps_here = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="azr-heartbeat")
 
@@ -134,7 +128,7 @@ class PlainScreen:
     def step(self, metrics: Mapping[str, Any]) -> None:
         """Print the step in one line."""
         now = time.monotonic()
-        if not self._steps_here:  # what came before, such as seeding, is not to be done again
+        if not self._steps_here:  # leave out what came before, such as seeding
             self._first_step = now - metrics["seconds"]["step"]
         self._steps_here += 1
         left = (now - self._first_step) / self._steps_here * (self._steps - metrics["step"])
@@ -154,8 +148,7 @@ class PlainScreen:
 
 
 def times(metrics: Mapping[str, Any]) -> str:
-    """The step's seconds and the share of each stage."""
-    seconds = metrics["seconds"]
-    total = seconds["step"]
+    """Seconds of a step, and the share of each stage."""
+    seconds, total = metrics["seconds"], metrics["seconds"]["step"]
     parts = ", ".join(f"{stage} {seconds.get(stage, 0.0) / total:.0%}" for stage in STAGES) if total else ""
-    return f"{total:.1f} s a step: {parts}"
+    return f"{total:.1f} s per step: {parts}"

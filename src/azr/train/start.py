@@ -1,4 +1,4 @@
-"""What `azr train` does: from words to a configuration, from a configuration to concrete parts, from parts to a run."""
+"""What `azr train` does: resolve the configuration, build the parts of the run, and train."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from azr.train.training import TrainingParts
 
 STOPPED = 3
-"""Exit code of a run that was told to stop and can be resumed."""
+"""Exit code of a run that was stopped and can be resumed."""
 
 RESUMABLE = ("steps", "threads", "checkpoint.", "sandbox.workers", "trackers.")
-"""Keys that may change when a run goes on; any other would make it a different run."""
+"""Keys that may change on resume; any other would make it a different run."""
 
 
 def resolve(source: str, assignments: Iterable[str]) -> Config:
@@ -51,10 +51,10 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
 
 
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
-    """Go on with a run; returns the exit code.
+    """Resume a run; returns the exit code.
 
     Raises:
-        UserError: it is no run, or a key may not be changed.
+        UserError: `path` is not a run, or a key may not be changed.
     """
     from azr.run.directory import RunDirectory
 
@@ -68,7 +68,7 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
 
 
 def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int:
-    """Build the parts, then open the run directory and train. A model that cannot be loaded leaves no folder."""
+    """Build the parts, open the run directory, and train. If the model cannot be loaded, no folder is created."""
     from rich.console import Console
 
     from azr.analysis.text import visible
@@ -106,10 +106,10 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
 
 
 def examine_sandbox(assignments: Sequence[str]) -> int:
-    """Try every protection of a sandbox and print what holds; returns the exit code, 1 where it falls short.
+    """Try every protection of a sandbox and print the result; returns the exit code, 1 if a protection does not hold.
 
     Args:
-        assignments: `backend=docker` and the like: keys of the section `sandbox`, with or without its name.
+        assignments: keys of the section `sandbox`, with or without its name, such as `backend=docker`.
     """
     from rich.console import Console
     from rich.table import Table
@@ -143,10 +143,10 @@ def make_sandbox(chosen: SandboxConfig) -> Sandbox:
 
 @asynccontextmanager
 async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[TrainingParts]:
-    """The parts of a run, of which a served model's generator has connections to be closed.
+    """The parts of a run. On exit, the connections to a served model are closed.
 
     Raises:
-        UserError: the model cannot be loaded, or does not fit the configuration.
+        UserError: see `make_parts`.
     """
     from azr.train.training import TrainingParts
 
@@ -167,7 +167,7 @@ async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[Training
 
 
 def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
-    """Load the model and build generator, domain and, where something is to be learnt, the learner on it.
+    """Load the model, and build domain, generator and, with `selfplay.learn`, the learner.
 
     Raises:
         UserError: the model cannot be loaded, or its context is too short for the configured lengths.
@@ -181,25 +181,23 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
     policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
     torch.set_num_threads(config.threads or threads(policy.model.num_parameters()))
     _check_lengths(config, policy.context_length)
-    domain = registry.make_domain(config.domain, config.sandbox)
-    render = policy.renderer(chat=config.domain.style == "chat")
 
     def export(folder: Path, summary: Any) -> None:
         policy.export(folder)
         write_card(folder, config, summary)
 
     return TrainingParts(
-        domain=domain,
+        domain=registry.make_domain(config.domain, config.sandbox),
         generator=make_generator(config, policy),
         learner=make_learner(config, policy) if config.selfplay.learn else None,
         sandbox=sandbox,
-        render=render,
+        render=policy.renderer(chat=config.domain.style == "chat"),
         export=export if config.selfplay.learn else None,
     )
 
 
 def make_generator(config: Config, policy: LanguageModel) -> Generator:
-    """The generator of a run whose model is in this process."""
+    """The generator of a run with the model in this process."""
     from azr.rollout.local.generator import LocalGenerator
 
     return LocalGenerator(policy, config.generation, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a run: the first requests a stop, the second stops the run at once."""
+"""Ctrl-C and SIGTERM during a run: the first requests a stop, the second stops the run immediately."""
 
 from __future__ import annotations
 

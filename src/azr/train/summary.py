@@ -1,4 +1,4 @@
-"""The closing words of a run: what was gained, against what, and what the model set itself along the way."""
+"""What a run prints at its end: its tasks, and held-out accuracy before and after."""
 
 from __future__ import annotations
 
@@ -15,36 +15,32 @@ from azr.types import Task
 
 
 def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], str], *, stopped: bool) -> Iterator[str]:
-    """What is printed when a run ends, or was told to stop, from the run's own logs.
+    """What a run prints when it ends or is stopped, from its logs.
 
     Args:
         run: its folder.
-        state: where it stands.
-        steps: where it was to go.
-        show: writes a task for people, as its domain does.
-        stopped: whether it was asked to stop before it was done.
+        state: at the end.
+        steps: as configured.
+        show: of the domain; writes a task for people.
+        stopped: whether it was stopped before the last step.
     """
     if stopped:
-        yield f"stopped after step {state.step} of {steps}; go on with: azr train --resume {run}"
+        yield f"stopped after step {state.step} of {steps}; continue with: azr train --resume {run}"
         return
     yield f"{steps} steps in {duration(state.seconds)}"
     yield from _tasks(run, show)
-    yield from _accuracy(run)
+    found = [record["held_out"] for record in read_jsonl(run / METRICS) if "held_out" in record]
+    if len(found) >= 2:
+        yield "held-out accuracy at temperature 0, untrained -> trained:"
+        yield from gain_lines(found[0], found[-1])
     if (run / MODEL).is_dir():
         yield f"model: {run / MODEL} (loads with transformers' AutoModelForCausalLM.from_pretrained)"
     elif (tasks := Checkpoints(run, keep=1).newest()) is not None:
         yield f"tasks: {tasks / BUFFER} (a run starts from them with selfplay.seed_file)"
 
 
-def _accuracy(run: Path) -> Iterator[str]:
-    found = [record["held_out"] for record in read_jsonl(run / METRICS) if "held_out" in record]
-    if len(found) >= 2:
-        yield "held-out accuracy at temperature 0, untrained -> trained:"
-        yield from gain_lines(found[0], found[-1])
-
-
 def _tasks(run: Path, show: Callable[[Task], str]) -> Iterator[str]:
-    """The first and the last task of each kind that the model set itself, seeding aside."""
+    """The first and the last admitted task of each kind, without seeding."""
     first: dict[str, dict[str, Any]] = {}
     last: dict[str, dict[str, Any]] = {}
     for event in read_jsonl(run / EVENTS):
@@ -53,5 +49,5 @@ def _tasks(run: Path, show: Callable[[Task], str]) -> Iterator[str]:
             last[event["task"]["kind"]] = event
     for when, tasks in (("at the start", first), ("at the end", last)):
         for kind, event in tasks.items():
-            yield f"{kind} task that it set itself {when} (step {event['step']}):"
+            yield f"{kind} task that it proposed {when} (step {event['step']}):"
             yield from (f"    {line}" for line in show(task_from_json(event["task"])).splitlines())

@@ -1,7 +1,7 @@
-"""The training loop: seed, then play, learn and save, step after step, until the end or until it is told to stop.
+"""The training loop: seed, then play, learn and save, step by step, until the end or until it is stopped.
 
-It wires concrete parts to the protocols of `azr.selfplay`. What is reproducible and what survives a crash is decided
-here: everything that decides the next step is in a checkpoint, or a function of the seed and the step's number.
+It connects concrete parts to the protocols of `azr.selfplay`. For reproducibility and resuming, everything that
+determines the next step is in a checkpoint, or a function of the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from azr.settings import dump
 from azr.train.learning import Learnt, learn
 from azr.train.screen import Screen
 from azr.train.stopping import Stop, Stopped
+from azr.train.trackers.base import is_due, sample_tasks
 from azr.train.trackers.feed import Feed
-from azr.train.trackers.samples import is_due, sample_tasks
 from azr.types import Rollout, Task
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingParts(Parts):
-    """What a run plays and learns with.
+    """The parts of a run.
 
     Attributes:
         learner: None with `selfplay.learn = false`.
-        export: writes the model as a plain Hugging Face folder, given the summary for its card; None where none learnt.
+        export: writes the model as a Hugging Face folder, given the summary for its card; None without a learner.
     """
 
     learner: Learner | None
@@ -54,13 +54,13 @@ class TrainingParts(Parts):
 
 
 class Training:
-    """One run, from wherever its directory stands to its end.
+    """One run, from the state in its directory to its end.
 
     Args:
-        config: the run's.
+        config: of the run.
         run: its directory, entered.
-        parts: what it plays and learns with.
-        screen: where it tells what it does, entered.
+        parts: of the run.
+        screen: where it reports progress, entered.
         feed: of its trackers, entered.
     """
 
@@ -75,18 +75,15 @@ class Training:
         self.stopped = False
 
     async def run(self) -> State:
-        """Play all the steps that are left.
+        """Play the remaining steps, and return the state at the end.
 
-        Asked to stop, it abandons what it is at, saves the state from before, and sets `stopped`. What was abandoned is
-        done again when the run is resumed, with the same outcome. An update that has moved weights already is
-        finished instead, and a checkpoint or a model that is being written is written to its end.
-
-        Returns:
-            the state at the end.
+        When asked to stop, it abandons the current work, saves the state from before, and sets `stopped`. A resumed run
+        repeats the abandoned work, with the same outcome. An update that has already moved weights, a checkpoint or a
+        model that is being written is finished first.
 
         Raises:
-            UserError: seeding fails, the disk is full, nothing valid is proposed for too long, or more steps than
-                are asked for were done before.
+            UserError: seeding fails, the disk is full, nothing valid is proposed for too long, or the run has already
+                done more steps than configured.
         """
         with self._stop.on_signals():
             try:
@@ -114,13 +111,11 @@ class Training:
                 await self._save()
         await self._finish()
 
-    # Its beginning and its end
-
     async def _begin(self) -> None:
         seed_file = self._config.selfplay.seed_file
         if not self._state.lengths:
             self._run.cut(dict.fromkeys(run_directory.LOGS, 0))
-            if seed_file is not None:  # before the evaluation takes its time: the file may not be there
+            if seed_file is not None:  # before the long evaluation, since the file may be missing
                 self._load_seed(Path(seed_file))
             self._state = replace(self._state, before=await self._evaluate(0, "the untrained model"))
             await self._save()
@@ -135,7 +130,7 @@ class Training:
         await self._save()
 
     async def _seed(self) -> None:
-        """Seed the buffers, with a checkpoint after every batch."""
+        """Seed the buffers; save a checkpoint after every batch."""
         self._screen.doing("seeding the buffers")
         progress = {kind: Counter(reasons) for kind, reasons in (self._state.seeding or {}).items()}
         batches = self._selfplay.seed_batches(progress)
@@ -151,7 +146,7 @@ class Training:
             left_out = self._selfplay.seed_from(path.read_text(encoding="utf-8").splitlines())
         except UserError:
             raise
-        except Exception as error:  # what a domain makes of lines that anybody may have written
+        except Exception as error:  # of a domain, for lines that anybody may have written
             raise UserError(f"selfplay.seed_file = {path}: not a file of seed tasks: {error}") from error
         if left_out:
             self._screen.say(f"{path}: tasks left out: {counted(left_out)}")
@@ -170,7 +165,7 @@ class Training:
         self._state = self._saved = state
 
     async def _finish(self) -> None:
-        if self._parts.export is None:  # the model is what it was at the start
+        if self._parts.export is None:
             return
         state = self._state
         after = await self._evaluate(state.step, "the trained model", state.before) if state.step else {}
@@ -178,8 +173,6 @@ class Training:
         self._screen.doing("exporting the model")
         with run_directory.explained(self._run.path):
             await asyncio.to_thread(self._parts.export, self._run.path / run_directory.MODEL, summary)
-
-    # A step
 
     async def _step(self) -> None:
         buffer = self._selfplay.buffer.copy()
@@ -191,11 +184,11 @@ class Training:
             raise
 
     async def _whole_step(self, step: int, known: Set[str]) -> None:
-        """Play, learn, and write it all down; stopped before the weights have moved, it writes nothing.
+        """Play, learn, and log the step. If it is stopped before the weights have moved, it writes nothing.
 
         Args:
             step: its number.
-            known: shapes of the tasks in the buffer before it.
+            known: shapes of the tasks that were in the buffer before.
         """
         begin = time.perf_counter()
         self._screen.doing(f"step {step}: proposing and solving")
@@ -221,17 +214,11 @@ class Training:
         self._state = replace(self._state, step=step, failed_steps=failed, seconds=seconds)
 
     async def _learn(self, step: int, learner: Learner, rollouts: Sequence[Rollout]) -> Learnt:
-        """Update the policy."""
         self._screen.doing(f"step {step}: learning")
         every = self._config.events.tokens_every
         try:
-            return await learn(
-                learner,
-                rollouts,
-                self._config.algorithm,
-                traced=every > 0 and step % every == 0,
-                stop=self._stop,
-            )
+            traced = every > 0 and step % every == 0
+            return await learn(learner, rollouts, self._config.algorithm, traced=traced, stop=self._stop)
         except FloatingPointError as error:
             raise UserError(
                 f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"
@@ -250,7 +237,7 @@ class Training:
         return failed
 
     async def _save(self) -> None:
-        """Write a checkpoint, off the event loop; while buffers are seeded, one without the model."""
+        """Write a checkpoint, off the event loop; without the model while the buffers are seeded."""
         state, learner = replace(self._state, lengths=self._run.lengths()), self._parts.learner
         if state.seeding is None:
             self._screen.doing(f"saving after step {state.step}")
@@ -268,21 +255,19 @@ class Training:
             self._state = replace(state, evaluated=state.step)
 
     async def _evaluate(self, step: int, whom: str, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Held-out accuracy, into events and metrics, beside the untrained model's and what a random guess reaches."""
+        """Measure and log held-out accuracy, with the untrained model's and a random guess's for comparison."""
         if not self._held_out:
             return {}
         self._screen.doing(f"evaluating {whom}")
-        generation = self._config.generation
-        result = await self._stop.unless(
-            evaluate(
-                self._held_out,
-                self._parts,
-                max_prompt_tokens=generation.max_prompt_tokens,
-                max_new_tokens=generation.max_solve_tokens,
-            )
-        )
+        prompt, new = self._config.generation.max_prompt_tokens, self._config.generation.max_solve_tokens
+        answers = evaluate(self._held_out, self._parts, max_prompt_tokens=prompt, max_new_tokens=new)
+        result = await self._stop.unless(answers)
         found = Evaluation(step, result.correct, Evaluation(0, before["marks"]) if before else None)
-        guessed = before["guess"] if before else await self._guessed()
+        if before:
+            guessed = before["guess"]
+        else:
+            guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
+            guessed = mean_of_kinds((await self._stop.unless(guesses)).correct)
         summary = found.summary() | {"marks": found.marks, "guess": guessed}
         self._run.write(run_directory.EVENTS, _answer_events(step, result))
         line = {"step": step, "held_out": summary}
@@ -291,14 +276,9 @@ class Training:
         self._screen.say(f"held-out accuracy of {whom}: {found.in_words(guessed)}")
         return summary
 
-    async def _guessed(self) -> float:
-        """Accuracy of a random guess on the held-out set."""
-        guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
-        return mean_of_kinds((await self._stop.unless(guesses)).correct)
-
 
 async def _next(batches: AsyncIterator[StepRecord]) -> StepRecord | None:
-    """The next batch, or None after the last one."""
+    """The next batch; None after the last one."""
     return await anext(batches, None)
 
 

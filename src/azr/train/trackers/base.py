@@ -1,16 +1,22 @@
-"""What a tracker is told, and the contract that the three of them keep."""
+"""What trackers receive, and the contract that they implement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from azr.errors import UserError
+from azr.selfplay.records import StepRecord
+from azr.selfplay.rewards import mean
+from azr.types import Kind, Task
 
-UNTOLD = ("step", "marks")
-"""Parts of a line of metrics that are no metric: its number, and the marks of single held-out tasks."""
+NOT_METRICS = ("step", "marks")
+"""Keys of a metrics line that are not sent: the step's number, and the marks of single held-out tasks."""
+SHOWN_TIMES = 10
+"""How often a run sends sample tasks."""
+SHOWN_PER_KIND = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +25,9 @@ class SampleTask:
 
     Attributes:
         kind: of the task.
-        task: all of it, as its domain shows it to people.
-        solve_rate: share of the attempts that were right; None where there were none.
-        reward: what the proposal earned; None where the proposer does not learn.
+        task: its full text, as its domain shows it to people.
+        solve_rate: share of correct attempts; None if there were none.
+        reward: of the proposal; None if the proposer does not learn.
     """
 
     kind: str
@@ -30,7 +36,7 @@ class SampleTask:
     reward: float | None
 
 
-COLUMNS = ("kind", "task", "solve_rate", "reward")
+COLUMNS = [column.name for column in fields(SampleTask)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,13 @@ class Entry:
 
     Attributes:
         step: its number.
-        sort: "step" or "held_out"; within a run the steps of each sort only rise.
-        values: the numbers in it, under paths such as "learner/loss".
-        tasks: sample tasks, a few times in a run.
+        series: "step" or "held_out"; steps only increase within a series.
+        values: its numbers, under paths such as "learner/loss".
+        tasks: sample tasks, for some of the steps.
     """
 
     step: int
-    sort: str
+    series: str
     values: Mapping[str, float]
     tasks: Sequence[SampleTask] = ()
 
@@ -56,14 +62,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The run that is followed.
+    """The run that a tracker follows.
 
     Attributes:
-        folder: the run's.
-        project, name: what trackers call it.
+        folder: of the run.
+        project, name: for the tracker.
         config: the resolved configuration, as a tree.
         toml: the same as text.
-        id: the tracker's own name of the run, noted when it was first followed; None before that.
+        id: what the tracker called the run when it was first opened; None the first time.
     """
 
     folder: Path
@@ -75,47 +81,55 @@ class About:
 
 
 class Tracker(Protocol):
-    """One run in one tracker. All its methods are called from one thread; what they raise ends the tracker alone."""
+    """One run in one tracker. All methods are called from one thread; an exception ends only this tracker."""
 
-    def open(self, about: About) -> str | None:
-        """Begin, or go on with the run of that id; returns the id to go on with next time, where it has one."""
-        ...
+    def open(self, about: About) -> str:
+        """Start a run, or continue the one with `about.id`; returns the id to continue with next time."""
 
     def log(self, entry: Entry) -> None:
-        """Hand on a line of metrics."""
-        ...
+        """Send a line of metrics."""
 
     def close(self) -> None:
-        """Send whatever is left."""
-        ...
+        """Send what is left."""
 
 
 def entry(record: Mapping[str, Any], tasks: Sequence[SampleTask] = ()) -> Entry:
-    """A line of metrics.jsonl as trackers want it."""
-    sort = "held_out" if "held_out" in record else "step"
-    return Entry(record["step"], sort, dict(_numbers(record)), tasks)
+    """Convert a line of metrics.jsonl."""
+    series = "held_out" if "held_out" in record else "step"
+    return Entry(record["step"], series, dict(_numbers(record)), tasks)
 
 
 def verbatim(text: str) -> str:
-    """Text that Markdown shows as it is: a block of code that no line within can end."""
+    """Indent text, so that Markdown shows it as a code block that nothing within can end."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def missing(extra: str, error: ImportError) -> UserError:
-    """What to say when a tracker is asked for whose library is not there."""
-    return UserError(f"trackers.use = {extra} needs the extra `{extra}` ({error}): pip install 'azr[{extra}]'")
+def is_due(step: int, steps: int) -> bool:
+    """Whether sample tasks are sent after this step: `SHOWN_TIMES` times per run, and after the last step."""
+    return step % max(1, steps // SHOWN_TIMES) == 0 or step == steps
+
+
+def sample_tasks(record: StepRecord, show: Callable[[Task], str]) -> Iterator[SampleTask]:
+    """The first tasks of each kind that a step admitted, as `show` of their domain writes them."""
+    rewards = {rollout.id: rollout.reward for rollout in record.rollouts}
+    admitted = {task.id for task in record.admitted}
+    seen = Counter[Kind]()
+    for episode in record.episodes:
+        task = episode.task
+        if task is not None and task.id in admitted and seen[task.kind] < SHOWN_PER_KIND:
+            seen[task.kind] += 1
+            rate = mean(episode.attempts.scores) if episode.attempts else None
+            yield SampleTask(task.kind, show(task), rate, rewards.get(episode.id))
 
 
 def _numbers(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers below a node by their paths; an interval as its two ends, words as how many there are."""
+    """Numbers below a node, by path. An interval becomes its two ends, a list of words its length."""
     for key, value in tree.items():
-        if key in UNTOLD:
+        if key in NOT_METRICS:
             continue
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{path}{key}/")
         elif key == "interval":
             yield from zip((f"{path}low", f"{path}high"), value, strict=True)
-        elif isinstance(value, list):
-            yield f"{path}{key}", float(len(value))
         elif value is not None:
-            yield f"{path}{key}", float(value)
+            yield f"{path}{key}", float(len(value) if isinstance(value, list) else value)
