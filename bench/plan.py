@@ -23,8 +23,9 @@ import torch
 from azr.config import Config
 from azr.plan.trial import Trial, times, try_out
 from azr.run.directory import EVENTS, RunDirectory
+from azr.sandbox import make_sandbox
 from azr.settings import dump
-from azr.train.start import make_parts, make_sandbox, resolve
+from azr.train.start import make_parts, resolve
 from azr.train.trackers.feed import Feed
 from azr.train.training import Training
 
@@ -54,7 +55,7 @@ class Marks:
 
 
 async def tried(config: Config) -> Trial:
-    sandbox = make_sandbox(config.sandbox)
+    sandbox = make_sandbox(**config.sandbox.choice)
     try:
         return await try_out(config, make_parts(config, sandbox))
     finally:
@@ -63,7 +64,7 @@ async def tried(config: Config) -> Trial:
 
 async def taken(config: Config, folder: Path) -> tuple[float, Marks]:
     """The run's whole time without loading the model, and its steps'."""
-    sandbox, marks = make_sandbox(config.sandbox), Marks()
+    sandbox, marks = make_sandbox(**config.sandbox.choice), Marks()
     try:
         parts = make_parts(config, sandbox)
         run = RunDirectory.create(folder, "run", dump(config))

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from processes import resident_megabytes
 
 from azr.run.directory import RunDirectory
+from azr.sandbox import make_sandbox
 from azr.settings import dump
-from azr.train.start import make_parts, make_sandbox, resolve
+from azr.train.start import make_parts, resolve
 from azr.train.trackers.feed import Feed
 from azr.train.training import Training
 from tests.apprentice import make_apprentice
@@ -97,7 +98,7 @@ def _growth(name: str, cost: list[float]) -> float:
 
 
 async def _play(config: Any, run: RunDirectory, meter: Meter) -> None:
-    sandbox = make_sandbox(config.sandbox)
+    sandbox = make_sandbox(**config.sandbox.choice)
     try:
         with run, Feed({}, config, run.path, print) as feed:
             await Training(config, run, make_parts(config, sandbox), meter, feed).run()

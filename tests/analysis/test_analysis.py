@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from azr.analysis.curves import STAGES
+from azr.analysis.figures import STAGES
 from azr.analysis.run import Analysis, Follower
 from tests.played import play
 from tests.report.by_hand import Recount, wilson

@@ -19,7 +19,7 @@ from azr.config import AlgorithmConfig
 from azr.errors import UserError
 from azr.learn.base import Trace
 from azr.report.explain import differing, show, token_decoder
-from azr.run.tokens import pack, token_events, unpack
+from azr.run.events import pack, token_events, unpack
 from azr.types import Rollout, Sample, Verdict
 from tests.runs import azr, events, only_run, tiny_config
 

@@ -21,7 +21,8 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 torch.set_num_threads(1)
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
-from azr.train.start import make_sandbox, resolve
+from azr.sandbox import make_sandbox
+from azr.train.start import resolve
 from azr.integrations.trl import AbsoluteZero
 
 path, model_path, out = sys.argv[1:]
@@ -29,7 +30,7 @@ config = resolve(path, ["selfplay.learn_from_samples=false"])
 model = AutoModelForCausalLM.from_pretrained(model_path)
 tokenizer = PreTrainedTokenizerFast.from_pretrained(model_path)
 records, theirs = [], []
-zero = AbsoluteZero(config, model, tokenizer, make_sandbox(config.sandbox), on_step=records.append)
+zero = AbsoluteZero(config, model, tokenizer, make_sandbox(**config.sandbox.choice), on_step=records.append)
 
 class Trainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from azr.run.tokens import pack
+from azr.run.events import pack
 
 KINDS = ("deduction", "abduction", "induction")
 SAMPLES = 4

@@ -105,7 +105,7 @@ async def test_the_configuration_chooses_an_installed_backend_with_its_own_optio
 ) -> None:
     install(tmp_path, monkeypatch, PLUG_IN)
     words = ["sandbox.backend=odd", "sandbox.options.word=even", "sandbox.workers=3"]
-    sandbox = start.make_sandbox(start.resolve("demo", words).sandbox)
+    sandbox = make_sandbox(**start.resolve("demo", words).sandbox.choice)
     assert [outcome.value for outcome in await sandbox.run(Job("", ("1", "2")))] == ["even 3", "even 3"]
 
 

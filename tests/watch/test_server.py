@@ -78,7 +78,7 @@ def test_what_has_not_changed_is_not_sent_again(served):
 
 
 def test_it_listens_on_the_loopback_address_alone(served):
-    assert served._server.server_address[0] == "127.0.0.1"
+    assert served.server_address[0] == "127.0.0.1"
     with socket.socket() as outside:
         outside.settimeout(5)
         with pytest.raises(OSError, match="refused"):

@@ -14,33 +14,15 @@ from azr.analysis.text import percent
 
 WINDOW = 5
 """Steps over which a share is computed, since a single bad step is no collapse."""
-TRIVIAL_ALARM = 0.2
-"""Share of new tasks of one degenerate form, such as identity functions, above which proposing teaches nothing."""
-FLAT_ALARM = 0.9
-"""Share of rollouts with advantage 0 above which a step teaches next to nothing."""
-SHAPE_ALARM = 0.34
-"""Distinct shapes per new task below which the proposer repeats itself."""
-DEAD_ALARM = 0.9
-"""Share of new tasks solved by no attempt, or by every attempt, above which proposals earn next to nothing."""
-VALID_ALARM = 0.1
-"""Share of valid proposals below which there is hardly anything to solve."""
 NOVELTY_ALARM = 0.5
 """Novelty, as a share of its value in the first steps, below which new tasks are too close to their references."""
 KNOWN_ALARM = 0.5
 """Share of new tasks with the shape of an earlier task above which the curriculum narrows, if the share has doubled."""
-UNFINISHED_ALARM = 0.5
-"""Share of rollouts cut at the token limit above which the model mostly learns from the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A failure.
-
-    Attributes:
-        text: in words, with numbers over all its steps.
-        since: its first step.
-        until: its last step; None while it lasts.
-    """
+    """A failure in words, with its first and its last step; `until` is None while it lasts."""
 
     text: str
     since: int
@@ -89,12 +71,7 @@ class Watch:
 
 
 def alarms(steps: Sequence[StepFigures], evaluations: Sequence[Evaluation]) -> list[Alarm]:
-    """All alarms of a run; those that last come first.
-
-    Args:
-        steps: complete ones in order, without seeding.
-        evaluations: of the held-out set, in order.
-    """
+    """All alarms of a run, from its complete steps (without seeding) and evaluations; those that last come first."""
     found = [alarm for watch in _watches(steps) for alarm in watch.alarms(steps)]
     found += [*_drifts(steps), *_losses(evaluations)]
     return sorted(found, key=lambda alarm: (alarm.until is not None, alarm.since))
@@ -113,7 +90,7 @@ def _watches(steps: Sequence[StepFigures]) -> list[Watch]:
 def _form_watch(form: str) -> Watch:
     name = form.replace("_", " ").replace("{", "{{").replace("}", "}}")
     words = f"{{share}} of new tasks {{when}} are {name} functions"
-    return Watch(words, lambda step: (step.trivial.get(form, 0), step.accepted), over=TRIVIAL_ALARM)
+    return Watch(words, lambda step: (step.trivial.get(form, 0), step.accepted), over=0.2)
 
 
 def _proposals(step: StepFigures) -> int:
@@ -126,13 +103,14 @@ def _unfinished(step: StepFigures) -> tuple[float, float]:
 
 
 WATCHES = (
-    Watch("only {share} of new tasks {when} differ in shape", lambda s: (s.shapes, s.accepted), under=SHAPE_ALARM),
-    Watch("only {share} of proposals {when} are valid", lambda s: (s.accepted, _proposals(s)), under=VALID_ALARM),
-    Watch("no attempt solves {share} of new tasks {when}", lambda s: (s.bands[0], sum(s.bands)), over=DEAD_ALARM),
-    Watch("every attempt solves {share} of new tasks {when}", lambda s: (s.bands[1], sum(s.bands)), over=DEAD_ALARM),
-    Watch("{share} of rollouts {when} have no advantage", lambda s: (s.flat, s.rollouts), over=FLAT_ALARM),
-    Watch("{share} of rollouts {when} are cut at the token limit", _unfinished, over=UNFINISHED_ALARM),
+    Watch("only {share} of new tasks {when} differ in shape", lambda s: (s.shapes, s.accepted), under=0.34),
+    Watch("only {share} of proposals {when} are valid", lambda s: (s.accepted, _proposals(s)), under=0.1),
+    Watch("no attempt solves {share} of new tasks {when}", lambda s: (s.bands[0], sum(s.bands)), over=0.9),
+    Watch("every attempt solves {share} of new tasks {when}", lambda s: (s.bands[1], sum(s.bands)), over=0.9),
+    Watch("{share} of rollouts {when} have no advantage", lambda s: (s.flat, s.rollouts), over=0.9),
+    Watch("{share} of rollouts {when} are cut at the token limit", _unfinished, over=0.5),
 )
+"""Beyond these thresholds a step teaches next to nothing. One more, at a fifth, is for each degenerate form of task."""
 
 
 def _drifts(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
@@ -154,12 +132,7 @@ def _since(
 ) -> tuple[int, float, float] | None:
     """The step since which the mean over `WINDOW` steps is too far from the first such mean, and both means.
 
-    Args:
-        values: by step, in order.
-        gone: whether a later mean (second argument) is too far from the first; never for equal ones.
-
-    Returns:
-        None if the last mean is not too far.
+    `gone` says whether a later mean (second argument) is too far from the first. If the last one is not: None.
     """
     means = [fmean(value for _, value in values[at : at + WINDOW]) for at in range(len(values) - WINDOW + 1)]
     away = [gone(means[0], mean) for mean in means]

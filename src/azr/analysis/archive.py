@@ -21,19 +21,18 @@ from typing import Any
 from azr.analysis.family import index_of, short
 from azr.analysis.step import OpenStep, Written
 
-LAYERS = ("proposals", "facts", "texts0", "texts1", "texts2")
-"""Most informative first."""
 TEXTS = ((0, 2), (2, 4), (4, 1 << 30))
 """Ranks of the attempts at a prompt that belong to each layer of texts."""
 LONGEST = 6000
 """Characters of a text that are kept, half from its start and half from its end."""
-WORDS = {
+LAYERS = {
     "proposals": "what was proposed",
     "facts": "verdicts and rewards of attempts",
     "texts0": "the texts of attempts",
     "texts1": "the texts of a third and fourth attempt at a task",
     "texts2": "the texts of further attempts at a task",
 }
+"""The layers in words, most informative first."""
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ class Archive:
             chosen[layer] = {step: base64.b64encode(block).decode("ascii") for step, block in blocks.items()}
             if len(blocks) < len(self.blocks[layer]) or stride > 1:
                 which = f"of {len(blocks):,} steps, spread over the run" if blocks else "left out"
-                said.append(f"{WORDS[layer]}: {which}, to keep the page small")
+                said.append(f"{LAYERS[layer]}: {which}, to keep the page small")
         return chosen, said
 
     def _store(self, layer: str, step: int, block: list[Any]) -> None:

@@ -11,6 +11,8 @@ from azr.analysis.step import OpenStep, Written
 from azr.selfplay.rewards import learnability
 from azr.types import Kind
 
+STAGES = ("propose", "validate", "solve", "verify", "learn")
+"""The parts of a step whose time is measured."""
 BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
 """Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, shown separately; upper bounds are inclusive."""
 
@@ -92,12 +94,7 @@ class StepFigures:
 
 
 def figures(step: OpenStep, known: Set[str]) -> StepFigures:
-    """Compute the figures of a complete step.
-
-    Args:
-        step: all of its events.
-        known: shapes of the tasks that existed before it.
-    """
+    """Compute the figures of a complete step; `known` are the shapes of the tasks that existed before it."""
     groups = step.groups()
     written = (*step.proposals.values(), *step.attempts.values())
     own = {p.id: groups.get(p.id.replace("/propose/", "/solve/"), []) for p in step.proposals.values()}

@@ -76,12 +76,7 @@ class Evaluation:
 
 
 def gain_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Held-out accuracy before and after by kind, and the gain in their mean with its 95 % interval.
-
-    Args:
-        before: `held_out` of a line of metrics.jsonl.
-        after: the same of a later line, on the same tasks.
-    """
+    """The gain between two values of `held_out` in metrics.jsonl: by kind, and in the mean with its 95 % interval."""
     for kind, old in before["kinds"].items():
         new = after["kinds"][kind]
         yield f"  {kind:<10} {old['accuracy']:6.1%} -> {new['accuracy']:6.1%}   ({old['tasks']} tasks)"

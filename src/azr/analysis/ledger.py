@@ -88,11 +88,7 @@ class Ledger:
 
 
 def ledger(run: Path, rollout: str) -> Ledger:
-    """Recompute one rollout of a run.
-
-    Args:
-        run: the run's folder.
-        rollout: its id, such as "3/solve/deduction/0002/1".
+    """Recompute the rollout with this id, such as "3/solve/deduction/0002/1", of the run in folder `run`.
 
     Raises:
         UserError: no such run, or no such rollout in it.
@@ -103,7 +99,9 @@ def ledger(run: Path, rollout: str) -> Ledger:
         of_step = Log(run / EVENTS, containing=f'"step": {step},'.encode()).new()
         facts = Facts([event for _, event in of_step if str(event.get("step")) == step])
         if rollout not in facts.advantages:
-            near = difflib.get_close_matches(rollout, facts.advantages, n=1, cutoff=0.0) or _any(run / EVENTS)
+            others = Log(run / EVENTS, containing=b'"event": "advantage"').new()
+            near = difflib.get_close_matches(rollout, facts.advantages, n=1, cutoff=0.0)
+            near = near or [event["id"] for _, event in islice(others, 1)]
             known = f"there is, for example, {near[0]}" if near else "nor was any other yet"
             raise UserError(f"{run}: no rollout {rollout} was learnt from; {known}")
         return _ledger(facts, rollout, config, _estimates(facts, config))
@@ -248,9 +246,3 @@ def _rule(facts: Facts, name: str, config: RewardConfig) -> str:
         return "a right answer earns its role's reward"
     partly = config.partial_credit and verdict.score > 0
     return "a partly right answer earns its share" if partly else f"a wrong, well formed answer earns {config.wrong:g}"
-
-
-def _any(path: Path) -> list[str]:
-    """The id of the first rollout; empty before the end of the first step."""
-    ids = (str(event["id"]) for _, event in Log(path, containing=b'"event": "advantage"').new())
-    return list(islice(ids, 1))

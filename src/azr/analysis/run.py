@@ -13,17 +13,17 @@ All figures are computed from the events, except times and the accuracy of a ran
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from azr.analysis.alarms import Alarm, alarms
 from azr.analysis.archive import Archive
-from azr.analysis.curves import curves
 from azr.analysis.family import Family
-from azr.analysis.figures import StepFigures, figures
+from azr.analysis.figures import BANDS, STAGES, StepFigures, figures
 from azr.analysis.held_out import Evaluation, HeldOutMarks
 from azr.analysis.step import OpenStep, Written
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
@@ -31,6 +31,8 @@ from azr.run.log import TOKENS, Log
 
 KNOWN = frozenset("proposal attempt verdict task reward advantage tokens update held_out".split())
 """Types of events, see `azr.run.events`."""
+KIND = ("valid", "solve_rate", "learnability", "novelty", "complexity", "diversity", "proposals", "accepted")
+ROLE = ("reward", "tokens", "unfinished", "rollouts")
 
 
 class Analysis:
@@ -198,3 +200,40 @@ class Follower:
         self.events, self.metrics = Log(self.run / EVENTS, skip=TOKENS), Log(self.run / METRICS)
         self._seeds = Log(self.run / SEED)  # seeds of the domain or of a file have no events
         self.offsets: dict[int, int] = {}
+
+
+def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
+    """Columns with one entry per complete step, for the charts of the page; None if there is nothing to measure."""
+    kinds = dict.fromkeys(kind for step in steps for kind in step.kinds)
+    forms = sorted({form for step in steps for form in step.trivial})
+    learner = dict.fromkeys(name for step in steps for name in step.learner)
+    return {
+        "step": [step.step for step in steps],
+        "kinds": {
+            kind: {name: [_finite(getattr(step.kinds.get(kind), name, None)) for step in steps] for name in KIND}
+            for kind in kinds
+        },
+        "roles": {
+            role: {name: [_finite(getattr(step.roles.get(role), name, None)) for step in steps] for name in ROLE}
+            for role in ("propose", "solve")
+        },
+        "band_names": list(BANDS),
+        "bands": [list(step.bands) for step in steps],
+        "trivial": {form: [_share(step.trivial.get(form, 0), step.accepted) for step in steps] for form in forms},
+        "shapes": [_share(step.shapes, step.accepted) for step in steps],
+        "known_shapes": [_share(step.known, step.accepted) for step in steps],
+        "flat": [_share(step.flat, step.rollouts) for step in steps],
+        "learner": {name: [_finite(step.learner.get(name)) for step in steps] for name in learner},
+        "seconds": {
+            stage: [_finite(seconds.get(step.step, {}).get(stage)) for step in steps] for stage in (*STAGES, "step")
+        },
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """The value, or None if it is not finite: JSON has no infinity."""
+    return value if value is not None and isfinite(value) else None
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr.config import AlgorithmConfig
-from azr.run.tokens import unpack
+from azr.run.events import unpack
 
 Float = NDArray[np.float64]
 

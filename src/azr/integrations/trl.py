@@ -1,11 +1,12 @@
 """Absolute Zero inside a GRPOTrainer of your own (the TRL library).
 
     from trl import GRPOConfig, GRPOTrainer
-    from azr.train.start import make_sandbox, resolve
+    from azr.sandbox import make_sandbox
+    from azr.train.start import resolve
     from azr.integrations.trl import AbsoluteZero
 
     config = resolve("demo", ["selfplay.learn_from_samples=false"])
-    zero = AbsoluteZero(config, model, tokenizer, make_sandbox(config.sandbox))
+    zero = AbsoluteZero(config, model, tokenizer, make_sandbox(**config.sandbox.choice))
     trainer = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
@@ -56,7 +57,7 @@ class AbsoluteZero:
         config: domain, self-play, buffers, generation and rewards; the rest is the trainer's.
         model: the very model that the trainer gets.
         tokenizer: its tokenizer.
-        sandbox: runs what the model writes (`azr.train.start.make_sandbox`).
+        sandbox: runs what the model writes (`azr.sandbox.make_sandbox`).
         on_step: told what each step did.
 
     Raises:

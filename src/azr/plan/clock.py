@@ -23,7 +23,7 @@ from azr.plan.cards import Card
 from azr.plan.memory import Memory, Shape, count
 from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE, Pace, work
 from azr.plan.trial import TRIAL_SECONDS, Trial, evaluations, times, try_out
-from azr.train.start import make_sandbox, open_parts
+from azr.train.start import open_parts
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -91,12 +91,8 @@ def _longest_trial(config: Config, pace: Pace, kinds: int) -> float:
 
 
 async def _trial(config: Config) -> Trial:
-    sandbox = make_sandbox(config.sandbox)
-    try:
-        async with open_parts(config, sandbox) as parts:
-            return await try_out(config, parts)
-    finally:
-        await sandbox.close()
+    async with open_parts(config) as parts:
+        return await try_out(config, parts)
 
 
 def _tried(config: Config, trial: Trial) -> Iterator[str]:

@@ -23,7 +23,7 @@ from azr.play.game import Game
 from azr.play.screen import show, task_panel
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
-from azr.train.start import make_sandbox, open_parts
+from azr.train.start import open_parts
 from azr.types import Kind, Role
 
 
@@ -88,18 +88,14 @@ def program_text(path: Path) -> str:
 
 async def _play(request: Request, config: Config, form: Form, kind: Kind) -> None:
     console = Console(highlight=False)
-    sandbox = make_sandbox(config.sandbox)
-    try:
-        if not request.as_json:
-            console.print(Text(f"loading {request.model} ...", style="dim"))
-        async with open_parts(config, sandbox) as parts:
-            game = Game(config, parts, buffer_of(run_of(request.model)))
-            if request.once:
-                await _once(request, config, form, game, kind, console)
-            else:
-                await Sitting(game, form, config, console).play(Role(request.mode), kind)
-    finally:
-        await sandbox.close()
+    if not request.as_json:
+        console.print(Text(f"loading {request.model} ...", style="dim"))
+    async with open_parts(config) as parts:
+        game = Game(config, parts, buffer_of(run_of(request.model)))
+        if request.once:
+            await _once(request, config, form, game, kind, console)
+        else:
+            await Sitting(game, form, config, console).play(Role(request.mode), kind)
 
 
 async def _once(request: Request, config: Config, form: Form, game: Game, kind: Kind, console: Console) -> None:

@@ -36,14 +36,7 @@ Row = tuple[str, str, str]
 
 
 def show(ledger: Ledger, console: Console, *, tokens: int, decode: Callable[[int], str]) -> None:
-    """Print a ledger.
-
-    Args:
-        ledger: of `azr.analysis.ledger.ledger`.
-        console: where to print it.
-        tokens: number of tokens listed per pass, those with the largest push.
-        decode: text of a token.
-    """
+    """Print a ledger, and of each pass the `tokens` tokens with the largest push, as `decode` writes them."""
     console.print(Text(f"{ledger.id}: {ledger.role} {ledger.kind}, step {ledger.step}", style="bold"))
     console.print(Text(visible(ledger.text)), soft_wrap=True)
     account = Table(box=None, show_header=False)
@@ -161,15 +154,14 @@ def _about(seen: Pass) -> tuple[str, str, str, str]:
 
 
 def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[dict[int, str], list[str]]:
-    """Ledgers by step, one block per step (see `azr.analysis.archive`), and notes on what is left out.
+    """Ledgers by step as `azr.analysis.archive` blocks, and notes on what is left out.
+
+    A block is an object from rollout to [rows, differences, passes].
 
     Args:
         run: the run's folder.
         offsets: where each step starts in events.jsonl (bytes).
         budget: characters of base64 in all.
-
-    Returns:
-        for each step an object from rollout to [rows, differences, passes].
     """
     steps = sorted(step for step in offsets if step > 0)
     try:

@@ -10,8 +10,7 @@ from azr.algorithms.advantages import Estimate
 from azr.algorithms.registry import ALGORITHMS
 from azr.config import AlgorithmConfig
 from azr.learn.base import Learner, Trace, TrainSample, UpdateStopped
-from azr.run.events import Event, learning_events
-from azr.run.tokens import token_events
+from azr.run.events import Event, learning_events, token_events
 from azr.train.stopping import Stop, Stopped
 from azr.types import Rollout
 
@@ -20,12 +19,8 @@ from azr.types import Rollout
 class Learnt:
     """The update of a step.
 
-    Attributes:
-        rollouts: that it was computed from.
-        metrics: of the learner.
-        penalties: subtracted from each rollout's reward for its divergence.
-        estimates: advantages and baseline of each rollout.
-        traces: of the learner's passes over each rollout; empty unless requested.
+    It has the rollouts, the learner's metrics, and for each rollout the penalty on its reward for its divergence, the
+    estimate of its advantages, and the traces of the learner's passes (empty unless requested).
     """
 
     rollouts: Sequence[Rollout]
@@ -45,14 +40,9 @@ class Learnt:
 async def learn(
     learner: Learner, rollouts: Sequence[Rollout], algorithm: AlgorithmConfig, *, traced: bool, stop: Stop
 ) -> Learnt:
-    """Update the policy with a step's rollouts, at least one.
+    """Update the policy with a step's rollouts, at least one; with `traced`, keep traces for token events.
 
-    Args:
-        learner: of the policy.
-        rollouts: with their rewards.
-        algorithm: how advantages are computed.
-        traced: whether to keep traces, for token events.
-        stop: abandons the update if no weight has moved yet.
+    `stop` abandons the update if no weight has moved yet.
 
     Raises:
         Stopped: the update was abandoned.

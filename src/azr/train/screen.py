@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,33 +14,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from azr.analysis.curves import STAGES
+from azr.analysis.figures import STAGES
 from azr.analysis.text import duration, number, rejections, share
 
 HEARTBEAT_SECONDS = 30.0
 TICK_SECONDS = 1.0
-
-
-class Screen(Protocol):
-    """Where a run reports its progress."""
-
-    def __enter__(self) -> Screen: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-
-    def doing(self, what: str) -> None:
-        """Set what the run is doing right now."""
-
-    def step(self, metrics: Mapping[str, Any]) -> None:
-        """Show the metrics of a completed step."""
-
-
-def make_screen(steps: int, console: Console) -> Screen:
-    """A live table if the console is a terminal, else plain lines."""
-    return LiveScreen(console, steps) if console.is_terminal else PlainScreen(console, steps)
 
 
 class LiveScreen:
@@ -69,11 +47,11 @@ class LiveScreen:
         self._live.console.print(Text(line))
 
     def doing(self, what: str) -> None:
-        """Change the progress bar's label."""
+        """Set what the run is doing right now."""
         self._progress.update(self._bar, description=escape(what))
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Redraw the table."""
+        """Show the metrics of a completed step."""
         self._progress.update(self._bar, completed=metrics["step"])
         self._live.update(self._view(metrics))
 
@@ -145,6 +123,14 @@ class PlainScreen:
         while not self._stop.wait(TICK_SECONDS):
             if time.monotonic() - self._spoke >= HEARTBEAT_SECONDS:
                 self.say(f"... {self._what}, {duration(time.monotonic() - self._began)} since the start")
+
+
+Screen = LiveScreen | PlainScreen
+
+
+def make_screen(steps: int, console: Console) -> Screen:
+    """A live table if the console is a terminal, else plain lines."""
+    return LiveScreen(console, steps) if console.is_terminal else PlainScreen(console, steps)
 
 
 def times(metrics: Mapping[str, Any]) -> str:

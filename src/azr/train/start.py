@@ -14,6 +14,7 @@ from azr.domains import registry
 from azr.errors import UserError
 from azr.models import shipped
 from azr.models.threads import threads
+from azr.sandbox.factory import make_sandbox
 
 if TYPE_CHECKING:
     from azr.learn.base import Learner
@@ -84,20 +85,13 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
 
     async def go() -> int:
         trackers = make_trackers(config.trackers)
-        sandbox = make_sandbox(config.sandbox)
-        try:
-            async with open_parts(config, sandbox) as parts:
-                run = run_directory()
-                say(f"run directory: {run.path}")
-                with (
-                    run,
-                    make_screen(config.steps, console) as screen,
-                    Feed(trackers, config, run.path, screen.say) as feed,
-                ):
-                    training = Training(config, run, parts, screen, feed)
-                    state = await training.run()
-        finally:
-            await sandbox.close()
+        async with open_parts(config) as parts:
+            run = run_directory()
+            say(f"run directory: {run.path}")
+            screen = make_screen(config.steps, console)
+            with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
+                training = Training(config, run, parts, screen, feed)
+                state = await training.run()
         for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
             say(line)
         return STOPPED if training.stopped else 0
@@ -120,7 +114,7 @@ def examine_sandbox(assignments: Sequence[str]) -> int:
     config = settings.check(SandboxConfig, tree, source="sandbox")
 
     async def examine() -> list[Check]:
-        sandbox = make_sandbox(config)
+        sandbox = make_sandbox(**config.choice)
         try:
             return await doctor(sandbox)
         finally:
@@ -134,36 +128,27 @@ def examine_sandbox(assignments: Sequence[str]) -> int:
     return 0 if all(check.holds for check in checks) else 1
 
 
-def make_sandbox(chosen: SandboxConfig) -> Sandbox:
-    """The sandbox that the configuration names, with the results of pure jobs remembered."""
-    from azr.sandbox.factory import make_sandbox as make
-
-    return make(**chosen.choice)
-
-
 @asynccontextmanager
-async def open_parts(config: Config, sandbox: Sandbox) -> AsyncIterator[TrainingParts]:
-    """The parts of a run. On exit, the connections to a served model are closed.
+async def open_parts(config: Config) -> AsyncIterator[TrainingParts]:
+    """The parts of a run. On exit, the sandbox and the connections to a served model are closed.
 
     Raises:
         UserError: see `make_parts`.
     """
     from azr.train.training import TrainingParts
 
-    if config.model.served is None:
-        yield make_parts(config, sandbox)
-        return
-    from azr.rollout.endpoint import EndpointGenerator
+    sandbox = make_sandbox(**config.sandbox.choice)
+    try:
+        if config.model.served is None:
+            yield make_parts(config, sandbox)
+            return
+        from azr.rollout.endpoint import EndpointGenerator
 
-    async with EndpointGenerator(config.model, chat=config.domain.style == "chat", seed=config.seed) as generator:
-        yield TrainingParts(
-            domain=registry.make_domain(config.domain, config.sandbox),
-            generator=generator,
-            learner=None,
-            sandbox=sandbox,
-            render=generator.render,
-            export=None,
-        )
+        domain = registry.make_domain(config.domain, config.sandbox)
+        async with EndpointGenerator(config.model, chat=config.domain.style == "chat", seed=config.seed) as generator:
+            yield TrainingParts(domain, generator, sandbox, generator.render, learner=None, export=None)
+    finally:
+        await sandbox.close()
 
 
 def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
@@ -197,7 +182,7 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
 
 
 def make_generator(config: Config, policy: LanguageModel) -> Generator:
-    """The generator of a run with the model in this process."""
+    """The generator of a run whose model is in this process."""
     from azr.rollout.local.generator import LocalGenerator
 
     return LocalGenerator(policy, config.generation, seed=config.seed)

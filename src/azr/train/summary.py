@@ -15,15 +15,7 @@ from azr.types import Task
 
 
 def closing_lines(run: Path, state: State, steps: int, show: Callable[[Task], str], *, stopped: bool) -> Iterator[str]:
-    """What a run prints when it ends or is stopped, from its logs.
-
-    Args:
-        run: its folder.
-        state: at the end.
-        steps: as configured.
-        show: of the domain; writes a task for people.
-        stopped: whether it was stopped before the last step.
-    """
+    """What the run in folder `run` prints at its end, from its logs; `show` of its domain writes a task."""
     if stopped:
         yield f"stopped after step {state.step} of {steps}; continue with: azr train --resume {run}"
         return

@@ -54,15 +54,7 @@ class TrainingParts(Parts):
 
 
 class Training:
-    """One run, from the state in its directory to its end.
-
-    Args:
-        config: of the run.
-        run: its directory, entered.
-        parts: of the run.
-        screen: where it reports progress, entered.
-        feed: of its trackers, entered.
-    """
+    """One run, from the state in its directory to its end. The caller has entered directory, screen and feed."""
 
     def __init__(self, config: Config, run: RunDirectory, parts: TrainingParts, screen: Screen, feed: Feed) -> None:
         self._config, self._run, self._parts, self._screen, self._feed = config, run, parts, screen, feed
@@ -186,9 +178,7 @@ class Training:
     async def _whole_step(self, step: int, known: Set[str]) -> None:
         """Play, learn, and log the step. If it is stopped before the weights have moved, it writes nothing.
 
-        Args:
-            step: its number.
-            known: shapes of the tasks that were in the buffer before.
+        `known` are the shapes of the tasks that were in the buffer before.
         """
         begin = time.perf_counter()
         self._screen.doing(f"step {step}: proposing and solving")

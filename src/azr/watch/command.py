@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -15,7 +14,6 @@ from azr.analysis.run import Follower
 from azr.config import Config
 from azr.domains import registry
 from azr.run.directory import CONFIG, RunDirectory
-from azr.types import Task
 from azr.watch.server import LivePage, LiveServer
 from azr.watch.terminal import view
 
@@ -29,7 +27,14 @@ def watch(run: Path, *, once: bool = False) -> None:
         UserError: not the folder of a run, or its logs cannot be read.
     """
     console = Console(highlight=False)
-    draw = _drawer(run)
+    config: Config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run / CONFIG))
+    show = registry.make_domain(config.domain, config.sandbox).show
+    follower = Follower(run, texts=False)
+
+    def draw() -> Group:
+        follower.poll()
+        return view(follower, config.steps, show)
+
     if once or not console.is_terminal:
         console.print(draw())
         return
@@ -58,17 +63,3 @@ def serve(run: Path, port: int) -> None:
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         console.print("no longer served; the run goes on")
-
-
-def _drawer(run: Path) -> Callable[[], Group]:
-    """A function that draws the current state of a run."""
-    tree = RunDirectory.open(run).tree()
-    config: Config = settings.build(tree, registry.config_class, source=str(run / CONFIG))
-    show: Callable[[Task], str] = registry.make_domain(config.domain, config.sandbox).show
-    follower = Follower(run, texts=False)
-
-    def draw() -> Group:
-        follower.poll()
-        return view(follower, config.steps, show)
-
-    return draw

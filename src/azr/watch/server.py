@@ -13,6 +13,7 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 from azr.analysis.run import Follower
 from azr.errors import UserError
@@ -59,12 +60,8 @@ class LivePage:
         return render(json.loads(self.data()[0]), live=DATA).encode("utf-8")
 
 
-class LiveServer:
-    """Serves a page while it is entered as a context manager.
-
-    Args:
-        page: of the run.
-        port: 0 for any free one; then the attribute `port` says which.
+class LiveServer(ThreadingHTTPServer):
+    """Serves a page at `address` while it is entered as a context manager; port 0 chooses a free one.
 
     Raises:
         UserError: the port is taken.
@@ -72,39 +69,30 @@ class LiveServer:
 
     def __init__(self, page: LivePage, port: int) -> None:
         try:
-            self._server = _Server(page, port)
+            super().__init__((HOST, port), _Handler)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UserError(f"--port {port}: {reason}; choose another, or 0 for any free one") from None
-        self.port: int = self._server.server_address[1]
+        self.page, self.port = page, int(self.server_address[1])
         self.address = f"http://{HOST}:{self.port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="azr-watch")
+        self.names = {f"{name}:{self.port}" for name in (HOST, "localhost")}
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True, name="azr-watch")
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
         self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True  # a port that was just closed is free; one that is in use is not
-
-    def __init__(self, page: LivePage, port: int) -> None:
-        super().__init__((HOST, port), _Handler)
-        self.page = page
-        self.names = {f"{name}:{self.server_address[1]}" for name in (HOST, "localhost")}
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore browsers that close the connection early."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: LiveServer
     server_version, sys_version = "azr", ""
     protocol_version = "HTTP/1.1"
     timeout = 30

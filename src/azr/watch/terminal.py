@@ -37,13 +37,7 @@ LEARNER = (("entropy", "entropy (nats)"), ("mismatch_kl", "mismatch KL (nats)"),
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """A task and the results of its attempts.
-
-    Attributes:
-        task: the task.
-        solved, attempts: number of right attempts, and of all.
-        reward: of the proposal; None if nothing was learnt from it.
-    """
+    """A task, the results of its attempts, and its proposal's reward (None if nothing was learnt from it)."""
 
     task: Task
     solved: int
@@ -69,13 +63,7 @@ def newest(follower: Follower) -> dict[Kind, Newest]:
 
 
 def view(follower: Follower, steps: int, show: Callable[[Task], str]) -> Group:
-    """A run as it was when it was last polled.
-
-    Args:
-        follower: of the run.
-        steps: as configured.
-        show: of the domain; writes a task for people.
-    """
+    """A run of `steps` steps, as it was last polled; `show` of its domain writes a task."""
     analysis = follower.analysis
     parts: list[RenderableType] = [_head(follower.run, steps, analysis)]
     if analysis.steps:

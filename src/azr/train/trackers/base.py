@@ -21,14 +21,7 @@ SHOWN_PER_KIND = 2
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """A row of the table of sample tasks.
-
-    Attributes:
-        kind: of the task.
-        task: its full text, as its domain shows it to people.
-        solve_rate: share of correct attempts; None if there were none.
-        reward: of the proposal; None if the proposer does not learn.
-    """
+    """A row of the table of sample tasks; None without attempts, and without a learning proposer."""
 
     kind: str
     task: str
