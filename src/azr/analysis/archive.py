@@ -67,11 +67,7 @@ class Archive:
             self._store(f"texts{number}", step.step, block)
 
     def fitted(self, budget: int) -> tuple[dict[str, dict[int, str]], list[str]]:
-        """The blocks that fit, as base64, and notes on what was left out.
-
-        Args:
-            budget: characters of base64 in all.
-        """
+        """The blocks that fit into `budget` characters of base64, and notes on what was left out."""
         chosen: dict[str, dict[int, str]] = {}
         said = []
         if self.shortened:

@@ -12,11 +12,7 @@ from azr.types import Kind
 
 
 def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any]:
-    """Metrics of one step.
-
-    Args:
-        step: its figures.
-        buffer: number of tasks in each kind's buffer after the step, for all kinds of the domain.
+    """Metrics of one step; `buffer` has the number of tasks in the buffer after it, for each kind of the domain.
 
     Returns:
         step; by kind valid, solve_rate, learnability, proposals, answers and buffer; by role rewards and lengths; the

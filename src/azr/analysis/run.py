@@ -73,7 +73,7 @@ class Analysis:
                 self._held_out.add(event["step"], event["kind"], float(event["score"]))
             elif name != "tokens":  # only ledgers read these arrays
                 if self._open is None or self._open.step != event["step"]:
-                    raise ValueError(f"an event of step {event['step']}, in which nothing was written")
+                    raise ValueError("an event about something that was not written in the open step")
                 self._open.add(event)
                 if self._open.update is not None:
                     self.close()
@@ -151,11 +151,7 @@ class Analysis:
 
 
 class Follower:
-    """Reads a run's logs as they grow. It only reads, and takes no lock.
-
-    Args:
-        run: the run's folder.
-        texts: whether to keep the texts too, compressed; without them a tenth of the memory is enough.
+    """Reads the logs in a run's folder as they grow, without a lock; without `texts`, in a tenth of the memory.
 
     Attributes:
         analysis: of everything read so far; a new object if a resumed run truncated its logs.

@@ -48,11 +48,6 @@ class Pass:
     cut: NDArray[np.bool_]
     push: Float
 
-    @property
-    def clip_share(self) -> float:
-        """Share of tokens whose gradient was removed."""
-        return float(self.cut.mean())
-
 
 def passes(event: Mapping[str, Any], algorithm: AlgorithmConfig) -> tuple[Pass, ...]:
     """The optimizer steps in a `tokens` event."""

@@ -18,11 +18,7 @@ BLOCK = 40
 
 
 def evaluation_data(folder: Path, budget: int) -> dict[str, Any]:
-    """One evaluation as JSON.
-
-    Args:
-        folder: written by `azr eval`.
-        budget: characters for its texts; beyond, blocks of problems are left out, evenly.
+    """A folder of `azr eval` as JSON. Beyond `budget` characters of texts, blocks of problems are left out, evenly.
 
     Raises:
         UserError: a file cannot be read.

@@ -150,7 +150,7 @@ def _passes(ledger: Ledger, tokens: int, decode: Callable[[int], str]) -> Iterat
 def _about(seen: Pass) -> tuple[str, str, str, str]:
     """Range of the ratio, share of clipped tokens, weight per token, total push."""
     ratio = f"{seen.ratio.min():.4f} to {seen.ratio.max():.4f}"
-    return ratio, f"{seen.clip_share:.1%}", f"{seen.weight:.3g}", f"{seen.push.sum():+.3g}"
+    return ratio, f"{seen.cut.mean():.1%}", f"{seen.weight:.3g}", f"{seen.push.sum():+.3g}"
 
 
 def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[dict[int, str], list[str]]:
@@ -188,10 +188,9 @@ def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[d
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
     """At most `count` of the steps, evenly spread, with the last one and, if `count` is at least 2, the first."""
-    if len(steps) <= count:
-        return list(steps)
+    count = min(count, len(steps))
     if count < 2:
-        return list(steps[-count:]) if count else []
+        return list(steps[len(steps) - count :])
     return [steps[round(at * (len(steps) - 1) / (count - 1))] for at in range(count)]
 
 

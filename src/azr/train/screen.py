@@ -33,7 +33,7 @@ class LiveScreen:
             TextColumn("left"),
         )
         self._bar = self._progress.add_task("starting", total=steps)
-        self._live = Live(self._view(None), console=console, refresh_per_second=4)
+        self._live = Live(Group(self._progress), console=console, refresh_per_second=4)
 
     def __enter__(self) -> LiveScreen:
         self._live.__enter__()
@@ -55,9 +55,7 @@ class LiveScreen:
         self._progress.update(self._bar, completed=metrics["step"])
         self._live.update(self._view(metrics))
 
-    def _view(self, metrics: Mapping[str, Any] | None) -> Group:
-        if metrics is None:
-            return Group(self._progress)
+    def _view(self, metrics: Mapping[str, Any]) -> Group:
         table = Table(box=None, pad_edge=False)
         table.add_column("kind", no_wrap=True)  # a narrow terminal takes from what can be wrapped
         for heading in ("valid", "solve rate", "learnability", "tasks"):

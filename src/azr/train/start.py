@@ -102,8 +102,7 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
 def examine_sandbox(assignments: Sequence[str]) -> int:
     """Try every protection of a sandbox and print the result; returns the exit code, 1 if a protection does not hold.
 
-    Args:
-        assignments: keys of the section `sandbox`, with or without its name, such as `backend=docker`.
+    Assignments are to keys of the section `sandbox`, with or without its name, such as `backend=docker`.
     """
     from rich.console import Console
     from rich.table import Table

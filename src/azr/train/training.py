@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ class Training:
         progress = {kind: Counter(reasons) for kind, reasons in (self._state.seeding or {}).items()}
         batches = self._selfplay.seed_batches(progress)
         while (record := await self._stop.unless(_next(batches))) is not None:
-            self._write_events(step_events(record, self._parts.domain.trivial))
+            self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain.trivial))
             self._state = replace(self._state, seeding={kind: dict(reasons) for kind, reasons in progress.items()})
             await self._save()
         for shortfall in self._selfplay.shortfalls:
@@ -190,8 +190,8 @@ class Training:
         if learner and learnt:
             await self._parts.generator.update_weights(step, learner.weights())
         written = OpenStep(step)
-        self._write_events(written.passing(step_events(record, domain.trivial)))
-        self._write_events(written.passing(learnt.events(step) if learnt else ()))
+        self._run.write(run_directory.EVENTS, written.passing(step_events(record, domain.trivial)))
+        self._run.write(run_directory.EVENTS, written.passing(learnt.events(step) if learnt else ()))
         sizes = {kind: self._selfplay.buffer.size(kind) for kind in domain.kinds}
         metrics = step_metrics(figures(written, known), sizes)
         end = time.perf_counter()
@@ -231,12 +231,9 @@ class Training:
         state, learner = replace(self._state, lengths=self._run.lengths()), self._parts.learner
         if state.seeding is None:
             self._screen.doing(f"saving after step {state.step}")
-        save = (lambda folder: None) if learner is None or state.seeding is not None else learner.save
+        save = learner.save if learner and state.seeding is None else lambda folder: None
         await asyncio.to_thread(self._checkpoints.save, state, self._selfplay.buffer.dump(), save)
         self._state = self._saved = state
-
-    def _write_events(self, events: Iterable[Event]) -> None:
-        self._run.write(run_directory.EVENTS, events)
 
     async def _evaluate_if_due(self) -> None:
         state, every = self._state, 0 if self._parts.learner is None else self._config.evaluation.every

@@ -55,14 +55,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The run that a tracker follows.
+    """The run that a tracker follows, with its resolved configuration as a tree and as text.
 
-    Attributes:
-        folder: of the run.
-        project, name: for the tracker.
-        config: the resolved configuration, as a tree.
-        toml: the same as text.
-        id: what the tracker called the run when it was first opened; None the first time.
+    `id` is what the tracker called the run when it was first opened; None the first time.
     """
 
     folder: Path

@@ -52,11 +52,7 @@ def make_trackers(config: TrackersConfig) -> dict[str, Tracker]:
 class Feed:
     """All trackers of a run. Use as a context manager: leaving waits until they have sent everything.
 
-    Args:
-        trackers: of `make_trackers`.
-        config: of the run.
-        run: its folder.
-        say: shows a line to people; called only from the thread that calls the feed.
+    `say` shows a line to people; it is called only from the thread that calls the feed.
     """
 
     def __init__(self, trackers: Mapping[str, Tracker], config: Config, run: Path, say: Callable[[str], None]) -> None:

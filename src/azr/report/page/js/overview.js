@@ -34,7 +34,7 @@ function keyNumbers(run) {
   }
   items.push(["New tasks", [count(total.accepted)], `of ${count(total.proposals)} proposals, ${percent(total.proposals ? total.accepted / total.proposals : null)} valid`]);
   items.push(["Solve rate", [percent(total.solving)], "of attempts in the last five steps"]);
-  items.push(["Steps", [count(run.done)], total.seconds ? `${duration(total.seconds)}, ${decimal(total.seconds / Math.max(1, run.done), 1)} s a step` : "times are not known"]);
+  items.push(["Steps", [count(run.done)], total.seconds ? `${duration(total.seconds)}, ${decimal(total.seconds / Math.max(1, run.done), 1)} s per step` : "times are not known"]);
   return el("dl", { class: "numbers" }, items.map(([name, big, note]) => el("div", {}, el("dt", {}, name), el("dd", { class: "big" }, big), el("dd", { class: "faint" }, note))));
 }
 
