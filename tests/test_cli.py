@@ -215,7 +215,7 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
 
 def test_what_decides_a_run_cannot_change_when_it_goes_on(run, tmp_path):
     line = error_line(azr("train", "--resume", run[0], "learner.lr=1", cwd=tmp_path))
-    assert "learner.lr=1: cannot change when a run goes on" in line
+    assert "learner.lr=1: cannot change on resume" in line
 
 
 @pytest.mark.slow

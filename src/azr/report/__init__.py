@@ -1,1 +1,1 @@
-"""What people read: everything here is made from a run's own logs."""
+"""A run for people, from its logs: `azr report` and `azr explain`."""

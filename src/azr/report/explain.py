@@ -106,9 +106,7 @@ def _reward_rows(ledger: Ledger, account: Account) -> Iterator[Row]:
         solved = f"{sum(ledger.scores):g} of {len(ledger.scores)} attempts right"
         yield "solve rate", f"{mean(ledger.scores):.4f}", solved
     if account.role_reward is not None:
-        equation = (
-            "1 - solve rate, 0 where none is right (Eq. 4)" if ledger.role == Role.PROPOSE else "1 if right (Eq. 5)"
-        )
+        equation = "1 - solve rate, 0 if none is right (Eq. 4)" if ledger.role == Role.PROPOSE else "1 if right (Eq. 5)"
         yield "role reward", f"{account.role_reward:.4f}", equation
     if account.intrinsic:
         yield "intrinsic", f"{account.intrinsic:+.4f}", "complexity, novelty, diversity"

@@ -57,7 +57,7 @@ class LiveScreen:
 
     def _view(self, metrics: Mapping[str, Any]) -> Group:
         table = Table(box=None, pad_edge=False)
-        table.add_column("kind", no_wrap=True)  # a narrow terminal takes from what can be wrapped
+        table.add_column("kind", no_wrap=True)  # a narrow terminal shrinks the columns that can wrap
         for heading in ("valid", "solve rate", "learnability", "tasks"):
             table.add_column(heading, justify="right")
         table.add_column("most rejected for")

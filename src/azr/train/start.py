@@ -62,7 +62,7 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
     run = RunDirectory.open(path)
     for assignment in assignments:
         if not assignment.startswith(RESUMABLE):
-            raise UserError(f"{assignment}: cannot change when a run goes on; only {', '.join(RESUMABLE)} can")
+            raise UserError(f"{assignment}: cannot change on resume; only {', '.join(RESUMABLE)} can")
     tree = settings.override(run.tree(), assignments)
     config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
     return _carry_out(config, lambda: run)

@@ -1,1 +1,1 @@
-"""A run while it goes on: in the terminal, or in a browser from a server on this machine. It only reads."""
+"""A run in progress, in the terminal or in a browser on this machine. It only reads."""

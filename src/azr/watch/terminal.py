@@ -122,7 +122,7 @@ def _state(events: Path, done: int, steps: int, analysis: Analysis) -> str:
 
 def _kinds(done: Sequence[StepFigures]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("kind", no_wrap=True)  # a narrow terminal takes from what can be wrapped
+    table.add_column("kind", no_wrap=True)  # a narrow terminal shrinks the columns that can wrap
     for heading in (*(title for title, _, _ in RATES), "most rejected for"):
         table.add_column(heading)
     for kind, now in done[-1].kinds.items():
