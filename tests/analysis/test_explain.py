@@ -304,7 +304,7 @@ def test_a_run_that_has_learnt_nothing_yet_is_told(tmp_path):
 def test_a_tokenizer_that_somebody_spoilt_is_told(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match=r"model/tokenizer\.json: no tokenizer"):
+    with pytest.raises(UserError, match=r"model/tokenizer\.json: not a tokenizer"):
         token_decoder(tmp_path)
 
 
