@@ -44,7 +44,7 @@ async def reasons(answerer, benchmark, template, sandbox):
 @pytest.mark.parametrize("name", BENCHMARKS)
 async def test_gold_answers_are_right_through_every_template(name, template, data, sandbox):
     chosen = Template(template)
-    found = await reasons(GoldAnswerer(chosen), benchmarks.load(name, data), chosen, sandbox)
+    found = await reasons(GoldAnswerer(chosen), benchmarks.LOADERS[name](data), chosen, sandbox)
     assert set(found.values()) == {"correct"}, found
 
 
@@ -52,18 +52,18 @@ async def test_gold_answers_are_right_through_every_template(name, template, dat
 @pytest.mark.parametrize("name", BENCHMARKS)
 async def test_broken_answers_are_wrong(name, variant, data, sandbox):
     chosen = Template("complete")
-    found = await reasons(BrokenAnswerer(chosen, VARIANTS[variant]), benchmarks.load(name, data), chosen, sandbox)
+    found = await reasons(BrokenAnswerer(chosen, VARIANTS[variant]), benchmarks.LOADERS[name](data), chosen, sandbox)
     assert "correct" not in found.values(), found
     assert "no_reference" not in found.values(), found
 
 
 def test_problems_without_tests_are_listed_as_errata(data):
-    assert benchmarks.load("apps", data).errata == dict.fromkeys(("2", "3"), "published without tests")
+    assert benchmarks.LOADERS["apps"](data).errata == dict.fromkeys(("2", "3"), "published without tests")
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_problem_of_a_benchmark_gets_equally_many_forgeries(name, data):
-    counts = {len(VARIANTS["forged"].answers(problem)) for problem in benchmarks.load(name, data).problems}
+    counts = {len(VARIANTS["forged"].answers(problem)) for problem in benchmarks.LOADERS[name](data).problems}
     assert len(counts) == 1
     assert counts.pop() >= 6
 
@@ -78,7 +78,7 @@ def test_apps_is_read_from_the_folders_of_its_archive_too(tmp_path):
         (folder / "solutions.json").write_text(record["solutions"])
         if record["starter_code"]:
             (folder / "starter_code.py").write_text(record["starter_code"])
-    found = benchmarks.load("apps", tmp_path).problems
+    found = benchmarks.LOADERS["apps"](tmp_path).problems
     assert [problem.form for problem in found] == [Form.SCRIPT, Form.PROGRAM]
     assert [problem.group for problem in found] == ["interview", "introductory"]
 
@@ -98,10 +98,10 @@ def test_packed_tests_that_would_import_something_are_refused():
 
 def test_a_missing_file_is_told_by_name(tmp_path):
     with pytest.raises(UserError, match=r"no HumanEvalPlus.jsonl or HumanEvalPlus.jsonl.gz there, which humaneval\+"):
-        benchmarks.load("humaneval+", tmp_path)
+        benchmarks.LOADERS["humaneval+"](tmp_path)
 
 
 def test_a_file_that_is_no_jsonl_is_told(tmp_path):
     (tmp_path / "mbpp.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"mbpp.jsonl: cannot be read"):
-        benchmarks.load("mbpp", tmp_path)
+        benchmarks.LOADERS["mbpp"](tmp_path)

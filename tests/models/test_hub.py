@@ -61,7 +61,7 @@ def test_a_model_that_was_downloaded_loads_without_a_network(unreachable, folder
 @pytest.mark.parametrize("name", ["humaneval", "apps"])
 def test_a_benchmark_says_that_the_hub_cannot_be_reached(unreachable, name):
     with pytest.raises(UserError, match=r"(annot be reached|Couldn't reach).*give --data FOLDER"):
-        benchmarks.load(name, None)
+        benchmarks.LOADERS[name](None)
 
 
 def test_looking_leaves_the_hubs_client_as_it_is(unreachable):

@@ -164,7 +164,7 @@ async def _benchmark(name: str, template: Template, request: Request, sandbox: S
         nearest = difflib.get_close_matches(name, _known(), n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise UserError(f"--bench {name}: no such benchmark{hint}; there are {', '.join(_known())}")
-    found = benchmarks.load(name, request.data)
+    found = benchmarks.LOADERS[name](request.data)
     return replace(found, problems=found.problems[:limit])
 
 

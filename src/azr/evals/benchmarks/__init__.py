@@ -20,12 +20,7 @@ LOADERS: dict[str, Callable[[Path | None], Benchmark]] = {
     "cruxeval-i": cruxeval.load_input,
     "cruxeval-o": cruxeval.load_output,
 }
+"""Each reads a benchmark from a folder with its publisher's files, or from the hub (None).
 
-
-def load(name: str, data: Path | None) -> Benchmark:
-    """Read a benchmark from a folder with its publisher's files, or from the hub.
-
-    Raises:
-        UserError: no such file, or the hub cannot be reached.
-    """
-    return LOADERS[name](data)
+It raises UserError if there is no such file, or if the hub cannot be reached.
+"""

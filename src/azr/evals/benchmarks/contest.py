@@ -1,4 +1,4 @@
-"""What APPS and LiveCodeBench have in common: problems with inputs and outputs, by standard input or by function."""
+"""Problems of APPS and LiveCodeBench: inputs and outputs, by standard input or by function."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from azr.evals.problems import Form, Judge, Problem
 _MODULES = (
     "string re datetime collections heapq bisect copy math random statistics itertools functools operator".split()
 )
-# The builtins once more and last: math and operator have a `pow` of their own.
+# builtins comes last again: math and operator have a `pow` of their own.
 IMPORTS = "\n".join(
     [f"import {', '.join(_MODULES)}, sys", *(f"from {name} import *" for name in (*_MODULES, "typing", "builtins"))]
 )
-"""What the contest sites put before a solution, and so published solutions leave out."""
+"""Imports that contest sites put before a solution, so that published solutions lack them."""
 
 
 def problem(
@@ -30,15 +30,15 @@ def problem(
     gold: str,
     group: str,
 ) -> Problem:
-    """Make a problem of inputs and outputs.
+    """Make a problem from inputs and outputs.
 
     Args:
         name: its id.
         question: its text.
         starter: code that the solution begins with, or nothing.
-        function: called with the inputs, as a method of `Solution` or by itself; None for standard input.
+        function: the function to call, or the method of `Solution`; None for standard input.
         inputs: texts for standard input; lists of arguments for a function.
-        outputs: what has to be printed; values for a function.
+        outputs: expected prints; expected values for a function.
         gold: a published solution, or nothing.
         group: its difficulty.
     """
@@ -66,5 +66,5 @@ def problem(
 
 
 def as_text(value: Any) -> str:
-    """Standard input or output as one text; some problems give a list of lines."""
+    """Standard input or output as text; some problems give a list of lines."""
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)

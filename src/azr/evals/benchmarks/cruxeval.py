@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from azr.evals.benchmarks.source import Hub, Record, read
+from azr.evals.benchmarks.source import Hub, Record, loader
 from azr.evals.judges import InputGives, OutputIs
-from azr.evals.problems import Benchmark, Form, Problem
+from azr.evals.problems import Form, Problem
 
-FILES = ("cruxeval.jsonl",)
-HUB = Hub("cruxeval-org/cruxeval")
-
-
-def load_output(data: Path | None) -> Benchmark:
-    """Output prediction, from `cruxeval.jsonl` or from the hub."""
-    records, source = read("cruxeval-o", data, FILES, HUB)
-    return Benchmark("cruxeval-o", [output_problem(record, f"f({record['input']})", "f") for record in records], source)
-
-
-def load_input(data: Path | None) -> Benchmark:
-    """Input prediction, from the same records."""
-    records, source = read("cruxeval-i", data, FILES, HUB)
-    return Benchmark("cruxeval-i", [_input_problem(record) for record in records], source)
+_SOURCE = ("cruxeval.jsonl",), Hub("cruxeval-org/cruxeval")
 
 
 def output_problem(record: Record, call: str, entry: str) -> Problem:
-    """A problem that asks what a call of the record's code returns; LiveCodeBench has the same."""
+    """Ask what a call of the record's code returns; LiveCodeBench has such problems too."""
     code = record["code"]
     return Problem(
         id=record["id"],
@@ -52,3 +37,7 @@ def _input_problem(record: Record) -> Problem:
         entry="f",
         key=output,
     )
+
+
+load_output = loader("cruxeval-o", *_SOURCE, lambda record: output_problem(record, f"f({record['input']})", "f"))
+load_input = loader("cruxeval-i", *_SOURCE, _input_problem)

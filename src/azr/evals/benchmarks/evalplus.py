@@ -1,8 +1,8 @@
 """HumanEval+ and MBPP+ (Liu et al. 2023, arXiv 2305.01210), from EvalPlus's own JSONL files.
 
-The files hold inputs; what is right for them is what the reference solution gives, which is run in the sandbox like any
-other program. How outputs are compared (tolerances, sets, a few functions with more than one right answer) follows
-EvalPlus 0.3 and is written down in `azr.evals.inside.plus`.
+The files hold inputs. Expected outputs are those of the reference solution, which runs in the sandbox like any other
+program. Outputs are compared as in EvalPlus 0.3 (tolerances, sets, a few functions with several correct answers); see
+`azr.evals.inside.plus`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from azr.evals.benchmarks.source import Record, read
+from azr.evals.benchmarks.source import Record, loader
 from azr.evals.inside import source
 from azr.evals.judges import ReferenceTests
-from azr.evals.problems import Benchmark, Form, Problem
-
-
-def load_humaneval(data: Path | None) -> Benchmark:
-    """HumanEval+: 164 problems, from `HumanEvalPlus.jsonl`."""
-    files = ("HumanEvalPlus.jsonl", "HumanEvalPlus.jsonl.gz")
-    records, where = read("humaneval+", data, files, None)
-    return Benchmark("humaneval+", [_problem(record, Form.BODY) for record in records], where)
-
-
-def load_mbpp(data: Path | None) -> Benchmark:
-    """MBPP+: 378 problems, from `MbppPlus.jsonl`."""
-    records, where = read("mbpp+", data, ("MbppPlus.jsonl", "MbppPlus.jsonl.gz"), None)
-    return Benchmark("mbpp+", [_problem(record, Form.PROGRAM) for record in records], where)
+from azr.evals.problems import Form, Problem
 
 
 def _problem(record: Record, form: Form) -> Problem:
@@ -54,13 +40,9 @@ def _problem(record: Record, form: Form) -> Problem:
 
 def _restorer(task: str) -> Callable[[list[Any]], list[Any]]:
     """The function that restores the Python types of a task's arguments, as EvalPlus does; JSON only has lists."""
-    number = int(task.split("/")[-1])
-    if not task.startswith("Mbpp/"):
-        return list
-    for restore, numbers in _RESTORE.items():
-        if number in numbers:
-            return restore
-    return list
+    family, _, number = task.partition("/")
+    found = (restore for restore, numbers in _RESTORE.items() if family == "Mbpp" and int(number) in numbers)
+    return next(found, list)
 
 
 def _deep(levels: int, arguments: list[Any]) -> list[Any]:
@@ -92,3 +74,13 @@ _RESTORE: dict[Callable[[list[Any]], list[Any]], frozenset[int]] = {
     lambda given: [complex(given[0])]: frozenset((252,)),
     _nested_tuples: frozenset((580, 615, 791)),
 }
+
+load_humaneval = loader(
+    "humaneval+",
+    ("HumanEvalPlus.jsonl", "HumanEvalPlus.jsonl.gz"),
+    None,
+    partial(_problem, form=Form.BODY),
+)
+"""164 problems."""
+load_mbpp = loader("mbpp+", ("MbppPlus.jsonl", "MbppPlus.jsonl.gz"), None, partial(_problem, form=Form.PROGRAM))
+"""378 problems."""

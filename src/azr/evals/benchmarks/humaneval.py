@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from azr.evals.benchmarks.source import Hub, Record, read
+from azr.evals.benchmarks.source import Hub, Record, loader
 from azr.evals.judges import PublishedTests
-from azr.evals.problems import Benchmark, Form, Problem
-
-FILES = ("HumanEval.jsonl", "HumanEval.jsonl.gz")
-HUB = Hub("openai/openai_humaneval")
-
-
-def load(data: Path | None) -> Benchmark:
-    """Read the benchmark from `HumanEval.jsonl`, compressed or not, or from the hub."""
-    records, source = read("humaneval", data, FILES, HUB)
-    return Benchmark("humaneval", [_problem(record) for record in records], source)
+from azr.evals.problems import Form, Problem
 
 
 def _problem(record: Record) -> Problem:
     entry, prompt = record["entry_point"], record["prompt"]
-    # The tests call helpers that the prompt defines, and by its name the tested function: so the prompt is the prelude.
+    # The prompt is also the prelude of the tests: they call helpers from it, and the tested function by name.
     tests = f"{record['test']}\ncheck({entry})\n"
     return Problem(
         id=record["task_id"],
@@ -32,3 +21,6 @@ def _problem(record: Record) -> Problem:
         entry=entry,
         key=record["test"],
     )
+
+
+load = loader("humaneval", ("HumanEval.jsonl", "HumanEval.jsonl.gz"), Hub("openai/openai_humaneval"), _problem)

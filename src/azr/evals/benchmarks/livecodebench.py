@@ -1,7 +1,7 @@
 """LiveCodeBench (Jain et al. 2024, arXiv 2403.07974): contest problems by date, and output prediction on solutions.
 
 Generation is read from the publisher's `test.jsonl`, `test2.jsonl`, ... (`code_generation_lite`), execution from
-`execution-v2`. Its private tests may be packed: base64 of zlib of a pickle that holds one string.
+`execution-v2`. Private tests may be packed: base64 of a zlib-compressed pickle of one string.
 """
 
 from __future__ import annotations
@@ -17,43 +17,38 @@ from typing import Any
 from azr.errors import UserError
 from azr.evals.benchmarks.contest import problem
 from azr.evals.benchmarks.cruxeval import output_problem
-from azr.evals.benchmarks.source import Hub, Record, read, read_file
+from azr.evals.benchmarks.source import Hub, Record, loader, read, read_file
 from azr.evals.problems import Benchmark, Problem
 
-NAMES = ("test.jsonl", *(f"test{number}.jsonl" for number in range(2, 7)))
-GENERATION = Hub("livecodebench/code_generation_lite", files=NAMES)
-EXECUTION = Hub("livecodebench/execution-v2")
+_FILES = ("test.jsonl", *(f"test{number}.jsonl" for number in range(2, 7)))
 
 
 def load_generation(data: Path | None) -> Benchmark:
-    """All releases that the folder (or its subfolder `livecodebench`) holds, or those on the hub."""
+    """Read all releases in the folder (or in its subfolder `livecodebench`), or those on the hub."""
     if data is None:
-        records, source = read("livecodebench", None, NAMES, GENERATION)
+        records, source = read("livecodebench", None, _FILES, Hub("livecodebench/code_generation_lite", files=_FILES))
     else:
         folder = data / "livecodebench" if (data / "livecodebench").is_dir() else data
-        found = [name for name in NAMES if (folder / name).is_file()]
+        found = [name for name in _FILES if (folder / name).is_file()]
         if not found:
-            raise UserError(f"--data {data}: no {NAMES[0]} there, nor in {data / 'livecodebench'}")
+            raise UserError(f"--data {data}: no {_FILES[0]} there, nor in {data / 'livecodebench'}")
         records, source = [record for name in found for record in read_file(folder / name)], ", ".join(found)
     return Benchmark("livecodebench", [_generation_problem(record) for record in records], source)
 
 
-def load_execution(data: Path | None) -> Benchmark:
-    """Output prediction, from `execution.jsonl` (the records of `execution-v2`) or from the hub."""
-    files = ("livecodebench-execution.jsonl", "execution.jsonl", "execution-v2.jsonl")
-    records, source = read("livecodebench-execution", data, files, EXECUTION)
-    return Benchmark(
-        "livecodebench-execution",
-        [output_problem(record, record["input"], record["function_name"]) for record in records],
-        source,
-    )
+load_execution = loader(
+    "livecodebench-execution",
+    ("livecodebench-execution.jsonl", "execution.jsonl", "execution-v2.jsonl"),
+    Hub("livecodebench/execution-v2"),
+    lambda record: output_problem(record, record["input"], record["function_name"]),
+)
 
 
 def _generation_problem(record: Record) -> Problem:
     tests = json.loads(record["public_test_cases"]) + _unpacked(record["private_test_cases"])
     function = json.loads(record["metadata"] or "{}").get("func_name")
     inputs, outputs = [test["input"] for test in tests], [test["output"] for test in tests]
-    if function is not None:  # one JSON value a line and argument
+    if function is not None:  # one argument per line, as JSON
         inputs = [[json.loads(line) for line in text.split("\n")] for text in inputs]
         outputs = [json.loads(text) for text in outputs]
     return problem(
@@ -78,7 +73,7 @@ def _unpacked(text: str) -> list[dict[str, Any]]:
 
 
 class _StringUnpickler(pickle.Unpickler):
-    """Reads a pickle of plain data; one that names anything to import is refused."""
+    """Reads pickles of plain data and refuses those that import anything."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"private tests name {module}.{name}, where only a string is expected")

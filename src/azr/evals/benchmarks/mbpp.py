@@ -1,35 +1,18 @@
-"""MBPP (Austin et al. 2021, arXiv 2108.07732): 974 short functions from a sentence and three assertions."""
+"""MBPP (Austin et al. 2021, arXiv 2108.07732): 974 short functions, each from a sentence and three assertions."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-from azr.evals.benchmarks.source import Hub, Record, read
+from azr.evals.benchmarks.source import Hub, Record, loader
 from azr.evals.judges import PublishedTests
-from azr.evals.problems import Benchmark, Form, Problem
+from azr.evals.problems import Form, Problem
 
-HUB = "google-research-datasets/mbpp"
+_HUB = "google-research-datasets/mbpp"
+_SPLITS = ("prompt", "test", "validation", "train")
+"""In the order of the task ids, as in the publisher's files."""
 _IMPORTS = "import math\nimport re\nimport sys\n"
-"""Modules that published assertions use and leave to the solution to import (596: sys.getsizeof)."""
-
-
-def load(data: Path | None) -> Benchmark:
-    """All 974 problems, from `mbpp.jsonl` or from the hub."""
-    splits = ("prompt", "test", "validation", "train")
-    records, source = read("mbpp", data, ("mbpp.jsonl",), Hub(HUB, "full", splits))
-    return Benchmark("mbpp", [_problem(record) for record in sorted(records, key=_number)], source)
-
-
-def load_sanitized(data: Path | None) -> Benchmark:
-    """The 427 problems that its authors verified by hand, from `sanitized-mbpp.json` or from the hub."""
-    splits = ("prompt", "test", "validation", "train")
-    records, source = read("mbpp-sanitized", data, ("sanitized-mbpp.json",), Hub(HUB, "sanitized", splits))
-    return Benchmark("mbpp-sanitized", [_problem(record) for record in sorted(records, key=_number)], source)
-
-
-def _number(record: Record) -> int:
-    return int(record["task_id"])
+"""Modules that published assertions use but leave to the solution to import (596: sys.getsizeof)."""
 
 
 def _problem(record: Record) -> Problem:
@@ -62,3 +45,8 @@ def entry_of(code: str, tests: list[str]) -> str:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined:
             return node.func.id
     raise ValueError("no test calls a function that the reference solution defines")
+
+
+load = loader("mbpp", ("mbpp.jsonl",), Hub(_HUB, "full", _SPLITS), _problem)
+load_sanitized = loader("mbpp-sanitized", ("sanitized-mbpp.json",), Hub(_HUB, "sanitized", _SPLITS), _problem)
+"""The 427 problems that the authors verified by hand."""

@@ -1,15 +1,16 @@
-"""Where a benchmark's records come from: the publisher's file in a folder, or the hub."""
+"""Reads a benchmark's records from the publisher's file in a folder, or from the hub."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from azr.errors import UserError
+from azr.evals.problems import Benchmark, Problem
 from azr.models.hub import unreachable
 
 Record = dict[str, Any]
@@ -22,8 +23,8 @@ class Hub:
     Attributes:
         path: its name.
         config: its configuration, if it has several.
-        splits: taken together, in this order.
-        files: JSONL files in it, for data sets that are no more than that.
+        splits: read one after the other, in this order.
+        files: its JSONL files, if it is to be read from them instead.
     """
 
     path: str
@@ -38,11 +39,11 @@ def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) ->
     Args:
         name: of the benchmark, for messages.
         data: folder to look in; None for the hub.
-        files: names that the publisher's file may have, the preferred one first.
-        hub: where it is on the hub; None where the publisher's format is not there.
+        files: possible names of the publisher's file; the first that exists is read.
+        hub: where it is on the hub; None if the hub does not have the publisher's format.
 
     Raises:
-        UserError: it is not to be had; what to do.
+        UserError: the file or the hub cannot be read.
     """
     if data is not None:
         for file in files:
@@ -54,11 +55,23 @@ def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) ->
     return _from_hub(name, hub), f"hub:{hub.path}"
 
 
+def loader(
+    name: str, files: Sequence[str], hub: Hub | None, problem: Callable[[Record], Problem]
+) -> Callable[[Path | None], Benchmark]:
+    """The loader of a benchmark with one problem per record; see `read` for the arguments."""
+
+    def load(data: Path | None) -> Benchmark:
+        records, source = read(name, data, files, hub)
+        return Benchmark(name, [problem(record) for record in records], source)
+
+    return load
+
+
 def read_file(path: Path) -> list[Record]:
-    """Records of a JSONL file or of a JSON array, compressed or not.
+    """Records of a JSONL file or a JSON array, gzipped or not.
 
     Raises:
-        UserError: it cannot be read as such.
+        UserError: it cannot be read as either.
     """
     try:
         raw = path.read_bytes()
