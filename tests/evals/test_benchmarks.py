@@ -11,7 +11,7 @@ import pytest
 from azr.concurrency import gather
 from azr.errors import UserError
 from azr.evals import benchmarks
-from azr.evals.answerers import BrokenAnswerer, GoldAnswerer
+from azr.evals.answerers import broken_answerer, gold_answerer
 from azr.evals.benchmarks import livecodebench
 from azr.evals.problems import Form
 from azr.evals.runner import Runner
@@ -44,7 +44,7 @@ async def reasons(answerer, benchmark, template, sandbox):
 @pytest.mark.parametrize("name", BENCHMARKS)
 async def test_gold_answers_are_right_through_every_template(name, template, data, sandbox):
     chosen = Template(template)
-    found = await reasons(GoldAnswerer(chosen), benchmarks.LOADERS[name](data), chosen, sandbox)
+    found = await reasons(gold_answerer(chosen), benchmarks.LOADERS[name](data), chosen, sandbox)
     assert set(found.values()) == {"correct"}, found
 
 
@@ -52,7 +52,7 @@ async def test_gold_answers_are_right_through_every_template(name, template, dat
 @pytest.mark.parametrize("name", BENCHMARKS)
 async def test_broken_answers_are_wrong(name, variant, data, sandbox):
     chosen = Template("complete")
-    found = await reasons(BrokenAnswerer(chosen, VARIANTS[variant]), benchmarks.LOADERS[name](data), chosen, sandbox)
+    found = await reasons(broken_answerer(chosen, VARIANTS[variant]), benchmarks.LOADERS[name](data), chosen, sandbox)
     assert "correct" not in found.values(), found
     assert "no_reference" not in found.values(), found
 

@@ -1,15 +1,15 @@
-"""What writes the completions: a model, the gold answers, or a broken variant, all through the same template."""
+"""Where completions come from: a model, the gold answers, or a broken variant, all through the same template."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
-from typing import Protocol
+from itertools import cycle, islice
+from typing import TypeAlias
 
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
-from azr.evals.variants import Forged, Variant
+from azr.evals.variants import Variant
 from azr.rollout.base import Generator, Renderer, Sampling
 from azr.rollout.openai_client import PromptTooLongError
 
@@ -19,7 +19,7 @@ class Reply:
     """One completion.
 
     Attributes:
-        text: what was written.
+        text: the completion.
         tokens: its length in tokens; None if no model wrote it, or if the server does not report it.
         finished: whether the model ended it, rather than a limit.
     """
@@ -29,45 +29,17 @@ class Reply:
     finished: bool = True
 
 
-class Answerer(Protocol):
-    """Writes completions."""
-
-    @property
-    def window(self) -> int:
-        """How many problems are answered at once."""
-        ...
-
-    @property
-    def seconds(self) -> float | None:
-        """Time limit of its programs in seconds; None for the evaluation's."""
-        ...
-
-    async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """Complete a prompt.
-
-        Args:
-            problem: what the prompt asks.
-            prompt: the text.
-            key: names the random streams.
-            samples: how many completions.
-
-        Returns:
-            the completions; fewer than `samples` are allowed, and none if the prompt is too long.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ModelAnswerer:
     """A model, loaded in this process or on a server.
 
     Attributes:
         generator: samples from it.
-        sampling: its settings; a completion also ends where the model's context does.
+        sampling: its settings; a completion also ends at the end of the model's context.
         render: turns a text to which the template has been applied into a prompt.
-        context: most tokens of prompt and completion together; None if only the server knows.
-        window: how many problems are answered at once.
-        seconds: see `Answerer`.
+        context: tokens of prompt and completion together, at most; None if only the server knows.
+        window: number of problems that are answered at once.
+        seconds: time limit of its programs; None for the evaluation's.
     """
 
     generator: Generator
@@ -78,7 +50,7 @@ class ModelAnswerer:
     seconds: float | None = None
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """Sample completions; none if the prompt leaves no room for one."""
+        """Sample completions of a prompt; none if the prompt leaves no room for one. `key` names the random streams."""
         rendered, sampling = self.render(prompt), self.sampling
         if self.context is not None:
             room = min(sampling.max_new_tokens, self.context - rendered.length)
@@ -93,33 +65,37 @@ class ModelAnswerer:
 
 
 @dataclass(frozen=True, slots=True)
-class GoldAnswerer:
-    """The benchmark's own answers, written as a model would write them."""
+class FixedAnswerer:
+    """Completions that are known beforehand.
 
-    template: Template
-    window: int = 512
+    Attributes:
+        completions: those of a problem.
+        seconds: see `ModelAnswerer`.
+        window: see `ModelAnswerer`.
+    """
+
+    completions: Callable[[Problem], Sequence[str]]
     seconds: float | None = None
+    window: int = 512
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """The gold answer, `samples` times."""
-        return [Reply(self.template.completion(problem, problem.gold))] * samples
+        """The problem's completions in turn, each at least once."""
+        texts = self.completions(problem)
+        return [Reply(text) for text in islice(cycle(texts), max(samples, len(texts)))]
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenAnswerer:
+Answerer: TypeAlias = ModelAnswerer | FixedAnswerer
+
+
+def gold_answerer(template: Template) -> FixedAnswerer:
+    """The benchmark's own answers, written as a model would write them."""
+    return FixedAnswerer(lambda problem: [template.completion(problem, problem.gold)])
+
+
+def broken_answerer(template: Template, variant: Variant) -> FixedAnswerer:
     """One kind of broken answer."""
 
-    template: Template
-    variant: Variant | Forged
-    window: int = 512
+    def completions(problem: Problem) -> list[str]:
+        return [template.completion(problem, answer) if answer else "" for answer in variant.answers(problem)]
 
-    @property
-    def seconds(self) -> float | None:
-        """See `Variant.seconds`."""
-        return self.variant.seconds
-
-    async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
-        """The broken answers in turn, each at least once."""
-        answers = self.variant.answers(problem)
-        texts = [self.template.completion(problem, answer) if answer else "" for answer in answers]
-        return [Reply(text) for _, text in zip(range(max(samples, len(texts))), cycle(texts), strict=False)]
+    return FixedAnswerer(completions, variant.seconds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from azr.config import ModelConfig
 from azr.errors import UserError
 from azr.evals import models
-from azr.evals.answerers import Answerer, BrokenAnswerer, GoldAnswerer
+from azr.evals.answerers import Answerer, broken_answerer, gold_answerer
 from azr.evals.harness import Settings
 from azr.evals.templates import Template
 from azr.evals.variants import VARIANTS
@@ -67,9 +67,9 @@ async def answering(
 ) -> AsyncIterator[tuple[Answerer, Template]]:
     """The contestant's answerer, and the template with the model's chat template in it; a model is freed afterwards."""
     if contestant.kind == "gold":
-        yield GoldAnswerer(template), template
+        yield gold_answerer(template), template
     elif contestant.kind == "broken":
-        yield BrokenAnswerer(template, VARIANTS[contestant.source]), template
+        yield broken_answerer(template, VARIANTS[contestant.source]), template
     else:
         async with models.opened(contestant.source, model_config, settings) as (answerer, chat):
             yield answerer, replace(template, chat=chat)
