@@ -27,8 +27,7 @@ from azr.concurrency import gather
 from azr.config import Config, ModelConfig
 from azr.domains import registry
 from azr.domains.base import Domain
-from azr.evals.baselines import best_constant
-from azr.evals.held_out import Answered, HeldOut, guess
+from azr.evals.held_out import Answered, HeldOut, best_constant, guess
 from azr.models import shipped
 from azr.models.load import load_model
 from azr.rollout.base import Sampling

@@ -5,7 +5,7 @@ from collections import Counter
 from azr.config import SandboxConfig
 from azr.domains.primes.config import PrimesConfig
 from azr.domains.primes.domain import PrimesDomain
-from azr.evals.baselines import best_constant
+from azr.evals.held_out import best_constant
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION
 
 DOMAIN = PrimesDomain(PrimesConfig(max_prime=31), SandboxConfig())

@@ -97,7 +97,8 @@ def test_only_models_are_compared_and_with_the_first():
 
 def test_the_table_shows_models_side_by_side():
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table([scored("base", [1, 0]), scored("trained", [1, 1])], [1], ["base", "trained"]))
+    results = [scored("base", [1, 0]), scored("trained", [1, 1])]
+    console.print(table([summary(of, [1]) for of in results], comparison(results, [1], ["base", "trained"])))
     lines = console.export_text().splitlines()
     assert lines[0].split() == ["benchmark", "problems", "base", "trained"]
     assert lines[1].split() == ["bench", "2", "pass@1", "50.0%", "100.0%"]

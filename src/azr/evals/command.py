@@ -1,4 +1,4 @@
-"""`azr eval`: run every model on every benchmark; write completions and one JSON file, print one table."""
+"""`azr eval`: run every model on every benchmark; write completions and results, print one table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from azr import settings as trees
 from azr.config import ModelConfig, SandboxConfig
@@ -26,7 +25,7 @@ from azr.evals.contestants import Contestant, answering, contestants
 from azr.evals.harness import Settings
 from azr.evals.problems import Benchmark
 from azr.evals.results import Scored, comparison, score, summary, table
-from azr.evals.templates import Name, Template
+from azr.evals.templates import NAMES, Template
 from azr.run.directory import CONFIG, explained
 from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
@@ -40,12 +39,12 @@ class Request:
     """The command line.
 
     Attributes:
-        models: folders, hub names, runs or models on a server; the others are compared with the first.
+        models: folders, hub names, runs or served models; the others are compared with the first.
         bench: names of benchmarks.
         out: folder for results and completions.
         data: folder with the publishers' files; None for the hub.
-        gold: whether to evaluate the gold answers too.
-        broken: names of broken variants to evaluate too.
+        gold: also evaluate the gold answers.
+        broken: broken variants to evaluate too.
         ks: k of pass@k.
         settings: shared by all evaluations.
         assignments: `model.KEY=VALUE` and `sandbox.KEY=VALUE`.
@@ -63,7 +62,7 @@ class Request:
 
 
 def beside(names: Sequence[str]) -> Path:
-    """The default folder for results: in the last run among the names, else in the current folder."""
+    """The default folder for results: in the last run among the models, else in the current folder."""
     runs = [Path(name) for name in names if (Path(name) / CONFIG).is_file()]
     return (runs[-1] if runs else Path()) / "evals"
 
@@ -75,13 +74,13 @@ def evaluate(request: Request) -> int:
         the exit code: 1 if a broken answer scored, else 0.
 
     Raises:
-        UserError: the request is wrong; found before anything is loaded where possible.
+        UserError: the request is invalid; raised before anything is loaded where possible.
     """
     console = Console()
     model_config, sandbox_config = _configs(request.assignments)
     _check(request)
     contenders = contestants(request.models, gold=request.gold, broken=request.broken)
-    template = _template(request.settings.template)
+    template = Template(request.settings.template)
 
     async def go() -> list[Scored]:
         sandbox = make_sandbox(**sandbox_config.choice)
@@ -98,15 +97,21 @@ def evaluate(request: Request) -> int:
             await sandbox.close()
 
     results = asyncio.run(go())
-    _show(console, table(results, request.ks, request.models))
-    _write(request, results)
+    record: dict[str, Any] = {
+        "settings": request.settings.record(),
+        "results": [summary(scored, request.ks) for scored in results],
+        "differences": comparison(results, request.ks, request.models),
+    }
+    wide = console if console.is_terminal else Console(width=500)  # a file or a pipe gets the full width
+    wide.print(table(record["results"], record["differences"]))
+    with explained(request.out, remedy=harness.OUT):
+        (request.out / RESULTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     console.print(f"results: {request.out / RESULTS}", soft_wrap=True, highlight=False)
-    return _report_fooled(contenders, results)
+    return _report_scored(results, {contestant.title for contestant in contenders if contestant.kind == "broken"})
 
 
-def _report_fooled(contenders: Sequence[Contestant], results: Sequence[Scored]) -> int:
-    """Print which broken answers scored, to stderr; returns the exit code."""
-    broken = {contestant.title for contestant in contenders if contestant.kind == "broken"}
+def _report_scored(results: Sequence[Scored], broken: Set[str]) -> int:
+    """Print to stderr which broken answers scored; returns the exit code."""
     scored = [
         f"{result.model} on {result.benchmark} ({sum(map(bool, result.correct))} of {len(result.correct)} problems)"
         for result in results
@@ -120,30 +125,28 @@ def _report_fooled(contenders: Sequence[Contestant], results: Sequence[Scored]) 
 
 def _check(request: Request) -> None:
     chosen = request.settings
+    known = [*benchmarks.LOADERS, *math.TASKS, *domain_sets.names()]
     if not request.bench:
-        raise UserError(f"no benchmark; name one with --bench:  {', '.join(_known())}")
+        raise UserError(f"no benchmark; name one with --bench: {', '.join(known)}")
+    for name in request.bench:
+        if name not in known and domain_sets.domain_of(name) is None:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise UserError(f"--bench {name}: no such benchmark{hint}; there are {', '.join(known)}")
+    if chosen.template not in NAMES:
+        raise UserError(f"--template {chosen.template}: no such template; there are {', '.join(NAMES)}")
     if chosen.samples > 1 and chosen.temperature == 0 and request.models:
         raise UserError(f"--samples {chosen.samples}: samples at temperature 0 are all the same; set --temperature too")
-    if (request.gold or request.broken) and any(name in math.TASKS for name in request.bench):
+    mathematics = any(name in math.TASKS for name in request.bench)
+    if mathematics and (request.gold or request.broken):
         raise UserError("--gold and --broken: only for code; benchmarks of lm-eval take models only")
-    if any(name in math.TASKS for name in request.bench) and any(map(models.is_served, request.models)):
+    if mathematics and any(map(models.is_served, request.models)):
         raise UserError("benchmarks of lm-eval need a model that is loaded on this machine, not one on a server")
     for k in request.ks:
         if k < 1:
             raise UserError(f"--k {k}: must be at least 1")
         if k > chosen.samples:
             raise UserError(f"--k {k}: pass@{k} needs --samples {k} or more")
-
-
-def _known() -> list[str]:
-    return [*benchmarks.LOADERS, *math.TASKS, *domain_sets.names()]
-
-
-def _template(name: str) -> Template:
-    for known in get_args(Name):
-        if name == known:
-            return Template(known)
-    raise UserError(f"--template {name}: no such template; there are {', '.join(get_args(Name))}")
 
 
 def _configs(assignments: Sequence[str]) -> tuple[ModelConfig, SandboxConfig]:
@@ -160,10 +163,6 @@ async def _benchmark(name: str, template: Template, request: Request, sandbox: S
     if domain_sets.domain_of(name) is not None:
         played = functools.partial(models.played, request.models)
         return await domain_sets.load(name, template.name, limit, sandbox, played=played, seed=request.settings.seed)
-    if name not in benchmarks.LOADERS:
-        nearest = difflib.get_close_matches(name, _known(), n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UserError(f"--bench {name}: no such benchmark{hint}; there are {', '.join(_known())}")
     found = benchmarks.LOADERS[name](request.data)
     return replace(found, problems=found.problems[:limit])
 
@@ -178,7 +177,7 @@ async def _one(
     bar: Callable[[str, int], Callable[[int], None]],
 ) -> list[Scored]:
     """Evaluate one contestant on all benchmarks; its model is freed afterwards."""
-    results = []
+    results, folder = [], request.out / COMPLETIONS / contestant.folder
     async with answering(contestant, template, model_config, request.settings) as (answerer, asked):
         for benchmark in suite:
             records = await harness.run(
@@ -187,50 +186,32 @@ async def _one(
                 asked,
                 request.settings,
                 sandbox,
-                request.out / COMPLETIONS / contestant.folder / f"{_file(benchmark.name)}.jsonl",
+                folder / re.sub(r"[^\w.-]+", "_", f"{benchmark.name}.jsonl"),
                 identity=contestant.identity,
                 advance=bar(f"{contestant.title} on {benchmark.name}", len(benchmark.problems)),
             )
             results.append(score(contestant.title, benchmark.name, records, benchmark.baselines))
     for name in request.bench:
         if name in math.TASKS:
-            records = _mathematics(contestant, name, request, model_config)
+            records = _mathematics(contestant, name, request.settings, model_config, folder / f"{name}.jsonl")
             results.append(score(contestant.title, name, records))
     return results
 
 
 def _mathematics(
-    contestant: Contestant, name: str, request: Request, model_config: ModelConfig
+    contestant: Contestant, name: str, settings: Settings, model_config: ModelConfig, path: Path
 ) -> list[dict[str, Any]]:
-    """Records of a benchmark of lm-eval, read from their file if it was run before."""
-    path = request.out / COMPLETIONS / contestant.folder / f"{name}.jsonl"
-    header = {"benchmark": name, "model": contestant.identity, "problems": "lm-eval", **request.settings.record()}
+    """Records of a benchmark of lm-eval; read from their file if they are there already."""
+    header = {"benchmark": name, "model": contestant.identity, "problems": "lm-eval", **settings.record()}
     records = harness.resume(path, header)
     if not records:
-        device = models.device(model_config)
-        records = math.run(contestant.source, math.TASKS[name], request.settings, device=device)
+        from azr.models.failures import pick_device
+
+        device = str(pick_device(model_config.device))
+        records = math.run(contestant.source, math.TASKS[name], settings, device=device)
         with explained(path.parent, remedy=harness.OUT), path.open("a", encoding="utf-8") as file:
             harness.write(file, records)
     return records
-
-
-def _show(console: Console, drawn: Table) -> None:
-    """Print the table; at full width if the output is a file or a pipe."""
-    (console if console.is_terminal else Console(width=500)).print(drawn)
-
-
-def _file(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _write(request: Request, results: Sequence[Scored]) -> None:
-    record: dict[str, Any] = {
-        "settings": request.settings.record(),
-        "results": [summary(scored, request.ks) for scored in results],
-        "differences": comparison(results, request.ks, request.models),
-    }
-    with explained(request.out, remedy=harness.OUT):
-        (request.out / RESULTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Held-out sets of the self-play domains as benchmarks, with the lines to beat beside them."""
+"""Held-out sets of the self-play domains as benchmarks, with their baselines."""
 
 from __future__ import annotations
 
@@ -11,41 +11,39 @@ from azr.config import SandboxConfig, Style
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.errors import UserError
-from azr.evals.baselines import best_constant
-from azr.evals.held_out import HeldOut, guess
+from azr.evals.held_out import HeldOut, best_constant, guess
 from azr.evals.problems import Benchmark, Form, Problem
 from azr.evals.results import ALL, MEAN
 from azr.evals.runner import Runner
-from azr.evals.templates import Name
 from azr.sandbox.base import Sandbox
 from azr.settings import check
 from azr.types import Task, Verdict
 
 TASKS = 500
-"""Tasks a kind where no limit is given; a domain that makes its tasks could go on for ever."""
+"""Tasks per kind without a limit; a domain that makes its tasks could go on forever."""
 
-_STYLES: dict[Name, Style] = {"complete": "compact", "chat": "chat", "r1": "r1"}
+_STYLES: dict[str, Style] = {"complete": "compact", "chat": "chat", "r1": "r1"}
 
 
 @dataclass(frozen=True, slots=True)
 class DomainVerdict:
-    """Leaves the decision to the domain."""
+    """Lets the domain decide."""
 
     domain: Domain
     task: Task
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
-        """Judge a completion as self-play does, within the time of the evaluation."""
+        """Judge a completion as self-play does, within the evaluation's time limit."""
         return await self.domain.verify(self.task, answer, runner.limited())
 
 
 def names() -> list[str]:
-    """Every domain, and the sets that ship."""
+    """All domains, and the sets that ship with them."""
     return [*registry.names(), *registry.held_out_sets()]
 
 
 def domain_of(name: str) -> tuple[str, str | None] | None:
-    """Domain and set that a benchmark's name stands for: `python`, `python:PATH`, `nursery-iid`; None for no domain."""
+    """Domain and set of a benchmark's name, as in `python`, `python:PATH` or `nursery-iid`; None for any other name."""
     domain, _, chosen = name.partition(":")
     if domain in registry.names():
         return domain, chosen or None
@@ -55,7 +53,7 @@ def domain_of(name: str) -> tuple[str, str | None] | None:
 
 async def load(
     name: str,
-    template: Name,
+    template: str,
     limit: int | None,
     sandbox: Sandbox,
     *,
@@ -66,10 +64,10 @@ async def load(
 
     Args:
         name: see `domain_of`.
-        template: decides the domain's style of prompts.
-        limit: tasks of each kind.
+        template: selects the domain's style of prompts.
+        limit: tasks per kind.
         sandbox: for the domain.
-        played: settings that a domain was played with; what is not among them is the domain's default.
+        played: settings that a domain was played with; the others keep the domain's defaults.
         seed: of the random guess.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One harness for everybody: prompt, completion, answer, verdict; each problem one line of a JSONL file."""
+"""Runs a benchmark: prompt, completion, answer, verdict; a JSONL file gets one line per problem."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from azr.evals.answerers import Answerer, Reply
 from azr.evals.problems import Benchmark, Problem
 from azr.evals.runner import Runner
 from azr.evals.templates import Template
+from azr.rollout.base import Sampling
 from azr.run.directory import explained
 from azr.sandbox.base import Sandbox
 from azr.types import Verdict
 
 OUT = "choose another --out, or make it writable"
-"""What to do where results cannot be written."""
+"""What to do if results cannot be written."""
 HARNESS_VERSION = 3
-"""Counts up whenever a change in prompts, extraction or judging may change a score."""
+"""Incremented whenever a change in prompts, extraction or judging may change a score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides a score besides model and problems; recorded with every file of completions.
+    """What determines a score besides model and problems; recorded with every file of completions.
 
     Attributes:
-        template: how problems are put; see `azr.evals.templates`.
-        samples: completions a problem.
+        template: form of the prompts; see `azr.evals.templates`.
+        samples: completions per problem.
         temperature: 0 is greedy.
         top_p: nucleus mass.
-        max_tokens: a completion is cut after so many.
+        max_tokens: tokens per completion, at most.
         seed: of sampling.
-        seconds: processor time that a program gets for all the calls of a problem, or for one standard input.
-        limit: only the first so many problems (of a self-play set: of each kind); None for all.
+        seconds: processor time of a program for all calls of a problem, or for one standard input.
+        limit: number of problems, from the first (per kind of a self-play set); None for all.
     """
 
     template: str = "complete"
@@ -50,6 +51,11 @@ class Settings:
     seed: int = 0
     seconds: float = 10.0
     limit: int | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings of a generator."""
+        return Sampling(self.max_tokens, self.temperature, self.top_p)
 
     def record(self) -> dict[str, Any]:
         """As JSON, with the versions of the harness and of the package."""
@@ -67,33 +73,34 @@ async def run(
     identity: str,
     advance: Callable[[int], None],
 ) -> list[dict[str, Any]]:
-    """Put every problem of a benchmark to an answerer, or go on where an earlier call was stopped.
+    """Run an answerer on a benchmark, or resume an interrupted call.
 
-    Problems are answered by windows that depend on the answerer alone, and whole windows are written: so a run that was
-    stopped and resumed gives the same lines as one that was not.
+    Problems are answered in windows whose size depends on the answerer alone, and only whole windows are written. So an
+    interrupted and resumed call writes the same lines as an uninterrupted one.
 
     Args:
-        answerer: who answers.
-        benchmark: what is asked.
-        template: how.
-        settings: for the record; `samples` and `seconds` are also obeyed here.
-        sandbox: where answers are run.
-        path: of the file of completions.
-        identity: of the model with its weights; other weights are another model.
+        answerer: writes the completions.
+        benchmark: its problems are asked.
+        template: form of the prompts.
+        settings: recorded; only `samples` and `seconds` have an effect here.
+        sandbox: runs the answers.
+        path: file of completions.
+        identity: of the model with its weights.
         advance: called with the number of problems done so far.
 
     Returns:
-        a record a problem: id, group, prompt, samples (completion, tokens, finished, score, reason, detail).
+        a record per problem: id, group, prompt, samples (completion, tokens, finished, score, reason, detail).
 
     Raises:
         UserError: the file was written with other settings, or cannot be written.
     """
     problems = benchmark.problems
     runner = Runner(sandbox, seconds=answerer.seconds or settings.seconds)
+    prompts = json.dumps([[problem.id, problem.stem, problem.request] for problem in problems])
     header = {
         "benchmark": benchmark.name,
         "model": identity,
-        "problems": digest(problems),
+        "problems": hashlib.sha256(prompts.encode()).hexdigest()[:16],
         **settings.record(),
         "seconds": runner.seconds,
     }
@@ -118,19 +125,13 @@ def write(file: TextIO, records: Sequence[Mapping[str, Any]]) -> None:
     file.flush()
 
 
-def digest(problems: Sequence[Problem]) -> str:
-    """Stands for the prompts and the order of problems."""
-    text = json.dumps([[problem.id, problem.stem, problem.request] for problem in problems])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 async def _record(
     answerer: Answerer, problem: Problem, template: Template, settings: Settings, runner: Runner, key: str
 ) -> dict[str, Any]:
     prompt = template.prompt(problem)
     replies = await answerer.replies(problem, prompt, key, settings.samples)
     samples = await gather(_sample(reply, problem, template, runner) for reply in replies)
-    if not samples:  # it counts as not solved, as often as it was to be answered
+    if not samples:  # every sample counts as not solved
         samples = [_judged(Reply("", 0), Verdict(False, 0.0, "prompt_too_long"))] * settings.samples
     return {"id": problem.id, "group": problem.group, "prompt": prompt, "samples": samples}
 
@@ -148,9 +149,9 @@ def _judged(reply: Reply, verdict: Verdict) -> dict[str, Any]:
 
 
 def resume(path: Path, header: Mapping[str, Any], *, window: int = 1, total: int = 0) -> list[dict[str, Any]]:
-    """Records of an earlier call in whole windows, after the file was cut back to them; or a new file with its header.
+    """Truncate the file to its whole windows and return their records; a new file gets its header.
 
-    What is kept is never written again, so that nothing that goes wrong here can lose it.
+    What is kept is never rewritten, so that no failure here can lose it.
 
     Raises:
         UserError: the file was written with other settings, or cannot be written.
@@ -159,21 +160,18 @@ def resume(path: Path, header: Mapping[str, Any], *, window: int = 1, total: int
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.exists() else b""
         lines = [line + b"\n" for line in content.split(b"\n")[:-1]]
-        if lines:
-            _same(path, json.loads(lines[0]), header)
-        whole = len(lines) - 1 if len(lines) - 1 == total else max(0, len(lines) - 1) // window * window
-        kept = lines[: whole + 1]
+        old = json.loads(lines[0]) if lines else header
+        for key, value in header.items():
+            if old.get(key) != value:
+                raise UserError(
+                    f"{path}: made with {key} = {old.get(key)}, now it is {value}; choose another --out, or delete the"
+                    " file"
+                )
+        done = max(0, len(lines) - 1)
+        kept = lines[: 1 + (done if done == total else done // window * window)]
         size = sum(map(len, kept))
         if size < len(content):
             os.truncate(path, size)
         if not kept:
             path.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return [json.loads(line) for line in kept[1:]]
-
-
-def _same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key, value in new.items():
-        if old.get(key) != value:
-            raise UserError(
-                f"{path}: made with {key} = {old.get(key)}, now it is {value}; choose another --out, or delete the file"
-            )

@@ -1,8 +1,9 @@
-"""Accuracy on tasks that training never sees, and of random guessing on the same tasks."""
+"""Accuracy on tasks that training never sees, of a model, of a random guess and of the best constant answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from azr.concurrency import gather
@@ -13,10 +14,13 @@ from azr.selfplay.parts import Parts
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
 
+CANDIDATES = 32
+"""Answers of each kind that are tried as constants: the most frequent gold ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A held-out task, what was answered, and the verdict."""
+    """A held-out task, its answer, and the verdict."""
 
     task: Task
     text: str
@@ -39,7 +43,7 @@ class HeldOut:
 
 
 async def evaluate(tasks: Sequence[Task], parts: Parts, *, max_prompt_tokens: int, max_new_tokens: int) -> HeldOut:
-    """Answer every task once at temperature 0. One whose prompt is too long counts as not solved."""
+    """Answer every task once at temperature 0. A task whose prompt is too long counts as not solved."""
     domain, sampling = parts.domain, Sampling(max_new_tokens, temperature=0.0)
 
     async def answer(index: int, task: Task) -> Answered:
@@ -53,14 +57,38 @@ async def evaluate(tasks: Sequence[Task], parts: Parts, *, max_prompt_tokens: in
 
 
 async def guess(tasks: Sequence[Task], domain: Domain, sandbox: Sandbox, *, seed: int) -> HeldOut:
-    """The line to beat: every task is answered with the gold answer of another task of its kind, drawn blindly."""
-
-    async def answer(index: int, task: Task) -> Answered:
+    """Answer every task with the gold answer of another task of its kind, drawn at random."""
+    texts: list[str | None] = []
+    for index, task in enumerate(tasks):
         others = [other for other in tasks if other.kind == task.kind and other.id != task.id]
-        if not others:
+        drawn = int(stream(seed, "guess", index).integers(len(others))) if others else 0
+        texts.append(domain.gold(others[drawn]) if others else None)
+    return await _verified(zip(tasks, texts, strict=True), domain, sandbox)
+
+
+async def best_constant(tasks: Sequence[Task], domain: Domain, sandbox: Sandbox) -> HeldOut:
+    """Answer all tasks of a kind with the same text: the gold answer, among the `CANDIDATES`, that does best.
+
+    It is chosen with the gold answers in view. So no constant that a model could learn does better, except answers that
+    are correct without being gold (another input that works, another prime that divides).
+    """
+    answers = {}
+    for kind in dict.fromkeys(task.kind for task in tasks):
+        mine = [task for task in tasks if task.kind == kind]
+        frequent = Counter(domain.gold(task) for task in mine).most_common(CANDIDATES)
+        tried = [await _verified(((task, text) for task in mine), domain, sandbox) for text, _ in frequent]
+        answers[kind] = iter(max(tried, key=_passed).answers)
+    return HeldOut(tuple(next(answers[task.kind]) for task in tasks))
+
+
+def _passed(found: HeldOut) -> int:
+    return sum(answered.verdict.passed for answered in found.answers)
+
+
+async def _verified(answers: Iterable[tuple[Task, str | None]], domain: Domain, sandbox: Sandbox) -> HeldOut:
+    async def verify(task: Task, text: str | None) -> Answered:
+        if text is None:
             return Answered(task, "", Verdict(False, 0.0, "no_guess"))
-        other = others[int(stream(seed, "guess", index).integers(len(others)))]
-        text = domain.gold(other)
         return Answered(task, text, await domain.verify(task, text, sandbox))
 
-    return HeldOut(tuple(await gather(answer(index, task) for index, task in enumerate(tasks))))
+    return HeldOut(tuple(await gather(verify(task, text) for task, text in answers)))

@@ -1,4 +1,4 @@
-"""The judges: published tests on recorded values, single values, and standard output."""
+"""Judges: published tests on recorded values, single values, and standard output."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from azr.sandbox.base import Outcome
 from azr.types import Verdict
 
 CORRECT = Verdict(True, 1.0, "correct")
+_NO_ANSWER = Verdict(False, 0.0, "no_answer")
 _NOTHING_ASSERTED = Verdict(True, 0.0, "no_assertions")
-"""Tests that assert nothing prove nothing."""
 _ROUNDS = 16
-"""How often tests may ask for calls that depend on the values of earlier ones."""
+"""How often tests may request calls that depend on the values of earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedTests:
     """Assertions about a function, as their publisher wrote them.
 
-    The tests run without the answer, on values that it gave in another process; where they need a call that was not
+    The tests run without the answer, on values that it returned in another process. If they need a call that was not
     made yet, as `f(f(x))` does, it is made and they run again.
 
     Attributes:
         entry: the tested function.
         tests: source of the assertions.
-        prelude: source that the tests need before them.
-        setup: source that the answer needs behind it before it can be called.
-        by_source: calls go to the answer as they stand in the tests; else the tests compute the arguments.
-        output_bytes: the longest value.
+        prelude: source that runs before the tests.
+        setup: source that runs after the answer, before it is called.
+        by_source: the answer gets calls as written in the tests; else the tests compute the arguments.
+        output_bytes: size of a value, at most.
     """
 
     entry: str
@@ -44,33 +44,32 @@ class PublishedTests:
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
         if not answer.strip():
-            return Verdict(False, 0.0, "no_answer")
-        program = f"{answer}\n\n{self.setup}"
+            return _NO_ANSWER
         values: dict[str, str] = {}
         for _ in range(_ROUNDS):
             report = await runner.report(self.tests, self.entry, values, prelude=self.prelude, by_source=self.by_source)
             wanted = report["wanted"]
             if not wanted:
                 return _verdict(report)
-            # Earlier calls are made once more: so all calls are one job, and share its limits.
-            found = await _values(program, [*values, *wanted], runner, self.output_bytes)
+            # Earlier calls are repeated, so that all calls are one job and share its limits.
+            found = await _values(f"{answer}\n\n{self.setup}", [*values, *wanted], runner, self.output_bytes)
             if isinstance(found, Verdict):
                 return found
             values = found
-        return Verdict(True, 0.0, "wrong", f"the tests ask for ever new calls after {_ROUNDS} rounds")
+        return Verdict(True, 0.0, "wrong", f"the tests still request new calls after {_ROUNDS} rounds")
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTests:
-    """Calls of a function, whose values have to be those of a reference solution.
+    """Calls of a function, whose values have to match those of a reference solution.
 
     Attributes:
         entry: the tested function.
-        calls: what is called, as source.
-        reference: the program whose values are right.
-        prelude: source that the tests need before them.
+        calls: as source.
+        reference: the reference solution.
+        prelude: source that runs before the tests.
         tests: source that compares `azr_cases`.
-        output_bytes: the longest value.
+        output_bytes: size of a value, at most.
     """
 
     entry: str
@@ -83,33 +82,28 @@ class ReferenceTests:
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
         if not answer.strip():
-            return Verdict(False, 0.0, "no_answer")
-        # The reference is not hurried: it gets as long as it may need, whatever the answer gets.
-        unhurried = replace(runner, seconds=60.0, memory_mb=2048)
-        references = await unhurried.values(self.reference, self.calls, output_bytes=self.output_bytes)
-        known = [
-            (call, gold.value) for call, gold in zip(self.calls, references, strict=True) if gold.value is not None
-        ]
-        outcomes = await runner.values(answer, [call for call, _ in known], output_bytes=self.output_bytes)
-        values = {}
-        for (call, _), outcome in zip(known, outcomes, strict=True):
-            if outcome.value is None:
-                return failed(outcome)
-            values[call] = outcome.value
+            return _NO_ANSWER
+        # The answer's limits do not apply to the reference.
+        generous = replace(runner, seconds=60.0, memory_mb=2048)
+        references = await generous.values(self.reference, self.calls, output_bytes=self.output_bytes)
+        cases = [(call, of.value) for call, of in zip(self.calls, references, strict=True) if of.value is not None]
+        values = await _values(answer, [call for call, _ in cases], runner, self.output_bytes)
+        if isinstance(values, Verdict):
+            return values
         return _verdict(
-            await runner.report(self.tests, self.entry, values, prelude=self.prelude, by_source=False, cases=known)
+            await runner.report(self.tests, self.entry, values, prelude=self.prelude, by_source=False, cases=cases)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CaseTests:
-    """Calls of a function with the value that each has to give; a tuple is as good as the list that JSON makes of it.
+    """Calls of a function with their expected values; a tuple equals the list that JSON makes of it.
 
     Attributes:
         entry: the tested function.
         cases: calls as source, with the published value as JSON.
-        before: source that stands before the answer.
-        output_bytes: the longest value.
+        before: source that runs before the answer.
+        output_bytes: size of a value, at most.
     """
 
     entry: str
@@ -120,7 +114,7 @@ class CaseTests:
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
         if not answer.strip():
-            return Verdict(False, 0.0, "no_answer")
+            return _NO_ANSWER
         calls = [call for call, _ in self.cases]
         values = await _values(f"{self.before}\n{answer}", calls, runner, self.output_bytes)
         if isinstance(values, Verdict):
@@ -134,27 +128,27 @@ class CaseTests:
 
 @dataclass(frozen=True, slots=True)
 class OutputIs:
-    """A literal that has to equal a published one, as Python's == has it."""
+    """A literal that has to equal a published one, by Python's ==."""
 
     output: str
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a literal."""
         if not answer.strip():
-            return Verdict(False, 0.0, "no_answer")
+            return _NO_ANSWER
         (outcome,) = await runner.values("", [answer], how="azr_literal")
         return await _compared(outcome, self.output, runner)
 
 
 @dataclass(frozen=True, slots=True)
 class InputGives:
-    """Arguments for which a published program has to return a published output; any that do are right."""
+    """Arguments for which a published program has to return a published output; any that do are correct."""
 
     program: str
     output: str
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
-        """Judge what stands between the parentheses of a call of `f`."""
+        """Judge the text between the parentheses of a call of `f`."""
         (outcome,) = await runner.values(self.program, [answer], how="azr_call_with")
         return await _compared(outcome, self.output, runner)
 
@@ -165,9 +159,9 @@ class Prints:
 
     Attributes:
         inputs: texts for standard input.
-        outputs: what has to be printed for each.
-        before: source that stands before the answer.
-        output_bytes: the longest output.
+        outputs: expected output for each.
+        before: source that runs before the answer.
+        output_bytes: size of an output, at most.
     """
 
     inputs: Sequence[str]
@@ -178,18 +172,18 @@ class Prints:
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a script."""
         if not answer.strip():
-            return Verdict(False, 0.0, "no_answer")
+            return _NO_ANSWER
         outcomes = await runner.printed(f"{self.before}\n{answer}", self.inputs, output_bytes=self.output_bytes)
         for outcome, expected in zip(outcomes, self.outputs, strict=False):
             if outcome.value is None:
-                return failed(outcome)
+                return _failed(outcome)
             if not same_print(outcome.value, expected):
                 return Verdict(True, 0.0, "wrong")
         return CORRECT if self.outputs else _NOTHING_ASSERTED
 
 
 def same_print(printed: str, expected: str) -> bool:
-    """Whether two outputs are the same but for white space around lines and for how numbers are written."""
+    """Whether two outputs are equal except for white space around lines and the notation of numbers."""
     ours, theirs = printed.strip().splitlines(), expected.strip().splitlines()
     return len(ours) == len(theirs) and all(
         one.strip() == other.strip() or _same_numbers(one.split(), other.split())
@@ -204,25 +198,24 @@ def _same_numbers(one: Sequence[str], other: Sequence[str]) -> bool:
         return False
 
 
-def failed(outcome: Outcome) -> Verdict:
-    """The verdict on an answer that gave no value."""
+def _failed(outcome: Outcome) -> Verdict:
     return Verdict(True, 0.0, str(outcome.reason), outcome.error or outcome.detail)
 
 
 async def _values(program: str, calls: Sequence[str], runner: Runner, output_bytes: int) -> dict[str, str] | Verdict:
-    """The values of calls, or the verdict on a program that has none for one of them."""
+    """The values of calls, or the verdict on a program if one of them has none."""
     outcomes = await runner.values(program, calls, output_bytes=output_bytes)
     values: dict[str, str] = {}
     for call, outcome in zip(calls, outcomes, strict=True):
         if outcome.value is None:
-            return failed(outcome)
+            return _failed(outcome)
         values[call] = outcome.value
     return values
 
 
 async def _compared(outcome: Outcome, output: str, runner: Runner) -> Verdict:
     if outcome.value is None:
-        return failed(outcome)
+        return _failed(outcome)
     return _verdict(await runner.report(f"assert f() == {output}", "f", {"f()": outcome.value}))
 
 

@@ -1,4 +1,4 @@
-"""Models as users name them: a hub name, a folder, a run's folder, a shipped model, or a model on a server."""
+"""Models as users name them: a hub name, a folder, a run's folder, a shipped model, or a served model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from azr.evals.answerers import ModelAnswerer
 from azr.evals.harness import Settings
 from azr.models import shipped
 from azr.models.threads import threads
-from azr.rollout.base import Sampling
 from azr.run.directory import CONFIG, MODEL, RunDirectory
 
 
 def locate(name: str) -> str:
-    """The folder or hub name that a model is loaded from.
+    """Where a model is loaded from: a folder or a hub name; the name of a served model is returned unchanged.
 
     Raises:
-        UserError: it is a run that has no model yet.
+        UserError: it is a run without a model.
     """
     if is_served(name):
         return name
@@ -60,24 +59,13 @@ def played(names: Sequence[str], domain: str) -> dict[str, Any]:
 
 
 def identity(source: str) -> str:
-    """Identifies a model with its weights; it changes when the files of a folder do."""
+    """Identifies a model with its weights: for a folder, it changes with the files."""
     path = Path(source)
     if not path.is_dir():
         return source
     files = sorted(file for file in path.iterdir() if file.is_file())
     words = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}\n" for file in files)
     return f"{path.resolve()}@{hashlib.sha256(words.encode()).hexdigest()[:12]}"
-
-
-def device(config: ModelConfig) -> str:
-    """Name of the device that models run on: the configured one, or the best available.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    from azr.models.failures import pick_device
-
-    return str(pick_device(config.device))
 
 
 @asynccontextmanager
@@ -95,20 +83,12 @@ async def opened(
     from azr.rollout.endpoint import EndpointGenerator
 
     model = config.model_copy(update={"name": source})
-    sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
     async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
-        yield ModelAnswerer(generator, sampling, generator.render), str  # the server applies the template
+        yield ModelAnswerer(generator, settings.sampling, generator.render), str  # the server applies the template
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:
-    """Load a model as an answerer.
-
-    Returns:
-        the answerer, and the function that applies the model's chat template to a message.
-
-    Raises:
-        UserError: the model cannot be loaded.
-    """
+    """Load a model; see `opened`."""
     import torch
 
     from azr.models.load import load_model
@@ -117,8 +97,6 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     policy = load_model(config.model_copy(update={"name": source}))
     torch.set_num_threads(threads(policy.model.num_parameters()))
     context = policy.context_length or 2**17
-    # The generator's own temperature is not used here: each call of `sample` names its own.
-    generation = GenerationConfig(max_prompt_tokens=context)
-    sampling = Sampling(settings.max_tokens, settings.temperature, settings.top_p)
-    generator = LocalGenerator(policy, generation, seed=settings.seed)
-    return ModelAnswerer(generator, sampling, policy.renderer(chat=False), context), policy.chat
+    # The generator's own temperature is not used here: each call of `sample` passes its own.
+    generator = LocalGenerator(policy, GenerationConfig(max_prompt_tokens=context), seed=settings.seed)
+    return ModelAnswerer(generator, settings.sampling, policy.renderer(chat=False), context), policy.chat

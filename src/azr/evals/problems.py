@@ -1,4 +1,4 @@
-"""What a benchmark is: problems, each with its prompt, its gold answer and a judge that keeps the key to itself."""
+"""Benchmarks and their problems, each with its prompt, gold answer and judge."""
 
 from __future__ import annotations
 
@@ -12,27 +12,21 @@ from azr.types import Verdict
 
 
 class Form(StrEnum):
-    """What an answer is."""
+    """Forms of answers."""
 
-    BODY = "body"
-    """The rest of the program that the stem begins."""
-    PROGRAM = "program"
-    """A program that defines the function `Problem.entry`."""
-    SCRIPT = "script"
-    """A program that reads standard input and prints."""
-    OUTPUT = "output"
-    """A literal: what a call returns."""
-    INPUT = "input"
-    """What stands between the parentheses of a call."""
-    TEXT = "text"
-    """The completion as it is: the judge reads it itself."""
+    BODY = "body"  # the rest of the program that the stem begins
+    PROGRAM = "program"  # defines the function `Problem.entry`
+    SCRIPT = "script"  # a program that reads standard input and prints
+    OUTPUT = "output"  # a literal: the value of a call
+    INPUT = "input"  # the text between the parentheses of a call
+    TEXT = "text"  # the whole completion, which the judge reads itself
 
 
 class Judge(Protocol):
     """Decides on answers. It holds the answer key, which never enters the process that runs an answer."""
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
-        """Judge an answer. No text whatever may raise."""
+        """Judge an answer; no text may raise."""
         ...
 
 
@@ -41,15 +35,15 @@ class Problem:
     """One item of a benchmark.
 
     Attributes:
-        id: unique in its benchmark; the publisher's own where there is one.
-        form: what an answer is.
+        id: unique in its benchmark; the publisher's own if there is one.
+        form: of an answer.
         stem: text that a base model continues.
-        request: the same problem put as a request.
-        gold: a right answer, in the problem's form; empty where none is published.
+        request: the same problem as a request.
+        gold: a correct answer in the problem's form; empty if none is published.
         judge: decides on answers.
-        entry: name of the function that is asked for, where one is.
-        key: what somebody would print who had read the tests; only `azr.evals.variants` uses it.
-        group: kind or difficulty, counted separately in the results; empty for none.
+        entry: name of the function to write, if there is one.
+        key: what an answer would print that had read the tests; only for `azr.evals.variants`.
+        group: kind or difficulty, reported separately; empty for none.
     """
 
     id: str
@@ -70,9 +64,9 @@ class Benchmark:
     Attributes:
         name: as on the command line.
         problems: in the publisher's order.
-        source: where they came from, for the record.
-        errata: problems that are left out, by id, with the reason.
-        baselines: accuracies to beat, by name, then by group, for "all" and for "mean of kinds"; of self-play sets.
+        source: where they came from.
+        errata: ids of problems that are left out, with the reason.
+        baselines: accuracies to beat, by name and then by group, "all" and "mean of kinds"; only of self-play sets.
     """
 
     name: str

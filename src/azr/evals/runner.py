@@ -1,4 +1,4 @@
-"""Jobs as evaluations need them: the model's program here, the published tests there, never both in one process."""
+"""Sandbox jobs of an evaluation: the model's program and the published tests, never both in one process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Runner:
     """Runs answers and tests in a sandbox.
 
     Attributes:
-        sandbox: where.
-        seconds: processor time that one answer may take for all its calls, or for one standard input; by the clock it
-            may take `SLACK` times as long, so that a busy machine changes no score.
-        memory_mb: memory that it may use.
+        sandbox: runs both.
+        seconds: processor time of an answer for all its calls, or for one standard input. The wall-clock limit is
+            `SLACK` times as long, so that a busy machine changes no score.
+        memory_mb: memory of an answer.
     """
 
     sandbox: Sandbox
@@ -39,24 +39,23 @@ class Runner:
         how: Literal["azr_call", "azr_call_with", "azr_literal"] = "azr_call",
         output_bytes: int = 2**14,
     ) -> tuple[Outcome, ...]:
-        """Evaluate calls or answers behind a program, in one process, in this order.
+        """Evaluate calls or answers after a program, in one process, in this order.
 
         Args:
-            program: the model's, with whatever the benchmark sets up behind it.
+            program: the model's, followed by the benchmark's setup.
             texts: calls or answers; see `azr.evals.inside.values`.
             how: the function of that module that reads them.
-            output_bytes: the longest value.
+            output_bytes: size of a value, at most.
 
         Returns:
-            one outcome a text; its value is only to be handed to `report`.
+            one outcome per text; only `report` may read its value.
         """
-        whole = f"{program}\n\n{source('values')}"
-        inputs = tuple(repr(text) for text in texts)
+        whole, inputs = f"{program}\n\n{source('values')}", tuple(map(repr, texts))
         job = Job(whole, inputs, entry=how, policy=_POLICY, limits=self._limits(output_bytes))
         return await self.sandbox.run(job)
 
     async def printed(self, program: str, inputs: Sequence[str], *, output_bytes: int) -> tuple[Outcome, ...]:
-        """Run a script once for each standard input, each in a process of its own."""
+        """Run a script on each standard input, each time in a process of its own, up to the first failure."""
         outcomes: list[Outcome] = []
         for text in inputs:
             job = Job(program, (text,), mode=Mode.SCRIPT, policy=_POLICY, limits=self._limits(output_bytes))
@@ -80,9 +79,17 @@ class Runner:
         Returns:
             `wanted`, `failures` and `assertions`.
         """
-        about = {"tests": tests, "entry": entry, "prelude": prelude, "by_source": by_source}
-        request = {**about, "values": values, "cases": cases}
-        job = Job(source("replay"), (json.dumps(request),), mode=Mode.SCRIPT, policy=_POLICY, limits=_TEST_LIMITS)
+        request = json.dumps(
+            {
+                "tests": tests,
+                "entry": entry,
+                "values": values,
+                "prelude": prelude,
+                "by_source": by_source,
+                "cases": cases,
+            }
+        )
+        job = Job(source("replay"), (request,), mode=Mode.SCRIPT, policy=_POLICY, limits=_TEST_LIMITS)
         (outcome,) = await self.sandbox.run(job)
         if outcome.value is None:
             why = f"the tests did not end: {outcome.reason} {outcome.error or outcome.detail}"
@@ -91,8 +98,8 @@ class Runner:
         return report
 
     def limited(self) -> Sandbox:
-        """The sandbox for a judge with limits of its own: it keeps to them, and to this runner's time."""
-        return _Limited(self.sandbox, SLACK * self.seconds, ceil(self.seconds))
+        """The sandbox for a judge with its own limits: the stricter of them and of this runner's time limits apply."""
+        return _Limited(self.sandbox, self._limits(0))
 
     def _limits(self, output_bytes: int) -> Limits:
         return Limits(
@@ -105,18 +112,14 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class _Limited:
-    """Hands jobs to another sandbox, with at most so much time."""
-
     sandbox: Sandbox
-    wall_seconds: float
-    cpu_seconds: int
+    limits: Limits
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
-        """Run a job."""
-        wall = min(job.limits.wall_seconds, self.wall_seconds)
-        cpu = min(job.limits.cpu_seconds, self.cpu_seconds)
+        wall = min(job.limits.wall_seconds, self.limits.wall_seconds)
+        cpu = min(job.limits.cpu_seconds, self.limits.cpu_seconds)
         limits = replace(job.limits, wall_seconds=wall, cpu_seconds=cpu)
         return await self.sandbox.run(replace(job, limits=limits))
 
     async def close(self) -> None:
-        """Leave the sandbox open: it belongs to whoever made it."""
+        """Nothing: the sandbox is closed by its owner."""

@@ -1,7 +1,6 @@
 """From problems to prompts and from completions to answers: one template for all models of a comparison.
 
-`complete` gives a model text to continue, `chat` asks through the tokenizer's chat template, `r1` asks in the form in
-which the paper prompts base models.
+`complete` is text to continue, `chat` uses the tokenizer's chat template, `r1` is the paper's prompt for base models.
 """
 
 from __future__ import annotations
@@ -9,12 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from azr.evals.problems import Form, Problem
 
-Name = Literal["complete", "chat", "r1"]
-NAMES: tuple[Name, ...] = ("complete", "chat", "r1")
+NAMES = ("complete", "chat", "r1")
 
 _R1 = (
     "A conversation between User and Assistant. The user asks a question, and the assistant solves it. The assistant"
@@ -38,33 +35,29 @@ _PROGRAM_ENDS = re.compile(r'^(?:"""|\'\'\'|assert\b|print\(|if __name__|```|<\|
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A way to ask.
+    """A form of prompts and completions.
 
     Attributes:
-        name: as on the command line.
-        chat: puts a message into a model's chat template; None where no model is asked.
+        name: one of `NAMES`.
+        chat: applies a model's chat template to a message; None for gold and broken answers, which no model writes.
     """
 
-    name: Name
+    name: str
     chat: Callable[[str], str] | None = None
 
     def prompt(self, problem: Problem) -> str:
-        """The text that the model gets."""
+        """The model's prompt."""
         if self.name == "complete" or (problem.form is Form.TEXT and self.name == "r1"):
             return problem.stem
-        if problem.form is Form.TEXT:
-            return self._spoken(problem.request)
-        request = f"{problem.request}\n\n{_HOW[problem.form]}"
+        request = problem.request
+        if problem.form is not Form.TEXT:
+            request += f"\n\n{_HOW[problem.form]}"
         if self.name == "r1":
             return _R1.format(request=request)
-        return self._spoken(request)
-
-    def _spoken(self, message: str) -> str:
-        # Gold and broken answers are no model's: they are asked without a chat template.
-        return self.chat(message) if self.chat is not None else message
+        return request if self.chat is None else self.chat(request)
 
     def answer(self, problem: Problem, completion: str) -> str | None:
-        """What a completion answers, in the problem's form; None where it answers nothing."""
+        """The answer in a completion, in the problem's form; None if there is none."""
         if problem.form is Form.TEXT:
             return completion
         if self.name == "complete":
@@ -72,7 +65,7 @@ class Template:
         return _marked(problem.form, completion)
 
     def completion(self, problem: Problem, answer: str) -> str:
-        """The completion in which a model would give this answer; the inverse of `answer`."""
+        """A completion with this answer, as a model would write it; the inverse of `answer`."""
         if problem.form is Form.TEXT:
             return answer
         if self.name == "complete":
@@ -85,7 +78,7 @@ class Template:
 
 
 def _continued(problem: Problem, completion: str) -> str | None:
-    """The answer in a text that continues the stem: up to where the model goes on to something else."""
+    """The answer in a text that continues the stem: all before something else begins."""
     match problem.form:
         case Form.BODY:
             end = _BODY_ENDS.search(completion)
@@ -103,10 +96,10 @@ def _continued(problem: Problem, completion: str) -> str | None:
 
 
 def _marked(form: Form, completion: str) -> str | None:
-    """The answer between the last answer tags; a program may also stand in the last fenced block without tags."""
+    """The text between the last answer tags. A program is the last fenced block in it, or without tags anywhere."""
     tagged = _ANSWER.findall(completion)
     if form in (Form.INPUT, Form.OUTPUT):
         return tagged[-1].strip() if tagged else None
     blocks = _FENCE.findall(tagged[-1] if tagged else completion)
-    program = blocks[-1] if blocks else (tagged[-1] if tagged else "")
+    program = [*tagged, *blocks][-1] if tagged or blocks else ""
     return program if program.strip() else None
