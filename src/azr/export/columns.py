@@ -1,4 +1,4 @@
-"""The columns of an exported dataset with type and meaning, for the files and for the card."""
+"""The columns of an exported dataset, for the files and for the card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """Arrow type ("[string]" is a list) and meaning."""
+    """Arrow type ("[string]" is a list of strings) and meaning."""
 
     type: str
     meaning: str
@@ -20,17 +20,17 @@ TASKS = {
     "answer": Column("string", "the gold answer in the form that the prompt asks for"),
     "data": Column("string", "the task's parts as JSON, in the domain's own terms"),
     "step": Column("int32", "at which it was proposed; 0: before training, by the untrained model"),
-    "proposal": Column("string", "the rollout that it came of; null: the run began with it"),
+    "proposal": Column("string", "the rollout that proposed it; null: the run began with it"),
     "admitted": Column("bool", "whether it entered the task buffer"),
     "parents": Column("[string]", "tasks that the proposer was shown"),
-    "fingerprint": Column("string", "equal for tasks that are the same but for spelling"),
+    "fingerprint": Column("string", "equal for tasks that differ only in spelling"),
     "shape": Column("string", "equal for tasks that differ only in names and constants"),
-    "trivial": Column("string", "the degenerate form that it has, if any"),
+    "trivial": Column("string", "its degenerate form, if it has one"),
     "complexity": Column("float64", "on the domain's scale; about 1 for a hard one"),
     "novelty": Column("float64", "1 - the largest similarity to a parent"),
     "diversity": Column("float64", "1 - share of the buffer's tasks with the same answer"),
-    "attempts": Column("int32", "how often it was attempted when it was new"),
-    "solve_rate": Column("float64", "share of those attempts that were right; null without attempts"),
+    "attempts": Column("int32", "number of attempts when it was new"),
+    "solve_rate": Column("float64", "share of those attempts that were correct; null without attempts"),
 }
 
 ROLLOUTS = {
@@ -39,18 +39,18 @@ ROLLOUTS = {
     "role": Column("string", "propose or solve"),
     "kind": Column("string", "of the task"),
     "group": Column("string", "equal for completions of one prompt"),
-    "task": Column("string", "attempted, or come of the proposal; null where that was rejected"),
+    "task": Column("string", "the task attempted or proposed; null if the proposal was rejected"),
     "references": Column("[string]", "tasks that the proposer was shown"),
     "prompt": Column("string", "before any chat template"),
     "completion": Column("string", "what the model wrote"),
     "tokens": Column("int32", "its length"),
     "finished": Column("bool", "whether the model ended it itself"),
-    "well_formed": Column("bool", "whether it kept the format that the prompt asks for"),
-    "score": Column("float64", "how much of the answer is right; 1 for an accepted proposal"),
+    "well_formed": Column("bool", "whether it has the format that the prompt asks for"),
+    "score": Column("float64", "share of the answer that is correct; 1 for an accepted proposal"),
     "reason": Column("string", "of the verdict"),
     "detail": Column("string", "of the verdict, for people"),
-    "reward": Column("float64", "Eq. 6; null where nothing was learnt from it"),
-    "advantage": Column("float64", "mean over its tokens; null where nothing was learnt from it"),
+    "reward": Column("float64", "Eq. 6; null if it was not used for training"),
+    "advantage": Column("float64", "mean over its tokens; null if it was not used for training"),
 }
 
 PARTS = {"tasks": TASKS, "rollouts": ROLLOUTS}

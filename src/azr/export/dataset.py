@@ -1,8 +1,8 @@
-"""`azr export RUN --dataset FOLDER`: tasks and rollouts as Parquet files with a card, as the hub wants a dataset."""
+"""`azr export RUN --dataset FOLDER`: tasks and rollouts as Parquet files with a card, in the hub's layout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,11 @@ from azr.export.rows import Row, Rows
 from azr.run.directory import EVENTS, SEED, read_jsonl
 from azr.run.log import TOKENS, Log
 from azr.selfplay.buffer import task_from_json
-from azr.types import Task
 
 if TYPE_CHECKING:
     from datasets import Features
 
-ROWS_A_GROUP = 2000
+ROW_GROUP = 2000
 """Rows per row group, which readers load into memory as a whole."""
 FILE = "train-00000-of-00001.parquet"
 
@@ -36,11 +35,12 @@ def export_dataset(run: Path, to: Path) -> dict[str, int]:
         number of rows by part, "tasks" and "rollouts".
 
     Raises:
-        UserError: there is no such run, it is empty, the folder exists already, or the extra `data` is missing.
+        UserError: the run does not exist or is empty, the folder exists, or the extra `data` is missing.
     """
     features = {name: _features(columns) for name, columns in PARTS.items()}
     config = read_config(run)
-    rows = Rows(registry.make_domain(config.domain, config.sandbox), config.seed, _seeds(run))
+    seeds = map(task_from_json, read_jsonl(run / SEED) if (run / SEED).is_file() else ())
+    rows = Rows(registry.make_domain(config.domain, config.sandbox), config.seed, seeds)
     tally = Tally()
     with new_folder(to) as folder:
         writers = {name: _Writer(folder / name, features[name]) for name in PARTS}
@@ -60,15 +60,11 @@ def _features(columns: Mapping[str, Column]) -> Features:
         from datasets import Features, Value
     except ImportError as error:
         raise UserError(f"--dataset needs the extra `data` ({error}): pip install 'azr[data]'") from error
-    lists = {name: column.type.startswith("[") for name, column in columns.items()}
-    values = {name: Value(column.type.strip("[]")) for name, column in columns.items()}
-    return Features({name: [value] if lists[name] else value for name, value in values.items()})
-
-
-def _seeds(run: Path) -> Iterator[Task]:
-    """Tasks in the buffers when self-play began."""
-    if (run / SEED).is_file():
-        yield from map(task_from_json, read_jsonl(run / SEED))
+    features = {}
+    for name, column in columns.items():
+        value = Value(column.type.strip("[]"))
+        features[name] = [value] if column.type.startswith("[") else value
+    return Features(features)
 
 
 class _Writer:
@@ -85,11 +81,11 @@ class _Writer:
 
     def add(self, rows: Iterable[Row]) -> None:
         self._rows += rows
-        if len(self._rows) >= ROWS_A_GROUP:
+        if len(self._rows) >= ROW_GROUP:
             self._flush()
 
     def close(self) -> int:
-        """Finish the file; returns its number of rows."""
+        """Write the rest; returns the file's number of rows."""
         self._flush()
         self._file.close()
         return self._count

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from azr import __version__
 from azr.config import Config
-from azr.export.columns import PARTS, Column
+from azr.export.columns import PARTS
 from azr.export.rows import StepRows
 from azr.settings import dump
 from azr.types import Role
@@ -66,19 +66,16 @@ rollouts = load_dataset("FOLDER_OR_NAME", "rollouts", split="train")
 
 @dataclass(slots=True)
 class Tally:
-    """Statistics of the rows, collected step by step.
-
-    Attributes:
-        steps: the last step.
-        counts: rollouts by (role, kind, passed).
-        tasks: by kind.
-        reasons: of the verdicts of proposals.
-    """
+    """Statistics of the rows, collected step by step."""
 
     steps: int = 0
+    """The last step."""
     counts: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+    """Rollouts by role, kind, and whether they passed."""
     tasks: Counter[str] = field(default_factory=Counter)
+    """Tasks by kind."""
     reasons: Counter[str] = field(default_factory=Counter)
+    """Reasons of the verdicts on proposals."""
 
     def add(self, rows: StepRows) -> None:
         """Count a step."""
@@ -94,15 +91,7 @@ class Tally:
 def write_dataset_card(
     folder: Path, config: Config, features: Mapping[str, Features], sizes: Mapping[str, int], tally: Tally
 ) -> None:
-    """Write README.md.
-
-    Args:
-        folder: of the dataset; its files are in it already.
-        config: of the run.
-        features: of each part.
-        sizes: rows of each part.
-        tally: of all rows.
-    """
+    """Write README.md into the folder of a dataset, whose files are complete; `features` and `sizes` are by part."""
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.reasons.most_common(8))
     card = _CARD.format(
         header=_header(folder, config, features, sizes),
@@ -115,14 +104,14 @@ def write_dataset_card(
         steps=tally.steps,
         statistics="\n".join(_statistics(tally)),
         reasons=reasons or "none yet",
-        columns="\n".join(_columns(name, columns) for name, columns in PARTS.items()),
+        columns="\n".join(_columns()),
         config=dump(config),
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _header(folder: Path, config: Config, features: Mapping[str, Features], sizes: Mapping[str, int]) -> str:
-    """The YAML, by the very code that writes it when a dataset is pushed to the hub."""
+    """The YAML header, from the libraries' own code for datasets that are pushed to the hub."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
@@ -147,10 +136,8 @@ def _header(folder: Path, config: Config, features: Mapping[str, Features], size
 
 def _size(rows: int) -> str:
     """The hub's size category for a number of rows."""
-    for most, word in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
-        if rows < most:
-            return word
-    return "1M<n<10M" if rows < 10**7 else "10M<n<100M"
+    categories = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+    return categories[min(max(len(str(rows)) - 3, 0), 5)]
 
 
 def _statistics(tally: Tally) -> Iterator[str]:
@@ -165,6 +152,8 @@ def _statistics(tally: Tally) -> Iterator[str]:
         yield f"| {kind} | {' | '.join(cells)} |"
 
 
-def _columns(name: str, columns: Mapping[str, Column]) -> str:
-    rows = "\n".join(f"| `{key}` | {column.type} | {column.meaning} |" for key, column in columns.items())
-    return f"### `{name}`\n\n| column | type | meaning |\n| --- | --- | --- |\n{rows}\n"
+def _columns() -> Iterator[str]:
+    for part, columns in PARTS.items():
+        yield f"### `{part}`\n\n| column | type | meaning |\n| --- | --- | --- |"
+        yield from (f"| `{name}` | {column.type} | {column.meaning} |" for name, column in columns.items())
+        yield ""

@@ -20,7 +20,7 @@ from azr.run.directory import CONFIG, METRICS, MODEL, RunDirectory, explained, r
 
 
 def export_model(run: Path, to: Path) -> int:
-    """Write the model of the newest checkpoint, an adapter merged into it, with its card.
+    """Write the model of the newest checkpoint, with any adapter merged into it, and its card.
 
     Args:
         run: the run's folder; it may still be training.
@@ -30,7 +30,7 @@ def export_model(run: Path, to: Path) -> int:
         the step of the checkpoint.
 
     Raises:
-        UserError: there is no such run, it has no model yet, or the folder exists already.
+        UserError: the run does not exist or has no model yet, or the folder exists.
     """
     config = read_config(run)
     checkpoint = Checkpoints(run, keep=config.checkpoint.keep).newest()
@@ -39,7 +39,11 @@ def export_model(run: Path, to: Path) -> int:
     state = read_state(checkpoint)
     with new_folder(to) as partial:
         if config.model.lora.rank:
-            _merge(config, checkpoint / MODEL, partial)
+            from azr.models.load import load_model
+
+            policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
+            policy.restore(checkpoint / MODEL)
+            policy.export(partial)  # merges the adapter
         else:
             shutil.copytree(checkpoint / MODEL, partial, dirs_exist_ok=True)
         write_card(partial, config, _summary(run, state))
@@ -76,15 +80,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _merge(config: Config, adapter: Path, folder: Path) -> None:
-    """Load the base model, merge the adapter into it, and write the result."""
-    from azr.models.load import load_model
-
-    policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
-    policy.restore(adapter)
-    policy.export(folder)
 
 
 def _summary(run: Path, state: State) -> Mapping[str, Any]:

@@ -56,9 +56,7 @@ def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None
     """
     before, after = summary["before"], summary["after"]
     measured = "\n".join(gain_lines(before, after)) if before and after else ""
-    accuracy = (
-        f"Temperature 0, untrained -> trained:\n\n```\n{measured}\n```" if measured else "Not measured in this run."
-    )
+    measured = f"Temperature 0, untrained -> trained:\n\n```\n{measured}\n```" if measured else ""
     name = config.model.name
     card = _CARD.format(
         base=Path(name).name if Path(name).is_dir() else name,  # the hub finds a model by its owner's name too
@@ -66,7 +64,7 @@ def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None
         steps=summary["steps"],
         domain=config.domain.name,
         kinds=", ".join(config.domain.kinds),
-        accuracy=accuracy,
+        accuracy=measured or "Not measured in this run.",
         style=config.domain.style,
         config=dump(config),
     )

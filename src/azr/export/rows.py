@@ -5,30 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from azr.domains.base import Domain
 from azr.errors import UserError
+from azr.export.columns import ROLLOUTS, TASKS
 from azr.selfplay.buffer import task_from_json
 from azr.streams import stream
 from azr.types import Role, Task
 
 Row = dict[str, Any]
 
+_EVENTS = {"proposal", "attempt", "verdict", "task", "reward", "advantage"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
 class StepRows:
-    """The rows of one step.
-
-    Attributes:
-        tasks: in the order of the events.
-        rollouts: by their ids, in the order of the events.
-    """
+    """The rows of one step in the order of the events; rollouts by id."""
 
     tasks: list[Row] = field(default_factory=list)
     rollouts: dict[str, Row] = field(default_factory=dict)
@@ -38,9 +35,9 @@ class Rows:
     """Turns events into rows.
 
     Args:
-        domain: of the run; it renders tasks, and the prompts, which are not in the events.
+        domain: of the run; renders the tasks and the prompts, which are not in the events.
         seed: of the run.
-        seeds: the tasks in its buffers when self-play began.
+        seeds: tasks in its buffers when self-play began.
     """
 
     def __init__(self, domain: Domain, seed: int, seeds: Iterable[Task]) -> None:
@@ -49,7 +46,7 @@ class Rows:
         self._seeds = list(self._known.values())
 
     def steps(self, events: Iterable[Mapping[str, Any]]) -> Iterator[StepRows]:
-        """Yields the rows of each step, with the given seed tasks first; only one step is in memory at a time.
+        """Yield the rows of each step, seed tasks that the run was given first; only one step is in memory at a time.
 
         Held-out answers are left out, so that nobody trains on the test set.
 
@@ -58,24 +55,23 @@ class Rows:
         """
         number, rows, proposed = 0, StepRows(), set[str]()
         for event in events:
-            if event.get("event") not in _HANDLERS:
+            if event.get("event") not in _EVENTS:
                 continue
             if event["step"] != number:
                 yield self._finished(number, rows, proposed)
                 number, rows = event["step"], StepRows()
             try:
-                _HANDLERS[event["event"]](self, rows, event)
+                self._add(rows, event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                where = (
-                    f"{event['event']} {event.get('id', '')} of step {event['step']}: {type(error).__name__}: {error}"
-                )
-                raise UserError(f"the run's events were changed, or lack something: {where}") from error
+                where = f"{event['event']} {event.get('id', '')} of step {event['step']}"
+                why = f"{type(error).__name__}: {error}"
+                raise UserError(f"the run's events were changed, or lack something: {where}: {why}") from error
             if event["event"] == "task":
                 proposed.add(event["task"]["id"])
         yield self._finished(number, rows, proposed)
 
     def _finished(self, step: int, rows: StepRows, proposed: set[str]) -> StepRows:
-        """Add what needs the whole step: the solve rates of its tasks and, after seeding, the given seed tasks."""
+        """Add the solve rates of the tasks and, after seeding, the seed tasks that the run was given."""
         scores: defaultdict[str, list[float]] = defaultdict(list)
         for row in rows.rollouts.values():
             if row["role"] == Role.SOLVE and row["score"] is not None:
@@ -87,53 +83,45 @@ class Rows:
             rows.tasks[:0] = [self._task_row(task) for task in self._seeds if task.id not in proposed]
         return rows
 
-    def _proposal(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        references = [self._known.get(name) for name in event["references"]]
-        row = self._rollout(event, Role.PROPOSE, None)
-        row["references"] = list(event["references"])
-        row["prompt"] = self._brief(event, [task for task in references if task is not None])
-        rows.rollouts[event["id"]] = row
+    def _add(self, rows: StepRows, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "proposal":
+                row = self._rollout(event, Role.PROPOSE, event["id"])
+                row |= {"references": list(event["references"]), "prompt": self._brief(event)}
+                rows.rollouts[event["id"]] = row
+            case "attempt":
+                row = self._rollout(event, Role.SOLVE, event["id"].rpartition("/")[0])
+                task = self._known.get(event["task"])
+                row |= {"task": event["task"], "prompt": task and whole(self._domain.solve_prompt(task))}
+                rows.rollouts[event["id"]] = row
+            case "verdict":
+                about = {name: event[name] for name in ("well_formed", "score", "reason")}
+                rows.rollouts[event["id"]] |= about | {"detail": whole(event["detail"])}
+            case "task":
+                task = task_from_json(event["task"])
+                self._known[task.id] = task
+                rows.rollouts[event["proposal"]]["task"] = task.id
+                born = {name: event[name] for name in ("step", "proposal", "admitted", "trivial")}
+                rows.tasks.append(self._task_row(task) | born | event["intrinsic"])
+            case "reward" | "advantage" as name:
+                rows.rollouts[event["id"]][name] = event[name]
 
-    def _brief(self, event: Mapping[str, Any], references: Sequence[Task]) -> str | None:
-        """The proposer's prompt; None where a reference is unknown."""
+    def _brief(self, event: Mapping[str, Any]) -> str | None:
+        """The proposer's prompt; None if a reference is unknown."""
+        references = [self._known[name] for name in event["references"] if name in self._known]
         if len(references) < len(event["references"]):
             return None
         index = int(event["id"].rpartition("/")[2])
         rng = stream(self._seed, event["step"], "brief", event["kind"], index)
         return whole(self._domain.propose_prompt(event["kind"], references, rng).text)
 
-    def _attempt(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        row = self._rollout(event, Role.SOLVE, event["task"])
-        task = self._known.get(event["task"])
-        row["prompt"] = None if task is None else whole(self._domain.solve_prompt(task))
-        rows.rollouts[event["id"]] = row
-
-    def _rollout(self, event: Mapping[str, Any], role: Role, task: str | None) -> Row:
+    def _rollout(self, event: Mapping[str, Any], role: Role, group: str) -> Row:
         about = {name: event[name] for name in ("id", "step", "kind", "tokens", "finished")}
-        group = event["id"] if role == Role.PROPOSE else event["id"].rpartition("/")[0]
-        return about | {
-            "role": str(role),
-            "group": group,
-            "task": task,
-            "references": [],
-            "completion": whole(event["text"]),
-            **dict.fromkeys(("prompt", "well_formed", "score", "reason", "detail", "reward", "advantage")),
-        }
-
-    def _verdict(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        row = rows.rollouts[event["id"]]
-        row |= {name: event[name] for name in ("well_formed", "score", "reason")}
-        row["detail"] = whole(event["detail"])
-
-    def _task(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        task = task_from_json(event["task"])
-        self._known[task.id] = task
-        rows.rollouts[event["proposal"]]["task"] = task.id
-        born = {name: event[name] for name in ("step", "proposal", "admitted", "trivial")}
-        rows.tasks.append(self._task_row(task) | born | event["intrinsic"])
+        own = {"role": str(role), "group": group, "references": [], "completion": whole(event["text"])}
+        return dict.fromkeys(ROLLOUTS) | about | own
 
     def _task_row(self, task: Task) -> Row:
-        return {
+        return dict.fromkeys(TASKS) | {
             "id": task.id,
             "kind": task.kind,
             "text": whole(self._domain.show(task)),
@@ -146,26 +134,9 @@ class Rows:
             "step": task.born,
             "admitted": True,
             "attempts": 0,
-            **dict.fromkeys(("proposal", "trivial", "complexity", "novelty", "diversity", "solve_rate")),
         }
-
-    def _reward(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        rows.rollouts[event["id"]]["reward"] = event["reward"]
-
-    def _advantage(self, rows: StepRows, event: Mapping[str, Any]) -> None:
-        rows.rollouts[event["id"]]["advantage"] = event["advantage"]
-
-
-_HANDLERS = {
-    "proposal": Rows._proposal,
-    "attempt": Rows._attempt,
-    "verdict": Rows._verdict,
-    "task": Rows._task,
-    "reward": Rows._reward,
-    "advantage": Rows._advantage,
-}
 
 
 def whole(text: str) -> str:
-    """Replace lone surrogates, which programs may print and UTF-8 cannot encode, by escape sequences."""
+    """Escape lone surrogates, which programs may print and UTF-8 cannot encode."""
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)

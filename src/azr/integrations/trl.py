@@ -17,11 +17,10 @@
     )
     trainer.train()
 
-Six dummy prompts, one for each role and kind, stand for the cells of TRR++; each is repeated `selfplay.batch_size`
-times, and the rollout hook plays a step and returns prompts and completions of its own. Advantages are Eq. 8's exactly:
-they go in as the reward that counts, and TRL neither scales them nor, since they sum to zero in each cell, shifts them.
-The rewards of Eq. 4-6 stand beside them with weight 0, so that TRL logs their mean. One process; the buffers are not
-part of TRL's checkpoints.
+The dataset has a dummy prompt for each cell of TRR++ (role and kind), repeated `selfplay.batch_size` times. The rollout
+hook plays a step and returns its own prompts and completions. Advantages are exactly those of Eq. 8: they are passed as
+the only weighted reward, which TRL does not scale, nor shift, as it sums to zero in each cell. The rewards of Eq. 4-6
+have weight 0, so that TRL logs their mean. Works in one process only; TRL's checkpoints do not include the buffers.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from datasets import Dataset
 
@@ -47,18 +46,16 @@ from azr.selfplay.records import StepRecord
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import Role, Rollout
 
-T = TypeVar("T")
-
 
 class AbsoluteZero:
-    """What a GRPOTrainer needs to play: dataset, rollout hook, reward functions and arguments.
+    """What a GRPOTrainer needs for self-play: dataset, rollout hook, reward functions and arguments.
 
     Args:
-        config: domain, self-play, buffers, generation and rewards; the rest is the trainer's.
-        model: the very model that the trainer gets.
-        tokenizer: its tokenizer.
-        sandbox: runs what the model writes (`azr.sandbox.make_sandbox`).
-        on_step: told what each step did.
+        config: domain, self-play, buffers, generation and rewards; all else is configured in the trainer.
+        model: the same object that the trainer gets.
+        tokenizer: the model's.
+        sandbox: runs the model's programs (`azr.sandbox.make_sandbox`).
+        on_step: called with the record of each step.
 
     Raises:
         UserError: cells would differ in size, or TRL would change the advantages.
@@ -80,8 +77,8 @@ class AbsoluteZero:
         generator = LocalGenerator(policy, config.generation, seed=config.seed)
         parts = Parts(domain, generator, sandbox, policy.renderer(chat=config.domain.style == "chat"))
         self._selfplay = SelfPlay(config, parts, TaskBuffer(buffer_kinds(domain), config.buffer))
-        self._steps: Iterator[int] | None = None
-        # A loop in a thread of its own: the trainer's thread may have one already, as in a notebook.
+        self._step: int | None = None
+        # The loop has its own thread: the trainer's may be running one already, as in a notebook.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="azr-play", daemon=True).start()
 
@@ -92,12 +89,12 @@ class AbsoluteZero:
 
     @property
     def reward_funcs(self) -> list[Callable[..., list[float]]]:
-        """The composite reward, for the log, and the advantage, which counts."""
+        """The composite reward, which is only logged, and the advantage."""
         return [self_play_reward, trr_advantage]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of GRPOConfig that the hook relies on; one optimizer step a step of self-play."""
+        """Arguments of GRPOConfig that the hook relies on: one optimizer step per step of self-play."""
         rows = len(Role) * len(self._kinds) * self._config.selfplay.batch_size
         return {
             "per_device_train_batch_size": rows,
@@ -108,10 +105,11 @@ class AbsoluteZero:
         }
 
     def rollout_func(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        """TRL's rollout hook: play one step; a rollout of its cell for each prompt."""
+        """TRL's rollout hook: play one step; returns a rollout of its cell for each prompt."""
         training = self._model.training
         self._model.eval()
-        record = self._await(self._play(trainer.state.global_step))
+        work = self._play(trainer.state.global_step)
+        record = asyncio.run_coroutine_threadsafe(work, self._loop).result()
         self._model.train(training)
         if self._on_step is not None:
             self._on_step(record)
@@ -119,7 +117,11 @@ class AbsoluteZero:
         cells: dict[str, list[tuple[Rollout, float]]] = defaultdict(list)
         for rollout, estimate in zip(record.rollouts, estimates, strict=True):
             cells["/".join(rollout.cell)].append((rollout, float(estimate.advantages_T[0])))
-        chosen = [(cells[prompt].pop(0) if cells[prompt] else _short(prompt)) for prompt in prompts]
+        chosen = []
+        for prompt in prompts:
+            if not cells[prompt]:
+                raise UserError(f"{prompt}: fewer rollouts than selfplay.batch_size; start from more seed tasks")
+            chosen.append(cells[prompt].pop(0))
         samples = [rollout.sample for rollout, _ in chosen]
         return {
             "prompt_ids": [list(sample.prompt_ids) for sample in samples],
@@ -130,13 +132,11 @@ class AbsoluteZero:
         }
 
     async def _play(self, done: int) -> StepRecord:
-        if self._steps is None:
+        if self._step is None:
             await self._selfplay.seed()
-            self._steps = iter(range(done + 1, 2**63))
-        return await self._selfplay.step(next(self._steps))
-
-    def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            self._step = done
+        self._step += 1
+        return await self._selfplay.step(self._step)
 
 
 def self_play_reward(prompts: Sequence[str], azr_reward: list[float], **_: Any) -> list[float]:
@@ -149,15 +149,11 @@ def trr_advantage(prompts: Sequence[str], azr_advantage: list[float], **_: Any) 
     return azr_advantage
 
 
-def _short(cell: str) -> tuple[Rollout, float]:
-    raise UserError(f"{cell}: fewer rollouts than selfplay.batch_size; start from more seed tasks")
-
-
 def _check(config: Config) -> None:
     play, algorithm = config.selfplay, config.algorithm
     if play.learn_from_samples or not play.train_proposer or play.solver_mix == "new_only":
         raise UserError(
-            "a GRPOTrainer wants groups of one size: set selfplay.learn_from_samples = false,"
+            "a GRPOTrainer needs groups of equal size: set selfplay.learn_from_samples = false,"
             " selfplay.train_proposer = true and selfplay.solver_mix = new_first or uniform"
         )
     if play.seed_file is not None or not play.learn:

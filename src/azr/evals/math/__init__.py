@@ -1,4 +1,4 @@
-"""Mathematics through lm-eval: its own tasks, and three more in its own format in this folder."""
+"""Mathematics through lm-eval: its own tasks, and three tasks in its format in this folder."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ TASKS = {
     "minerva": "azr_minerva",
     "olympiadbench": "azr_olympiadbench",
 }
-"""Names on the command line, and lm-eval's."""
-
-METRIC = "exact_match"
+"""lm-eval's names, by the names on the command line."""
 
 
 def run(
@@ -35,14 +33,14 @@ def run(
     device: str,
     include: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Put a task of lm-eval to a model and give its samples as the records of `azr.evals.harness`.
+    """Run a model on a task of lm-eval; returns its samples as the records of `azr.evals.harness`.
 
     Args:
         source: folder or hub name of the model.
-        task: lm-eval's name for it.
-        settings: all but `seconds` is obeyed; `template` decides only whether the model's chat template is used, as
-            lm-eval's tasks bring their own prompts.
-        device: torch's name for it.
+        task: lm-eval's name of the task.
+        settings: `seconds` has no effect; `template` only decides whether the chat template is used, as lm-eval's
+            tasks have their own prompts.
+        device: torch's name of the device.
         include: folder with further tasks.
 
     Raises:
@@ -55,22 +53,23 @@ def run(
 def _evaluate(
     source: str, task: str, settings: Settings, seed: int, device: str, include: Path | None
 ) -> list[dict[str, Any]]:
-    """All samples of one pass, in the order of the data set."""
+    """One sample per problem, in the order of the data set."""
     evaluator, manager = _lm_eval(include)
     if task not in manager.all_tasks:
         raise UserError(f"lm-eval has no task {task}")
-    arguments = {"pretrained": source, "dtype": "auto"}
-    sampled = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p}
-    drawing = sampled if settings.temperature > 0 else {"do_sample": False}
-    if include is None and (address := unreachable()) is not None:  # tasks of a folder may have their data there
+    drawing: dict[str, Any] = {"do_sample": settings.temperature > 0}
+    if settings.temperature > 0:
+        drawing |= {"temperature": settings.temperature, "top_p": settings.top_p}
+    seeds = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
+    if include is None and (address := unreachable()) is not None:  # tasks in a folder may have their data there
         raise UserError(
-            f"{task}: {address} cannot be reached, where lm-eval reads its data; set HF_HUB_OFFLINE=1 to take a copy"
-            " that was downloaded before"
+            f"{task}: {address} cannot be reached, where lm-eval reads its data; set HF_HUB_OFFLINE=1 to use a"
+            " downloaded copy"
         )
     try:
         found = evaluator.simple_evaluate(
             model="hf",
-            model_args=arguments,
+            model_args={"pretrained": source, "dtype": "auto"},
             tasks=[task],
             limit=settings.limit,
             device=device,
@@ -79,10 +78,7 @@ def _evaluate(
             apply_chat_template=settings.template == "chat",
             task_manager=manager,
             bootstrap_iters=0,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
+            **dict.fromkeys(seeds, seed),
         )
     except Exception as error:  # lm-eval and datasets raise whatever their network stacks do
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -107,11 +103,10 @@ def _lm_eval(include: Path | None) -> tuple[Any, Any]:
 
 
 def _record(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One problem, answered once in each pass."""
-    first = samples[0]
-    prompt = first["arguments"][0][0]
+    """A problem with its samples of all passes."""
+    prompt = samples[0]["arguments"][0][0]
     return {
-        "id": str(first["doc_id"]),
+        "id": str(samples[0]["doc_id"]),
         "group": "",
         "prompt": prompt if isinstance(prompt, str) else json.dumps(prompt),
         "samples": [_sample(sample) for sample in samples],
@@ -119,7 +114,7 @@ def _record(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    right = bool(sample[METRIC])
+    right = bool(sample["exact_match"])
     return {
         "completion": sample["resps"][0][0],
         "tokens": None,
