@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import functools
 import json
 import re
 import sys
@@ -161,8 +160,8 @@ def _configs(assignments: Sequence[str]) -> tuple[ModelConfig, SandboxConfig]:
 async def _benchmark(name: str, template: Template, request: Request, sandbox: Sandbox) -> Benchmark:
     limit = request.settings.limit
     if domain_sets.domain_of(name) is not None:
-        played = functools.partial(models.played, request.models)
-        return await domain_sets.load(name, template.name, limit, sandbox, played=played, seed=request.settings.seed)
+        seed = request.settings.seed
+        return await domain_sets.load(name, template.name, limit, sandbox, runs=request.models, seed=seed)
     found = benchmarks.LOADERS[name](request.data)
     return replace(found, problems=found.problems[:limit])
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from azr.config import ModelConfig
 from azr.errors import UserError
@@ -18,21 +19,21 @@ from azr.evals.variants import VARIANTS
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """What is evaluated: a column of the table.
+    """A column of the table.
 
     Attributes:
         title: heading of the column.
-        kind: "model", "gold" or "broken".
+        kind: of answers.
         source: the model's folder or hub name, or the variant's name.
     """
 
     title: str
-    kind: str
+    kind: Literal["model", "gold", "broken"]
     source: str
 
     @property
     def identity(self) -> str:
-        """Identifies it in the header of its completions; changes when a model's files do."""
+        """Identifies it in the header of its completions; changes with a model's files."""
         return models.identity(self.source) if self.kind == "model" else f"{self.kind}:{self.source}"
 
     @property
@@ -63,13 +64,20 @@ def contestants(names: Sequence[str], *, gold: bool, broken: Sequence[str]) -> l
 
 @asynccontextmanager
 async def answering(
-    contestant: Contestant, template: Template, model_config: ModelConfig, settings: Settings
+    contestant: Contestant, template: Template, config: ModelConfig, settings: Settings
 ) -> AsyncIterator[tuple[Answerer, Template]]:
-    """The contestant's answerer, and the template with the model's chat template in it; a model is freed afterwards."""
+    """The contestant's answerer, and the template with the model's chat template; a model is freed afterwards.
+
+    Raises:
+        UserError: the model cannot be loaded, or its server does not answer.
+    """
     if contestant.kind == "gold":
         yield gold_answerer(template), template
     elif contestant.kind == "broken":
         yield broken_answerer(template, VARIANTS[contestant.source]), template
+    elif models.is_served(contestant.source):
+        async with models.connected(contestant.source, config, settings) as answerer:
+            yield answerer, replace(template, chat=None)  # the server applies its chat template
     else:
-        async with models.opened(contestant.source, model_config, settings) as (answerer, chat):
-            yield answerer, replace(template, chat=chat)
+        answerer, chat = models.open_model(contestant.source, config, settings)
+        yield answerer, replace(template, chat=chat)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from statistics import fmean
 
-from azr.analysis.statistics import mean_of_kinds
 from azr.config import SandboxConfig, Style
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, best_constant, guess
+from azr.evals.models import played
 from azr.evals.problems import Benchmark, Form, Problem
 from azr.evals.results import ALL, MEAN
 from azr.evals.runner import Runner
@@ -57,7 +58,7 @@ async def load(
     limit: int | None,
     sandbox: Sandbox,
     *,
-    played: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    runs: Sequence[str] = (),
     seed: int = 0,
 ) -> Benchmark:
     """Read a held-out set and measure its baselines.
@@ -67,7 +68,7 @@ async def load(
         template: selects the domain's style of prompts.
         limit: tasks per kind.
         sandbox: for the domain.
-        played: settings that a domain was played with; the others keep the domain's defaults.
+        runs: names of models; the first run among them that played the domain sets its settings, else the defaults do.
         seed: of the random guess.
 
     Raises:
@@ -78,7 +79,7 @@ async def load(
         raise UserError(f"--bench {name}: no such domain; there are {', '.join(registry.names())}")
     domain_name, chosen = found
     chosen_set = {"held_out": chosen} if chosen else {}
-    tree = {**played(domain_name), "name": domain_name, "style": _STYLES[template], **chosen_set}
+    tree = {**played(runs, domain_name), "name": domain_name, "style": _STYLES[template], **chosen_set}
     config = check(registry.config_class(domain_name), tree, source=f"--bench {name}")
     domain = registry.make_domain(config, SandboxConfig())
     tasks = await domain.held_out(limit or TASKS, sandbox)
@@ -88,7 +89,7 @@ async def load(
         "random guess": _accuracies(await guess(tasks, domain, sandbox, seed=seed)),
         "best constant": _accuracies(await best_constant(tasks, domain, sandbox)),
     }
-    return Benchmark(name, [_problem(domain, task) for task in tasks], f"domain:{name}", baselines=baselines)
+    return Benchmark(name, [_problem(domain, task) for task in tasks], baselines=baselines)
 
 
 def _problem(domain: Domain, task: Task) -> Problem:
@@ -107,6 +108,5 @@ def _problem(domain: Domain, task: Task) -> Problem:
 
 def _accuracies(answered: HeldOut) -> dict[str, float]:
     marks = answered.correct
-    every = [mark for of in marks.values() for mark in of]
-    kinds = {kind: sum(of) / len(of) for kind, of in marks.items()}
-    return {ALL: sum(every) / len(every), MEAN: mean_of_kinds(marks), **kinds}
+    kinds = {kind: fmean(of) for kind, of in marks.items()}
+    return {ALL: fmean(chain(*marks.values())), MEAN: fmean(kinds.values()), **kinds}

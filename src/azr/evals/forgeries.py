@@ -1,8 +1,8 @@
-"""Forgeries: answers that do not solve their problem, but reach for its judge. Each has to score nothing.
+"""Forgeries: answers that attack the judge instead of solving the problem. Each has to score nothing.
 
-A script or a function knows the wire on which its values leave, the names of the code that stands behind it, and what
-a report of passed tests looks like. An output or an input knows what is expected too. What is expected never stands in
-a function: one that returns the right values is right.
+A script or a function knows the format in which its values leave the process, the names of the code that runs after
+it, and the form of a report of passed tests. An output or an input also knows the expected value; a function does not,
+as it would be correct to return it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,16 @@ import re
 
 _REPORT = '{"wanted": [], "failures": [], "assertions": 9}'
 _OBJECT = '{"object": null}'
+_OUTCOMES = """\
+import os, struct
+value = {value}.encode()
+for descriptor in range(1, 16):
+    try:
+        os.write(descriptor, {count} * (struct.pack('=BIHH', 0, len(value), 0, 0) + value))
+    except OSError:
+        pass
+os._exit(0)
+"""
 
 FUNCTIONS = {
     "a report of passed tests in place of a value": f"""\
@@ -27,22 +37,13 @@ return type('Same', (str,), same)('azr')
 """,
     "code in place of a value": """\
 import sys
-code = '(azr_replay.failures.clear(), azr_replay.tried()) or __import__("sys").exit(0)'
+code = '(azr_replay.failures.clear(), setattr(azr_replay, "assertions", 9)) and __import__("sys").exit(0)'
 for module in list(sys.modules.values()):
     if hasattr(module, 'canonical') and hasattr(module, 'outcomes'):
         module.canonical = lambda *_, **__: code
 return code
 """,
-    "outcomes of its own in every open descriptor": f"""\
-import os, struct
-value = repr({_OBJECT!r}).encode()
-for descriptor in range(1, 16):
-    try:
-        os.write(descriptor, 3 * (struct.pack('=BIHH', 0, len(value), 0, 0) + value))
-    except OSError:
-        pass
-os._exit(0)
-""",
+    "outcomes of its own in every open descriptor": _OUTCOMES.format(value=f"repr({_OBJECT!r})", count=3),
     "a value that breaks whoever reads it": """\
 globals()['azr_call'] = lambda text: '{"set": [' + '[' * 2000 + ']' * 2000 + ']}'
 return float('nan')
@@ -61,16 +62,7 @@ return NotImplemented
 
 SCRIPTS = {
     "a report of passed tests": f"print({_REPORT!r})",
-    "outcomes of its own in every open descriptor": f"""\
-import os, struct
-value = {_REPORT!r}.encode()
-for descriptor in range(1, 16):
-    try:
-        os.write(descriptor, struct.pack('=BIHH', 0, len(value), 0, 0) + value)
-    except OSError:
-        pass
-os._exit(0)
-""",
+    "outcomes of its own in every open descriptor": _OUTCOMES.format(value=repr(_REPORT), count=1),
     "text that is no number and equals any": "print('sNaN')\nprint('nan', 'inf', '1e999999999999')",
     "a stream that says it printed what was asked": """\
 import gc, sys
@@ -89,7 +81,7 @@ sys.stdout = None
 
 
 def inputs(output: str) -> list[str]:
-    """What stands between the parentheses of a call of `f`, so that `output` may seem to be its value."""
+    """Texts between the parentheses of a call of `f` that try to make `output` its value."""
     code = f"f.__code__ = (lambda *a, **k: {output}).__code__"
     return [
         f"[lambda exec: 0, exec({code!r})][0]",
@@ -111,7 +103,7 @@ _BUILTINS = "().__class__.__base__.__subclasses__()[-1].__init__.__globals__['__
 
 
 def outputs(output: str, call: str) -> list[str]:
-    """What may seem to be the value of a call to who evaluates it, or compares with more than a literal."""
+    """Answers that pass if they are evaluated, or compared as more than a literal."""
     return [
         call,
         f"0) or ({output}",
@@ -127,6 +119,6 @@ def outputs(output: str, call: str) -> list[str]:
 
 
 def call_of(stem: str) -> str:
-    """The call in a prompt that ends in `assert CALL == `; a word that is no value where there is none."""
+    """The call in a prompt that ends in `assert CALL == `, else any call."""
     found = re.search(r"assert (.*) == $", stem, re.DOTALL)
     return found[1] if found else "f()"

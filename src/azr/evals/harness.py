@@ -128,24 +128,28 @@ def write(file: TextIO, records: Sequence[Mapping[str, Any]]) -> None:
 async def _record(
     answerer: Answerer, problem: Problem, template: Template, settings: Settings, runner: Runner, key: str
 ) -> dict[str, Any]:
+    async def judged(reply: Reply) -> Verdict:
+        answer = template.answer(problem, reply.text)
+        return Verdict(False, 0.0, "no_answer") if answer is None else await problem.judge.judge(answer, runner)
+
     prompt = template.prompt(problem)
     replies = await answerer.replies(problem, prompt, key, settings.samples)
-    samples = await gather(_sample(reply, problem, template, runner) for reply in replies)
-    if not samples:  # every sample counts as not solved
-        samples = [_judged(Reply("", 0), Verdict(False, 0.0, "prompt_too_long"))] * settings.samples
+    verdicts = await gather(map(judged, replies))
+    if not replies:  # every sample counts as not solved
+        replies = [Reply("", 0)] * settings.samples
+        verdicts = [Verdict(False, 0.0, "prompt_too_long")] * settings.samples
+    samples = [
+        {
+            "completion": reply.text,
+            "tokens": reply.tokens,
+            "finished": reply.finished,
+            "score": verdict.score,
+            "reason": verdict.reason,
+            "detail": verdict.detail,
+        }
+        for reply, verdict in zip(replies, verdicts, strict=True)
+    ]
     return {"id": problem.id, "group": problem.group, "prompt": prompt, "samples": samples}
-
-
-async def _sample(reply: Reply, problem: Problem, template: Template, runner: Runner) -> dict[str, Any]:
-    answer = template.answer(problem, reply.text)
-    if answer is None:
-        return _judged(reply, Verdict(False, 0.0, "no_answer"))
-    return _judged(reply, await problem.judge.judge(answer, runner))
-
-
-def _judged(reply: Reply, verdict: Verdict) -> dict[str, Any]:
-    about = {"completion": reply.text, "tokens": reply.tokens, "finished": reply.finished}
-    return about | {"score": verdict.score, "reason": verdict.reason, "detail": verdict.detail}
 
 
 def resume(path: Path, header: Mapping[str, Any], *, window: int = 1, total: int = 0) -> list[dict[str, Any]]:

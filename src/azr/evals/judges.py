@@ -14,6 +14,8 @@ from azr.types import Verdict
 CORRECT = Verdict(True, 1.0, "correct")
 _NO_ANSWER = Verdict(False, 0.0, "no_answer")
 _NOTHING_ASSERTED = Verdict(True, 0.0, "no_assertions")
+_LARGE = 2**17
+"""Bytes of a value of contest problems and of EvalPlus, at most."""
 _ROUNDS = 16
 """How often tests may request calls that depend on the values of earlier ones."""
 
@@ -31,7 +33,6 @@ class PublishedTests:
         prelude: source that runs before the tests.
         setup: source that runs after the answer, before it is called.
         by_source: the answer gets calls as written in the tests; else the tests compute the arguments.
-        output_bytes: size of a value, at most.
     """
 
     entry: str
@@ -39,7 +40,6 @@ class PublishedTests:
     prelude: str = ""
     setup: str = ""
     by_source: bool = True
-    output_bytes: int = 2**14
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
@@ -52,7 +52,7 @@ class PublishedTests:
             if not wanted:
                 return _verdict(report)
             # Earlier calls are repeated, so that all calls are one job and share its limits.
-            found = await _values(f"{answer}\n\n{self.setup}", [*values, *wanted], runner, self.output_bytes)
+            found = await _values(f"{answer}\n\n{self.setup}", [*values, *wanted], runner)
             if isinstance(found, Verdict):
                 return found
             values = found
@@ -67,17 +67,13 @@ class ReferenceTests:
         entry: the tested function.
         calls: as source.
         reference: the reference solution.
-        prelude: source that runs before the tests.
-        tests: source that compares `azr_cases`.
-        output_bytes: size of a value, at most.
+        settings: JSON for `azr_check` of `azr.evals.inside.plus`.
     """
 
     entry: str
     calls: Sequence[str]
     reference: str
-    prelude: str
-    tests: str
-    output_bytes: int = 2**17
+    settings: str
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
@@ -85,14 +81,9 @@ class ReferenceTests:
             return _NO_ANSWER
         # The answer's limits do not apply to the reference.
         generous = replace(runner, seconds=60.0, memory_mb=2048)
-        references = await generous.values(self.reference, self.calls, output_bytes=self.output_bytes)
+        references = await generous.values(self.reference, self.calls, output_bytes=_LARGE)
         cases = [(call, of.value) for call, of in zip(self.calls, references, strict=True) if of.value is not None]
-        values = await _values(answer, [call for call, _ in cases], runner, self.output_bytes)
-        if isinstance(values, Verdict):
-            return values
-        return _verdict(
-            await runner.report(self.tests, self.entry, values, prelude=self.prelude, by_source=False, cases=cases)
-        )
+        return await _on_cases(self.entry, answer, cases, f"azr_check({self.settings!r})", "plus", runner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +94,17 @@ class CaseTests:
         entry: the tested function.
         cases: calls as source, with the published value as JSON.
         before: source that runs before the answer.
-        output_bytes: size of a value, at most.
     """
 
     entry: str
     cases: Sequence[tuple[str, str]]
     before: str = ""
-    output_bytes: int = 2**17
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
         if not answer.strip():
             return _NO_ANSWER
-        calls = [call for call, _ in self.cases]
-        values = await _values(f"{self.before}\n{answer}", calls, runner, self.output_bytes)
-        if isinstance(values, Verdict):
-            return values
-        return _verdict(
-            await runner.report(
-                "azr_check()", self.entry, values, prelude=source("cases"), by_source=False, cases=self.cases
-            )
-        )
+        return await _on_cases(self.entry, f"{self.before}\n{answer}", self.cases, "azr_check()", "cases", runner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +142,17 @@ class Prints:
         inputs: texts for standard input.
         outputs: expected output for each.
         before: source that runs before the answer.
-        output_bytes: size of an output, at most.
     """
 
     inputs: Sequence[str]
     outputs: Sequence[str]
     before: str = ""
-    output_bytes: int = 2**17
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a script."""
         if not answer.strip():
             return _NO_ANSWER
-        outcomes = await runner.printed(f"{self.before}\n{answer}", self.inputs, output_bytes=self.output_bytes)
+        outcomes = await runner.printed(f"{self.before}\n{answer}", self.inputs, output_bytes=_LARGE)
         for outcome, expected in zip(outcomes, self.outputs, strict=False):
             if outcome.value is None:
                 return _failed(outcome)
@@ -202,7 +181,9 @@ def _failed(outcome: Outcome) -> Verdict:
     return Verdict(True, 0.0, str(outcome.reason), outcome.error or outcome.detail)
 
 
-async def _values(program: str, calls: Sequence[str], runner: Runner, output_bytes: int) -> dict[str, str] | Verdict:
+async def _values(
+    program: str, calls: Sequence[str], runner: Runner, output_bytes: int = 2**14
+) -> dict[str, str] | Verdict:
     """The values of calls, or the verdict on a program if one of them has none."""
     outcomes = await runner.values(program, calls, output_bytes=output_bytes)
     values: dict[str, str] = {}
@@ -211,6 +192,17 @@ async def _values(program: str, calls: Sequence[str], runner: Runner, output_byt
             return _failed(outcome)
         values[call] = outcome.value
     return values
+
+
+async def _on_cases(
+    entry: str, program: str, cases: Sequence[tuple[str, str]], tests: str, prelude: str, runner: Runner
+) -> Verdict:
+    """Compare the values of calls with those expected, by a program of `azr.evals.inside`."""
+    values = await _values(program, [call for call, _ in cases], runner, _LARGE)
+    if isinstance(values, Verdict):
+        return values
+    report = await runner.report(tests, entry, values, prelude=source(prelude), by_source=False, cases=cases)
+    return _verdict(report)
 
 
 async def _compared(outcome: Outcome, output: str, runner: Runner) -> Verdict:

@@ -69,26 +69,25 @@ def identity(source: str) -> str:
 
 
 @asynccontextmanager
-async def opened(
-    source: str, config: ModelConfig, settings: Settings
-) -> AsyncIterator[tuple[ModelAnswerer, Callable[[str], str]]]:
-    """A model as an answerer, loaded or on a server, and the function that applies its chat template to a message.
+async def connected(source: str, config: ModelConfig, settings: Settings) -> AsyncIterator[ModelAnswerer]:
+    """A served model as an answerer.
 
     Raises:
-        UserError: the model cannot be loaded, or the server does not answer.
+        UserError: the server does not answer.
     """
-    if not is_served(source):
-        yield open_model(source, config, settings)
-        return
     from azr.rollout.endpoint import EndpointGenerator
 
     model = config.model_copy(update={"name": source})
     async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
-        yield ModelAnswerer(generator, settings.sampling, generator.render), str  # the server applies the template
+        yield ModelAnswerer(generator, settings.sampling, generator.render)
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:
-    """Load a model; see `opened`."""
+    """Load a model as an answerer; also returns the function that applies its chat template to a message.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
     import torch
 
     from azr.models.load import load_model

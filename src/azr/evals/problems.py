@@ -64,13 +64,11 @@ class Benchmark:
     Attributes:
         name: as on the command line.
         problems: in the publisher's order.
-        source: where they came from.
         errata: ids of problems that are left out, with the reason.
         baselines: accuracies to beat, by name and then by group, "all" and "mean of kinds"; only of self-play sets.
     """
 
     name: str
     problems: Sequence[Problem]
-    source: str
     errata: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

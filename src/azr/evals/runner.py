@@ -79,23 +79,14 @@ class Runner:
         Returns:
             `wanted`, `failures` and `assertions`.
         """
-        request = json.dumps(
-            {
-                "tests": tests,
-                "entry": entry,
-                "values": values,
-                "prelude": prelude,
-                "by_source": by_source,
-                "cases": cases,
-            }
-        )
-        job = Job(source("replay"), (request,), mode=Mode.SCRIPT, policy=_POLICY, limits=_TEST_LIMITS)
+        about = {"tests": tests, "entry": entry, "prelude": prelude, "by_source": by_source}
+        request = about | {"values": values, "cases": cases}
+        job = Job(source("replay"), (json.dumps(request),), mode=Mode.SCRIPT, policy=_POLICY, limits=_TEST_LIMITS)
         (outcome,) = await self.sandbox.run(job)
         if outcome.value is None:
             why = f"the tests did not end: {outcome.reason} {outcome.error or outcome.detail}"
             return {"wanted": [], "failures": [why], "assertions": 0}
-        report: dict[str, Any] = json.loads(outcome.value)
-        return report
+        return dict(json.loads(outcome.value))
 
     def limited(self) -> Sandbox:
         """The sandbox for a judge with its own limits: the stricter of them and of this runner's time limits apply."""

@@ -54,6 +54,7 @@ def _single(
 
 def _forged(problem: Problem) -> list[str]:
     """All forgeries for a problem's form; equally many for each problem of a benchmark."""
+    bodies = forgeries.FUNCTIONS.values()
     match problem.form:
         case Form.INPUT:
             return forgeries.inputs(problem.key)
@@ -65,11 +66,9 @@ def _forged(problem: Problem) -> list[str]:
             # A correct program among the expressions would be found there, and pass.
             known = "0" if _PROGRAM.search(problem.gold) else bare(problem.key)
             expressions = [*forgeries.inputs("True"), *forgeries.outputs(known, "f()")]
-            return [
-                *(_text(problem, body, _function(problem, body)) for body in forgeries.FUNCTIONS.values()),
-                *(f"<answer>{expression}</answer>" for expression in expressions),
-            ]
-    return [_function(problem, body) for body in forgeries.FUNCTIONS.values()]
+            programs = [_text(problem, body, _function(problem, body)) for body in bodies]
+            return programs + [f"<answer>{expression}</answer>" for expression in expressions]
+    return [_function(problem, body) for body in bodies]
 
 
 def _function(problem: Problem, body: str) -> str:

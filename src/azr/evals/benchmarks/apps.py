@@ -25,10 +25,7 @@ def load(data: Path | None) -> Benchmark:
     """Read the test split. Problems that were published without tests cannot be judged and are left out."""
     sys.set_int_max_str_digits(0)  # some tests hold integers of many thousand digits
     folders = [data / name for name in ("APPS/test", "test") if (data / name).is_dir()] if data else []
-    if folders:
-        records, source = list(_records(folders[0])), folders[0].name
-    else:
-        records, source = read("apps", data, ("apps.jsonl", "test.jsonl"), _HUB)
+    records = _records(folders[0]) if folders else read("apps", data, ("apps.jsonl", "test.jsonl"), _HUB)
     problems, errata = [], {}
     for record in records:
         tests = json.loads(record["input_output"] or "{}")
@@ -36,7 +33,7 @@ def load(data: Path | None) -> Benchmark:
             problems.append(_problem(record, tests))
         else:
             errata[str(record["problem_id"])] = "published without tests"
-    return Benchmark("apps", problems, source, errata)
+    return Benchmark("apps", problems, errata)
 
 
 def _records(folder: Path) -> Iterator[Record]:
@@ -44,22 +41,21 @@ def _records(folder: Path) -> Iterator[Record]:
         try:
             yield {
                 "problem_id": int(path.name),
-                "question": (path / "question.txt").read_text(encoding="utf-8"),
-                "difficulty": json.loads((path / "metadata.json").read_text(encoding="utf-8"))["difficulty"],
-                **{name: _text(path / file) for name, file in _OPTIONAL.items()},
+                "question": _text(path / "question.txt"),
+                "difficulty": json.loads(_text(path / "metadata.json"))["difficulty"],
+                **{name: _text(path / file) if (path / file).is_file() else "" for name, file in _OPTIONAL.items()},
             }
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path}: not a problem of APPS: {error}") from None
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8")
 
 
 def _problem(record: Record, tests: dict[str, Any]) -> Problem:
     solutions = json.loads(record["solutions"] or "[]")
-    function = tests.get("fn_name")
-    outputs = tests["outputs"]
+    function, outputs = tests.get("fn_name"), tests["outputs"]
     if function is not None:
         # APPS wraps the value of a function in a list of one.
         outputs = [output[0] if isinstance(output, list) and len(output) == 1 else output for output in outputs]

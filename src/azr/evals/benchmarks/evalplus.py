@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from azr.evals.benchmarks.source import Record, loader
-from azr.evals.inside import source
 from azr.evals.judges import ReferenceTests
 from azr.evals.problems import Form, Problem
 
@@ -23,16 +22,14 @@ def _problem(record: Record, form: Form) -> Problem:
     restore = _restorer(record["task_id"])
     inputs = [restore(arguments) for arguments in (*record["base_input"], *(record["plus_input"] or ()))]
     calls = [f"{entry}({', '.join(map(repr, arguments))})" for arguments in inputs]
-    whole = prompt + solution
     settings = {"family": "humaneval" if form is Form.BODY else "mbpp", "entry": entry, "atol": record["atol"]}
-    tests = f"azr_check({json.dumps(json.dumps(settings))})\n"
     return Problem(
         id=record["task_id"],
         form=form,
         stem=prompt,
         request=f"Write this Python function.\n\n```python\n{prompt}```",
         gold=solution,
-        judge=ReferenceTests(entry, tuple(calls), whole, prelude=source("plus"), tests=tests),
+        judge=ReferenceTests(entry, calls, prompt + solution, json.dumps(settings)),
         entry=entry,
         key=record.get("assertion") or "\n".join(calls),
     )

@@ -26,14 +26,14 @@ _FILES = ("test.jsonl", *(f"test{number}.jsonl" for number in range(2, 7)))
 def load_generation(data: Path | None) -> Benchmark:
     """Read all releases in the folder (or in its subfolder `livecodebench`), or those on the hub."""
     if data is None:
-        records, source = read("livecodebench", None, _FILES, Hub("livecodebench/code_generation_lite", files=_FILES))
+        records = read("livecodebench", None, _FILES, Hub("livecodebench/code_generation_lite", files=_FILES))
     else:
         folder = data / "livecodebench" if (data / "livecodebench").is_dir() else data
         found = [name for name in _FILES if (folder / name).is_file()]
         if not found:
             raise UserError(f"--data {data}: no {_FILES[0]} there, nor in {data / 'livecodebench'}")
-        records, source = [record for name in found for record in read_file(folder / name)], ", ".join(found)
-    return Benchmark("livecodebench", [_generation_problem(record) for record in records], source)
+        records = [record for name in found for record in read_file(folder / name)]
+    return Benchmark("livecodebench", [_generation_problem(record) for record in records])
 
 
 load_execution = loader(

@@ -33,8 +33,8 @@ class Hub:
     files: Sequence[str] = ()
 
 
-def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) -> tuple[list[Record], str]:
-    """All records of a benchmark, and where they came from.
+def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) -> list[Record]:
+    """All records of a benchmark.
 
     Args:
         name: of the benchmark, for messages.
@@ -48,11 +48,11 @@ def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) ->
     if data is not None:
         for file in files:
             if (data / file).is_file():
-                return read_file(data / file), file
+                return read_file(data / file)
         raise UserError(f"--data {data}: no {' or '.join(files)} there, which {name} is read from")
     if hub is None:
         raise UserError(f"{name}: give --data, a folder with {' or '.join(files)}; the hub does not have this format")
-    return _from_hub(name, hub), f"hub:{hub.path}"
+    return _from_hub(name, hub)
 
 
 def loader(
@@ -61,8 +61,7 @@ def loader(
     """The loader of a benchmark with one problem per record; see `read` for the arguments."""
 
     def load(data: Path | None) -> Benchmark:
-        records, source = read(name, data, files, hub)
-        return Benchmark(name, [problem(record) for record in records], source)
+        return Benchmark(name, [problem(record) for record in read(name, data, files, hub)])
 
     return load
 

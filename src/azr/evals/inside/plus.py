@@ -1,4 +1,4 @@
-"""How EvalPlus compares outputs; part of the tests that `replay.py` runs. `azr_cases` holds calls and references."""
+"""How EvalPlus compares outputs. Runs in `replay.py`, before the tests. `azr_cases` has calls and references."""
 
 import json
 import math
@@ -12,21 +12,21 @@ NOT_NONE = "check_str text_match_three text_starta_endb".split()
 
 
 def azr_check(text: str) -> None:
-    """Hold every recorded value to the reference's."""
+    """Compare every recorded value with the reference's."""
     settings = json.loads(text)
     for call, reference in azr_cases:  # type: ignore[name-defined]  # noqa: F821
         out, expected = azr_replay.value(call), azr_read(reference)  # type: ignore[name-defined]  # noqa: F821
-        azr_replay.tried()  # type: ignore[name-defined]  # noqa: F821
+        azr_replay.assertions += 1  # type: ignore[name-defined]  # noqa: F821
         try:
             right = azr_right(settings, call, out, expected)
         except Exception:
             right = False
         if not right:
-            azr_replay.failed(call[:200])  # type: ignore[name-defined]  # noqa: F821
+            azr_replay.failures.append(call[:200])  # type: ignore[name-defined]  # noqa: F821
 
 
 def azr_right(settings: dict[str, Any], call: str, out: Any, expected: Any) -> bool:
-    """Whether an output is right, given the reference's."""
+    """Whether an output is correct, given the reference's."""
     entry, atol = settings["entry"], settings["atol"]
     if settings["family"] == "humaneval" and entry == "find_zero":
         return bool(abs(sum(c * math.pow(out, i) for i, c in enumerate(azr_arguments(call)[0]))) <= atol)
@@ -46,7 +46,7 @@ def azr_right(settings: dict[str, Any], call: str, out: Any, expected: Any) -> b
 
 
 def azr_other_answer(entry: str, call: str, out: Any, atol: float) -> bool:
-    """Answers that EvalPlus takes beside the reference's, where the problem's words leave them open."""
+    """Whether EvalPlus accepts an output beside the reference's, where the problem leaves several open."""
     if entry == "are_equivalent":
         return True
     if entry == "sum_div":
@@ -63,13 +63,13 @@ def azr_other_answer(entry: str, call: str, out: Any, atol: float) -> bool:
 
 
 def azr_arguments(call: str) -> list[Any]:
-    """The arguments of a recorded call, which the benchmark wrote."""
+    """The arguments of a call, which the benchmark wrote."""
     arguments: list[Any] = eval("[" + call.partition("(")[2].rstrip()[:-1] + "]")
     return arguments
 
 
 def azr_floats(value: Any) -> bool:
-    """Whether a reference is a float, or a sequence of nothing else."""
+    """Whether a reference is a float or a sequence of floats."""
     if isinstance(value, (list, tuple)) and value:
         return all(isinstance(item, float) for item in value)
     return isinstance(value, float)

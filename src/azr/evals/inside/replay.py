@@ -1,9 +1,9 @@
-"""Runs published tests on values that the tested program gave in another process; that program is not here.
+"""Runs published tests on values that the tested program returned in another process.
 
-A request on standard input: `tests` and `prelude` (source), `entry` (the tested function's name), `by_source`,
-`values` (by call, as the sandbox gave them) and `cases` (calls with what they should give). The report on standard
-output: `wanted`, the calls whose values are still unknown, `failures`, one line for each failed assertion, and
-`assertions`, how many were tried.
+The request on standard input has `tests` and `prelude` (source), `entry` (name of the tested function), `by_source`,
+`values` (by call, as the sandbox returned them) and `cases` (calls with their expected values). The report on standard
+output has `wanted`, the calls whose values are still unknown, `failures`, one line for each failed assertion, and
+`assertions`, the number of assertions that ran.
 """
 
 import ast
@@ -16,11 +16,11 @@ from typing import Any
 
 
 class Unknown:
-    """Stands for a value that is not known yet."""
+    """A value that is not known yet."""
 
 
 class Object:
-    """Stands for a value that is no plain data: true, equal to nothing, and iterable if that value was."""
+    """In place of a value that is not plain data: true, equal to nothing, and iterable if that value was."""
 
     def __init__(self, items: list[Any] | None) -> None:
         self.items = items
@@ -32,7 +32,7 @@ class Object:
 
 
 class Replay:
-    """The tested function: gives the values that were recorded, and notes the calls that were not."""
+    """In place of the tested function: returns recorded values, and collects the calls that have none."""
 
     def __init__(self, entry: str, values: dict[str, str]) -> None:
         self.entry, self.values = entry, values
@@ -41,29 +41,21 @@ class Replay:
         self.assertions = 0
 
     def __call__(self, *arguments: object, **keywords: object) -> object:
-        """Take part in a test by name; the call is known by the literals of its arguments."""
+        """The recorded value of a call with these arguments."""
         texts = [literal(argument) for argument in arguments]
         texts += [f"{name}={literal(argument)}" for name, argument in keywords.items()]
         return self.value(f"{self.entry}({', '.join(texts)})")
 
     def value(self, call: str) -> object:
-        """The recorded value of a call, made anew each time: a test may change it."""
+        """The recorded value of a call; a new object each time, as a test may change it."""
         if call not in self.values:
             self.wanted[call] = None
             return Unknown()
         return read(self.values[call])
 
-    def tried(self) -> None:
-        """Count an assertion."""
-        self.assertions += 1
-
-    def failed(self, text: str) -> None:
-        """Note a failed assertion; the tests go on, so that all calls are seen."""
-        self.failures.append(text)
-
 
 class Rewriter(ast.NodeTransformer):
-    """Makes assertions note their failure and go on; by source, puts recorded values in the place of calls."""
+    """Lets tests continue after a failed assertion, so that all calls are seen; by source, replaces calls by values."""
 
     def __init__(self, entry: str | None) -> None:
         self.entry = entry
@@ -72,7 +64,9 @@ class Rewriter(ast.NodeTransformer):
         """Wrap an assertion."""
         text = ast.unparse(node)[:200]
         self.generic_visit(node)
-        source = f"azr_replay.tried()\ntry:\n    pass\nexcept Exception:\n    azr_replay.failed({text!r})"
+        source = (
+            f"azr_replay.assertions += 1\ntry:\n    pass\nexcept Exception:\n    azr_replay.failures.append({text!r})"
+        )
         wrapped = ast.parse(source).body
         attempt = wrapped[1]
         assert isinstance(attempt, ast.Try)
@@ -106,12 +100,12 @@ def literal(value: object) -> str:
 
 
 def read(text: str) -> object:
-    """A recorded value. The text may be hostile: nothing in it is ever run."""
+    """Parse a recorded value. The text may be hostile; nothing in it is run."""
     return plain(json.loads(ast.literal_eval(text)))
 
 
 def plain(data: Any) -> Any:
-    """What `azr_plain` made of a value, undone."""
+    """The inverse of `azr_plain`."""
     if isinstance(data, list):
         return [plain(item) for item in data]
     if not isinstance(data, dict):
@@ -140,7 +134,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         tree = Rewriter(entry if request["by_source"] else None).visit(ast.parse(request["tests"]))
         exec(compile(ast.fix_missing_locations(tree), "<tests>", "exec"), names)
     except Exception as error:
-        replay.failed(f"the tests stopped: {type(error).__name__}: {error}"[:200])
+        replay.failures.append(f"the tests stopped: {type(error).__name__}: {error}"[:200])
     return {"wanted": list(replay.wanted), "failures": replay.failures[:5], "assertions": replay.assertions}
 
 

@@ -1,6 +1,6 @@
-"""Stands behind a program: evaluates calls and answers, and gives their values as JSON.
+"""Runs after a program, in its process: evaluates calls and answers, and returns their values as JSON.
 
-Whatever the program does to these functions, it can only claim a value that it could as well have returned.
+Whatever the program does to these functions, it can only claim a value that it could also have returned.
 """
 
 import ast as azr_ast
@@ -8,7 +8,6 @@ import builtins as azr_builtins
 import json as azr_json
 import marshal as azr_marshal
 from itertools import islice as azr_islice
-from typing import Any as azr_Any
 
 AZR_NODES = (
     "Constant List Tuple Dict Set UnaryOp BinOp BoolOp Compare IfExp Lambda Call Name Subscript Slice keyword Starred"
@@ -35,20 +34,20 @@ AZR_MOST_ITEMS = 100_000
 
 
 def azr_call(text: str) -> str:
-    """Give the value of a call of the program's function, written by the benchmark."""
+    """The value of a call of the program's function, written by the benchmark."""
     return azr_json.dumps(azr_plain(eval(text, globals())))
 
 
 def azr_literal(text: str) -> str:
-    """Give the value of a literal, written by the model."""
+    """The value of a literal, written by the model."""
     return azr_json.dumps(azr_plain(azr_ast.literal_eval(text.strip())))
 
 
 def azr_call_with(text: str) -> str:
     """Call `f` with arguments written by the model, in the language that `azr_hold` allows.
 
-    The arguments are evaluated first, where there are no other names than those that they may use: builtins from the
-    list, and copies of the program's plain data. Only then is `f` looked up and called.
+    The arguments are evaluated first. The only names in their scope are the builtins from the list, and copies of the
+    program's plain data. Only then is `f` looked up and called.
 
     Raises:
         SyntaxError: the text is something else.
@@ -66,10 +65,10 @@ def azr_call_with(text: str) -> str:
 
 
 def azr_hold(node: azr_ast.AST, names: frozenset[str]) -> None:
-    """Refuse what does not belong to the language of answers.
+    """Refuse what is not in the language of answers.
 
-    It has literals, operators, lambdas without defaults, calls, methods of text and containers, and names in scope: a
-    lambda's parameters are names in its body and nowhere else.
+    It has literals, operators, lambdas without defaults, calls, methods of text and containers, and names in scope. The
+    parameters of a lambda are in scope in its body and nowhere else.
 
     Args:
         node: a part of the answer.
@@ -110,9 +109,9 @@ def azr_data() -> dict[str, object]:
 
 
 def azr_plain(value: object) -> object:
-    """Bring a value to what JSON can hold: builtins by their type, subclasses of builtins as the builtin that they are.
+    """Convert a value to JSON's types: builtins by their type, instances of their subclasses as the builtin.
 
-    Of anything else only this much leaves the process: that it is an object, and what it yields if it can be iterated.
+    Of any other object, only its items leave the process, if it can be iterated.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -123,7 +122,7 @@ def azr_plain(value: object) -> object:
         return [azr_plain(item) for item in list.__iter__(value)]
     for container in (tuple, set, frozenset):
         if isinstance(value, container):
-            return {container.__name__: [azr_plain(item) for item in azr_items(container, value)]}
+            return {container.__name__: [azr_plain(item) for item in container.__iter__(value)]}  # type: ignore[arg-type]
     if isinstance(value, dict):
         return {"dict": [[azr_plain(key), azr_plain(item)] for key, item in dict.items(value)]}
     if isinstance(value, complex):
@@ -133,8 +132,3 @@ def azr_plain(value: object) -> object:
     if not hasattr(type(value), "__iter__"):
         return {"object": None}
     return {"object": [azr_plain(item) for item in azr_islice(iter(value), AZR_MOST_ITEMS)]}  # type: ignore[call-overload]
-
-
-def azr_items(container: azr_Any, value: object) -> azr_Any:
-    """What a container holds, whatever its subclass says."""
-    return container.__iter__(value)

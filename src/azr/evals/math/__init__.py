@@ -109,17 +109,15 @@ def _record(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "id": str(samples[0]["doc_id"]),
         "group": "",
         "prompt": prompt if isinstance(prompt, str) else json.dumps(prompt),
-        "samples": [_sample(sample) for sample in samples],
-    }
-
-
-def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    right = bool(sample["exact_match"])
-    return {
-        "completion": sample["resps"][0][0],
-        "tokens": None,
-        "finished": True,
-        "score": float(right),
-        "reason": "correct" if right else "wrong",
-        "detail": "" if right else f"expected {sample['target']}"[:200],
+        "samples": [
+            {
+                "completion": sample["resps"][0][0],
+                "tokens": None,
+                "finished": True,
+                "score": float(bool(sample["exact_match"])),
+                "reason": "correct" if sample["exact_match"] else "wrong",
+                "detail": "" if sample["exact_match"] else f"expected {sample['target']}"[:200],
+            }
+            for sample in samples
+        ],
     }
