@@ -11,7 +11,7 @@ from typing import Literal
 from azr.config import ModelConfig
 from azr.errors import UserError
 from azr.evals import models
-from azr.evals.answerers import Answerer, broken_answerer, gold_answerer
+from azr.evals.answerers import Answerer, ModelAnswerer, broken_answerer, gold_answerer
 from azr.evals.harness import Settings
 from azr.evals.templates import Template
 from azr.evals.variants import VARIANTS
@@ -76,8 +76,12 @@ async def answering(
     elif contestant.kind == "broken":
         yield broken_answerer(template, VARIANTS[contestant.source]), template
     elif models.is_served(contestant.source):
-        async with models.connected(contestant.source, config, settings) as answerer:
-            yield answerer, replace(template, chat=None)  # the server applies its chat template
+        from azr.rollout.endpoint import EndpointGenerator
+
+        model = config.model_copy(update={"name": contestant.source})
+        async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
+            # The server applies its chat template.
+            yield ModelAnswerer(generator, settings.sampling, generator.render), template
     else:
         answerer, chat = models.open_model(contestant.source, config, settings)
         yield answerer, replace(template, chat=chat)

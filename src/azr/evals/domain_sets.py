@@ -53,13 +53,7 @@ def domain_of(name: str) -> tuple[str, str | None] | None:
 
 
 async def load(
-    name: str,
-    template: str,
-    limit: int | None,
-    sandbox: Sandbox,
-    *,
-    runs: Sequence[str] = (),
-    seed: int = 0,
+    name: str, template: str, limit: int | None, sandbox: Sandbox, *, runs: Sequence[str] = (), seed: int = 0
 ) -> Benchmark:
     """Read a held-out set and measure its baselines.
 
@@ -72,12 +66,9 @@ async def load(
         seed: of the random guess.
 
     Raises:
-        UserError: no such set.
+        UserError: there is no such domain or set.
     """
-    found = domain_of(name)
-    if found is None:
-        raise UserError(f"--bench {name}: no such domain; there are {', '.join(registry.names())}")
-    domain_name, chosen = found
+    domain_name, chosen = domain_of(name) or (name, None)
     chosen_set = {"held_out": chosen} if chosen else {}
     tree = {**played(runs, domain_name), "name": domain_name, "style": _STYLES[template], **chosen_set}
     config = check(registry.config_class(domain_name), tree, source=f"--bench {name}")
@@ -89,21 +80,12 @@ async def load(
         "random guess": _accuracies(await guess(tasks, domain, sandbox, seed=seed)),
         "best constant": _accuracies(await best_constant(tasks, domain, sandbox)),
     }
-    return Benchmark(name, [_problem(domain, task) for task in tasks], baselines=baselines)
-
-
-def _problem(domain: Domain, task: Task) -> Problem:
-    prompt = domain.solve_prompt(task)
-    return Problem(
-        id=task.id,
-        form=Form.TEXT,
-        stem=prompt,
-        request=prompt,
-        gold=domain.gold(task),
-        judge=DomainVerdict(domain, task),
-        key=domain.gold(task),
-        group=task.kind,
-    )
+    problems = []
+    for task in tasks:
+        prompt, gold = domain.solve_prompt(task), domain.gold(task)
+        judge = DomainVerdict(domain, task)
+        problems.append(Problem(task.id, Form.TEXT, prompt, prompt, gold, judge, key=gold, group=task.kind))
+    return Benchmark(name, problems, baselines=baselines)
 
 
 def _accuracies(answered: HeldOut) -> dict[str, float]:

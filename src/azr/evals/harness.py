@@ -139,14 +139,8 @@ async def _record(
         replies = [Reply("", 0)] * settings.samples
         verdicts = [Verdict(False, 0.0, "prompt_too_long")] * settings.samples
     samples = [
-        {
-            "completion": reply.text,
-            "tokens": reply.tokens,
-            "finished": reply.finished,
-            "score": verdict.score,
-            "reason": verdict.reason,
-            "detail": verdict.detail,
-        }
+        {"completion": reply.text, "tokens": reply.tokens, "finished": reply.finished}
+        | {"score": verdict.score, "reason": verdict.reason, "detail": verdict.detail}
         for reply, verdict in zip(replies, verdicts, strict=True)
     ]
     return {"id": problem.id, "group": problem.group, "prompt": prompt, "samples": samples}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +65,6 @@ def identity(source: str) -> str:
     files = sorted(file for file in path.iterdir() if file.is_file())
     words = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}\n" for file in files)
     return f"{path.resolve()}@{hashlib.sha256(words.encode()).hexdigest()[:12]}"
-
-
-@asynccontextmanager
-async def connected(source: str, config: ModelConfig, settings: Settings) -> AsyncIterator[ModelAnswerer]:
-    """A served model as an answerer.
-
-    Raises:
-        UserError: the server does not answer.
-    """
-    from azr.rollout.endpoint import EndpointGenerator
-
-    model = config.model_copy(update={"name": source})
-    async with EndpointGenerator(model, chat=settings.template == "chat", seed=settings.seed) as generator:
-        yield ModelAnswerer(generator, settings.sampling, generator.render)
 
 
 def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[ModelAnswerer, Callable[[str], str]]:

@@ -42,25 +42,18 @@ def _restorer(task: str) -> Callable[[list[Any]], list[Any]]:
     return next(found, list)
 
 
-def _deep(levels: int, arguments: list[Any]) -> list[Any]:
-    """Tuples in place of the lists that are nested `levels` deep in each argument."""
-    return [_at_depth(argument, levels) for argument in arguments]
-
-
-def _at_depth(value: Any, levels: int) -> Any:
-    return tuple(value) if levels == 0 else [_at_depth(item, levels - 1) for item in value]
-
-
 def _nested_tuples(value: Any) -> Any:
     return tuple(_nested_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 _RESTORE: dict[Callable[[list[Any]], list[Any]], frozenset[int]] = {
-    partial(_deep, 0): frozenset(
+    lambda given: list(map(tuple, given)): frozenset(
         (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740, 744, 809)
     ),
-    partial(_deep, 1): frozenset((63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)),
-    lambda given: [_at_depth(given[0], 1), *given[1:]]: frozenset((75, 413, 444, 753)),
+    lambda given: [list(map(tuple, argument)) for argument in given]: frozenset(
+        (63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780)
+    ),
+    lambda given: [list(map(tuple, given[0])), *given[1:]]: frozenset((75, 413, 444, 753)),
     lambda given: [given[0], tuple(given[1]), *given[2:]]: frozenset((106, 750)),
     lambda given: [[set(item) if isinstance(item, list) and item else {} for item in given[0]]]: frozenset((115,)),
     lambda given: [float(given[0]), complex(given[1])]: frozenset((124,)),
