@@ -23,7 +23,7 @@ class Contestant:
 
     Attributes:
         title: heading of the column.
-        kind: of answers.
+        kind: who writes the answers.
         source: the model's folder or hub name, or the variant's name.
     """
 

@@ -77,12 +77,9 @@ async def best_constant(tasks: Sequence[Task], domain: Domain, sandbox: Sandbox)
         mine = [task for task in tasks if task.kind == kind]
         frequent = Counter(domain.gold(task) for task in mine).most_common(CANDIDATES)
         tried = [await _verified(((task, text) for task in mine), domain, sandbox) for text, _ in frequent]
-        answers[kind] = iter(max(tried, key=_passed).answers)
+        best = max(tried, key=lambda found: sum(answered.verdict.passed for answered in found.answers))
+        answers[kind] = iter(best.answers)
     return HeldOut(tuple(next(answers[task.kind]) for task in tasks))
-
-
-def _passed(found: HeldOut) -> int:
-    return sum(answered.verdict.passed for answered in found.answers)
 
 
 async def _verified(answers: Iterable[tuple[Task, str | None]], domain: Domain, sandbox: Sandbox) -> HeldOut:

@@ -53,24 +53,23 @@ class Rows:
         Raises:
             UserError: an event is not in the form that runs write.
         """
-        number, rows, proposed = 0, StepRows(), set[str]()
+        number, rows = 0, StepRows()
         for event in events:
             if event.get("event") not in _EVENTS:
                 continue
             if event["step"] != number:
-                yield self._finished(number, rows, proposed)
+                yield self._finished(number, rows)
                 number, rows = event["step"], StepRows()
             try:
                 self._add(rows, event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 where = f"{event['event']} {event.get('id', '')} of step {event['step']}"
-                why = f"{type(error).__name__}: {error}"
-                raise UserError(f"the run's events were changed, or lack something: {where}: {why}") from error
-            if event["event"] == "task":
-                proposed.add(event["task"]["id"])
-        yield self._finished(number, rows, proposed)
+                raise UserError(
+                    f"the run's events were changed, or lack something: {where}: {type(error).__name__}: {error}"
+                ) from error
+        yield self._finished(number, rows)
 
-    def _finished(self, step: int, rows: StepRows, proposed: set[str]) -> StepRows:
+    def _finished(self, step: int, rows: StepRows) -> StepRows:
         """Add the solve rates of the tasks and, after seeding, the seed tasks that the run was given."""
         scores: defaultdict[str, list[float]] = defaultdict(list)
         for row in rows.rollouts.values():
@@ -80,6 +79,7 @@ class Rows:
             if own := scores[task["proposal"].replace("/propose/", "/solve/")]:
                 task |= {"attempts": len(own), "solve_rate": fmean(own)}
         if step == 0:
+            proposed = {row["id"] for row in rows.tasks}
             rows.tasks[:0] = [self._task_row(task) for task in self._seeds if task.id not in proposed]
         return rows
 
