@@ -21,8 +21,8 @@ from azr.analysis.statistics import wilson
 from azr.concurrency import gather
 from azr.config import GenerationConfig, ModelConfig, SandboxConfig
 from azr.domains.python.domain import PythonDomain
-from azr.domains.python.held_out import load_held_out
 from azr.domains.python.syntax import read
+from azr.domains.python.tasks import load_held_out
 from azr.models.load import load_model
 from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator

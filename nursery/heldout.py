@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from azr.domains.python.held_out import load_held_out
 from azr.domains.python.syntax import read
+from azr.domains.python.tasks import load_held_out
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION, Kind, Task
 from nursery.documents import arguments_of, induction_task, run_task
 from nursery.grammar import LONG, SMALL, Specimen, specimens

@@ -176,11 +176,14 @@ def test_the_page_shows_the_examples_own_code():
     [
         ("import nowhere_to_be_found", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("x = 1", "cannot be loaded: AttributeError"),
-        ("PLUGIN = dict", "is no azr.domains.registry.DomainPlugin but a type"),
-        (PLUG_IN + "PLUGIN = DomainPlugin(dict, Odd, 'Odd.')", "its config is no subclass of azr.config.DomainConfig"),
+        ("PLUGIN = dict", "is a type, not an azr.domains.registry.DomainPlugin"),
+        (
+            PLUG_IN + "PLUGIN = DomainPlugin(dict, Odd, 'Odd.')",
+            "its config is not a subclass of azr.config.DomainConfig",
+        ),
         (PLUG_IN + "PLUGIN = DomainPlugin(DomainConfig, Odd, 'Odd.')", "DomainConfig.available names no kinds"),
-        (PLUG_IN + "PLUGIN = DomainPlugin(Settings, None, 'Odd.')", "its build cannot be called"),
-        (PLUG_IN + "PLUGIN = DomainPlugin(Settings, Odd, None)", "its description is no text"),
+        (PLUG_IN + "PLUGIN = DomainPlugin(Settings, None, 'Odd.')", "its build is not callable"),
+        (PLUG_IN + "PLUGIN = DomainPlugin(Settings, Odd, None)", "its description is not a text"),
     ],
 )
 def test_a_wrong_plug_in_is_one_clear_line(tmp_path, monkeypatch, code, message):

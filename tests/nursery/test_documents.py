@@ -39,7 +39,7 @@ def test_abductions_answer_with_an_input_that_gives_the_output(made):
 
 def test_inductions_answer_with_a_program_that_gives_every_output(made):
     for document in chosen(made, "solve", INDUCTION):
-        program = one(fields_of(answer_of(document.text), "tagged").program, "program")
+        program = one(fields_of(answer_of(document.text), "tagged")["program"], "program")
         data = document.task.data
         assert [call(program, text) for text in data["inputs"]] == data["outputs"]
 
@@ -47,15 +47,15 @@ def test_inductions_answer_with_a_program_that_gives_every_output(made):
 def test_proposals_are_complete_and_run(made):
     for document in chosen(made, "propose", DEDUCTION) + chosen(made, "propose", ABDUCTION):
         fields = fields_of(answer_of(document.text), "tagged")
-        assert call(one(fields.program, "program"), one(fields.input, "input")) == document.task.data["output"]
+        assert call(one(fields["program"], "program"), one(fields["input"], "input")) == document.task.data["output"]
 
 
 def test_induction_proposals_have_distinct_inputs_and_a_message(made):
     for document in chosen(made, "propose", INDUCTION):
         fields = fields_of(answer_of(document.text), "tagged")
-        assert len(set(fields.input)) == STYLE.induction_inputs
-        assert one(fields.message, "message") == document.task.data["message"]
-        assert [call(document.task.data["program"], text) for text in fields.input] == document.task.data["outputs"]
+        assert len(set(fields["input"])) == STYLE.induction_inputs
+        assert one(fields["message"], "message") == document.task.data["message"]
+        assert [call(document.task.data["program"], text) for text in fields["input"]] == document.task.data["outputs"]
 
 
 def test_prompts_are_those_of_self_play(made):

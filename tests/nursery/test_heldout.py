@@ -3,8 +3,8 @@ from itertools import islice
 
 import pytest
 
-from azr.domains.python.held_out import load_held_out
 from azr.domains.python.syntax import read
+from azr.domains.python.tasks import load_held_out
 from nursery.corpus import fresh
 from nursery.grammar import specimens
 from nursery.heldout import KINDS, SETS, draw_set, excluded_forms, human_set, statements

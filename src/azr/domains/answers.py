@@ -1,8 +1,21 @@
-"""What stands in a model's text as its answer, and the two ways in which a domain refuses it."""
+"""The answer format of all domains: how prompts ask for it (`domain.style`), how it is read, and how it is refused."""
 
 from __future__ import annotations
 
 import re
+
+from azr.config import Style
+
+_R1 = """\
+A conversation between a user and an assistant. The user sets a problem; the assistant thinks about it first, between \
+<think> and </think>, and then gives the answer between <answer> and </answer>.
+User: {body}
+Assistant: <think>"""
+ANSWER_RULE = (
+    "First reason in your own words; then give what is asked for between <answer> and </answer>. Only the last answer"
+    " counts."
+)
+"""Asks for the format that `answer_of` reads."""
 
 _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -17,18 +30,23 @@ class MalformedError(ValueError):
 
 
 class RejectedError(ValueError):
-    """A proposal is well formed, but not a task; `reason` is the code that is counted, `detail` for people."""
+    """A proposal is well formed but not a valid task; `reason` is the code that is counted, `detail` is for people."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
 
 
+def dress(body: str, style: Style) -> str:
+    """Wrap a prompt for base models (r1). For chat the model's own template does it; compact has no wrapper."""
+    return _R1.format(body=body) if style == "r1" else body
+
+
 def answer_of(text: str) -> str:
-    """What stands in the last <answer>...</answer>, without surrounding white space.
+    """The content of the last <answer>...</answer>, without surrounding white space.
 
     Raises:
-        MalformedError: "no_answer" where there is none, "empty_answer" where nothing stands in it.
+        MalformedError: "no_answer" if there is none, "empty_answer" if it is empty.
     """
     answers = _ANSWER.findall(text)
     if not answers:
@@ -40,7 +58,7 @@ def answer_of(text: str) -> str:
 
 
 def short_answer_of(text: str) -> str:
-    r"""The same for answers that mathematicians also put in a box: \boxed{5} counts within an answer, or in its place.
+    r"""Like `answer_of`, but also reads \boxed{5}, within the answer or instead of it.
 
     Raises:
         MalformedError: as `answer_of`.
@@ -51,7 +69,7 @@ def short_answer_of(text: str) -> str:
         answer = text
         if not _BOXED.search(text):
             raise
-    boxed = _BOXED.findall(answer)
+    boxed: list[str] = _BOXED.findall(answer)
     if boxed and not boxed[-1].strip():
         raise MalformedError("empty_answer")
-    return str(boxed[-1]).strip() if boxed else answer
+    return boxed[-1].strip() if boxed else answer

@@ -1,6 +1,6 @@
-"""The domain's contract: everything that self-play has to know of a kind of reasoning, and nothing of models.
+"""The contract of a domain: all that self-play needs to know about the tasks.
 
-A domain turns tasks into prompts, the model's text into tasks and verdicts, and it alone reads `Task.data`.
+A domain turns tasks into prompts, and the model's text into tasks and verdicts. Only the domain reads `Task.data`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from azr.types import JSON, Kind, Role, Task, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What became of a proposer's text: a verdict and, where it was accepted, the task with its gold value."""
+    """The result of a proposal: a verdict and, if it was accepted, the task with its gold value."""
 
     verdict: Verdict
     task: Task | None = None
@@ -27,13 +27,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class ProposalPrompt:
-    """What a proposer is asked, and what its text will be checked against.
+    """What a proposer is asked, and what is needed to check its text.
 
     Attributes:
-        kind: of the task that is asked for.
-        text: what the model reads, before any chat template.
-        references: the tasks that the prompt shows; they become the parents of what is accepted.
-        context: whatever else the domain needs to check the proposal.
+        kind: of the task to propose.
+        text: before any chat template.
+        references: the tasks that the prompt shows; they become the parents of the accepted task.
+        context: anything else that the domain needs to check the proposal.
     """
 
     kind: Kind
@@ -44,7 +44,7 @@ class ProposalPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Which buffers a kind's references come from, and how many at most (None: the configured K)."""
+    """The buffers that a kind's references are drawn from, and how many at most (None: `selfplay.references`)."""
 
     kinds: tuple[Kind, ...]
     count: int | None = None
@@ -52,12 +52,12 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the parts that a proposal or an answer is written in, for a person to be asked for.
+    """A part of a proposal or an answer, which `azr play` asks a person for.
 
     Attributes:
         name: such as "program" or "input".
-        count: how many of them are asked for.
-        lines: whether it may have several lines.
+        count: how many texts to ask for.
+        lines: whether a text may have several lines.
         optional: whether it may be left out.
     """
 
@@ -68,81 +68,64 @@ class Part:
 
 
 class Form(Protocol):
-    """What a domain may say besides, so that a person need not write its notation: `azr play` asks part by part."""
+    """Optional: lets `azr play` ask a person for each part, so that nobody has to write the domain's notation."""
 
     def parts(self, role: Role, kind: Kind) -> Sequence[Part]:
-        """What is asked for."""
-        ...
+        """The parts to ask for."""
 
     def written(self, role: Role, kind: Kind, values: Mapping[str, Sequence[str]]) -> str:
-        """The text that the model would have had to write; `validate` or `verify` reads it."""
-        ...
+        """The parts in the notation that `validate` or `verify` reads."""
 
     def first(self, kind: Kind, values: Mapping[str, Sequence[str]]) -> tuple[Kind, str] | None:
-        """A proposal, by kind and text, that has to be a task before these parts can be proposed on; None: nothing."""
-        ...
+        """A proposal (kind and text) that this one builds on, so that it must become a task first; None if there is none."""
 
 
 class Domain(Protocol):
-    """A domain of reasoning tasks. Its methods are pure but for the sandbox that they are handed."""
+    """A domain of reasoning tasks. Its methods are pure, except for calls to the sandbox that they are given."""
 
     @property
     def name(self) -> str:
-        """The name that it is registered under."""
-        ...
+        """The name of its entry point."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The kinds that are played."""
-        ...
+        """The kinds to play."""
 
     def seeds(self) -> Sequence[Task]:
-        """The tasks that every run starts from, at least one for each buffer that is a source."""
-        ...
+        """The tasks that every run starts with, at least one for each buffer that references are drawn from."""
 
     def sources(self, kind: Kind) -> Sources:
-        """Where the references of a kind's proposals come from."""
-        ...
+        """The buffers that the references of a kind's proposals are drawn from."""
 
     def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
         """Ask for a new task that differs from the references."""
-        ...
 
     async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
-        """Parse what was proposed on a prompt, run it, and take its gold value. No text may raise."""
-        ...
+        """Parse a proposal, run it, and keep the result as the gold value. Must not raise for any text."""
 
     def solve_prompt(self, task: Task) -> str:
         """Pose a task, without its gold value."""
-        ...
 
     async def verify(self, task: Task, text: str, sandbox: Sandbox) -> Verdict:
-        """Judge an attempt on the trusted side. No text whatever may raise."""
-        ...
+        """Judge an attempt in this process, which the model's programs cannot reach. Must not raise for any text."""
 
     def complexity(self, task: Task) -> float:
-        """How complex a task is, on the domain's own scale; about 1 for a hard one."""
-        ...
+        """Complexity on a scale of the domain's own; about 1 for a hard task."""
 
     def similarity(self, one: Task, other: Task) -> float:
-        """How alike two tasks are, from 0 to 1 (the same)."""
-        ...
+        """Similarity of two tasks, from 0 to 1 (the same)."""
 
     def gold(self, task: Task) -> str:
-        """The gold answer, in the very form that `verify` reads; never shown to the model that is asked."""
-        ...
+        """The gold answer in the form that `verify` reads; never part of a solve prompt."""
 
     def trivial(self, task: Task) -> str | None:
-        """Name of the degenerate form that a task has, such as "identity" or "constant"; None for an honest one."""
-        ...
+        """The name of a degenerate form, such as "identity" or "constant"; None if the task is not degenerate."""
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
-        """Up to `count` tasks per kind that training never sees, always the same ones."""
-        ...
+        """Up to `count` tasks per kind that are never trained on; always the same ones."""
 
     def show(self, task: Task) -> str:
-        """The whole task for people, gold value included."""
-        ...
+        """The whole task for people, including the gold value."""
 
 
 def make_task(
@@ -153,9 +136,9 @@ def make_task(
     Args:
         kind: its kind.
         data: JSON values only.
-        fingerprint: any text; equal for exact duplicates. It is stored as a digest.
-        shape: any text; equal for near duplicates. It is stored as a digest.
-        parents: the references that it was proposed from.
+        fingerprint: a text that exact duplicates share; stored as a digest.
+        shape: a text that near duplicates share; stored as a digest.
+        parents: the references of the proposal.
     """
     content = json.dumps([kind, data], sort_keys=True, ensure_ascii=True)
     return Task(
@@ -169,5 +152,5 @@ def make_task(
 
 
 def digest(text: str) -> str:
-    """Sixteen hexadecimal digits that stand for a text (64 bits of SHA-256)."""
+    """The first 64 bits of a text's SHA-256, as 16 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""What a domain gets for free when the trusted side can check its tasks by itself, without running anything.
+"""A base class for domains whose tasks can be checked without running what the model wrote.
 
-A subclass says what a task is, in six short methods. Here prompts are put into the configured style, answers are found
-in texts, references and held-out tasks are refused, seeds and held-out sets are drawn.
+A subclass has six short methods. This class applies the prompt style, finds answers in texts, refuses references and
+held-out tasks, and draws seeds and held-out sets.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from azr.config import DomainConfig, SandboxConfig
-from azr.domains.answers import MalformedError, RejectedError, answer_of, short_answer_of
+from azr.domains.answers import ANSWER_RULE, MalformedError, RejectedError, answer_of, dress, short_answer_of
 from azr.domains.base import Proposal, ProposalPrompt, Sources, make_task
-from azr.domains.styles import ANSWER_RULE, dress
 from azr.errors import UserError
 from azr.sandbox.base import Sandbox
 from azr.streams import stream
@@ -26,27 +25,27 @@ Settings = TypeVar("Settings", bound=DomainConfig)
 Data = Mapping[str, JSON]
 
 WITHHELD = 6
-"""One task in so many is never trained on: held-out sets are drawn from those."""
+"""One task in this many is never trained on; held-out sets are drawn from these."""
 PATIENCE = 5000
-"""Draws in a row that bring nothing new, after which there is taken to be no more."""
+"""After this many draws without a new task, there are taken to be no more."""
 
 
 class ExactDomain(ABC, Generic[Settings]):
-    """Implements `azr.domains.base.Domain` on top of what a subclass says about its tasks.
+    """Implements `azr.domains.base.Domain` with the methods of a subclass.
 
     Attributes:
         config: the domain's settings.
-        kinds: the kinds that are played.
+        kinds: the kinds to play.
     """
 
     def __init__(self, config: Settings, sandbox: SandboxConfig) -> None:
         self.config, self.kinds, self.name = config, config.kinds, config.name
 
-    # What a domain has to say
+    # What a subclass must implement
 
     @abstractmethod
     def draw(self, kind: Kind, rng: np.random.Generator) -> Data:
-        """A random task's data, gold value included: seeds and held-out sets are made of these."""
+        """Data of a random task, including the gold value, for seeds and held-out sets."""
 
     @abstractmethod
     def propose_text(self, kind: Kind, references: Sequence[Task]) -> str:
@@ -54,11 +53,11 @@ class ExactDomain(ABC, Generic[Settings]):
 
     @abstractmethod
     def parse(self, kind: Kind, text: str) -> Data:
-        """From what stands in a proposal's answer to its data, gold value included. Any text may come.
+        """Read a task's data, including the gold value, from the answer of a proposal, which can be any text.
 
         Raises:
-            MalformedError: it is not in the form that was asked for.
-            RejectedError: it is, but it is no task.
+            MalformedError: the text does not have the form that the prompt asks for.
+            RejectedError: it has the form, but is not a valid task.
         """
 
     @abstractmethod
@@ -71,32 +70,32 @@ class ExactDomain(ABC, Generic[Settings]):
 
     @abstractmethod
     def correct(self, task: Task, answer: str) -> bool:
-        """Whether an answer is right. Any text may come.
+        """Whether an answer, which can be any text, is right.
 
         Raises:
-            MalformedError: it is no answer of the form that was asked for.
+            MalformedError: the text does not have the form that the prompt asks for.
         """
 
-    # What it may say differently
+    # What it may override
 
     def shape(self, kind: Kind, data: Data) -> str:
-        """Equal for near duplicates; by default for equal tasks only."""
+        """A text that near duplicates share; by default only equal tasks do."""
         return json.dumps(data, sort_keys=True)
 
     def withheld(self, task: Task) -> bool:
-        """Whether a task belongs to the held-out sets, so that no proposal of it is accepted."""
+        """Whether a task is kept for the held-out sets, so that no proposal of it is accepted."""
         return int(task.fingerprint, 16) % WITHHELD == 0
 
     def complexity(self, task: Task) -> float:
-        """How complex a task is; by default the length of its text, in units of 100 characters."""
+        """Complexity; by default the length of the text in units of 100 characters."""
         return len(self.solve_text(task)) / 100
 
     def similarity(self, one: Task, other: Task) -> float:
-        """How alike two tasks are; by default 1 for those of one shape, else 0."""
+        """Similarity; by default 1 if two tasks have the same shape, else 0."""
         return float(one.shape == other.shape)
 
     def trivial(self, task: Task) -> str | None:
-        """Name of a degenerate form; by default there is none."""
+        """The name of a degenerate form; by default none."""
         return None
 
     def show(self, task: Task) -> str:
@@ -106,12 +105,12 @@ class ExactDomain(ABC, Generic[Settings]):
     # The rest of the protocol
 
     def task(self, kind: Kind, data: Data, parents: Sequence[Task] = ()) -> Task:
-        """Make a task of data."""
+        """Make a task from its data."""
         fingerprint = json.dumps(data, sort_keys=True)
         return make_task(kind, data, fingerprint=fingerprint, shape=self.shape(kind, data), parents=parents)
 
     def seeds(self) -> Sequence[Task]:
-        """One task a kind, always the same ones."""
+        """One task per kind, always the same ones."""
         return [self.samples(kind, 1)[0] for kind in self.kinds]
 
     def sources(self, kind: Kind) -> Sources:
@@ -123,7 +122,7 @@ class ExactDomain(ABC, Generic[Settings]):
         return ProposalPrompt(kind, self._dressed(self.propose_text(kind, references)), tuple(references))
 
     async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
-        """Parse a proposal; one that repeats a reference or belongs to the held-out tasks is rejected."""
+        """Parse a proposal, and reject one that repeats a reference or a held-out task."""
         try:
             task = self.task(prompt.kind, self.parse(prompt.kind, answer_of(text)), prompt.references)
             if task.fingerprint in {reference.fingerprint for reference in prompt.references}:
@@ -141,7 +140,7 @@ class ExactDomain(ABC, Generic[Settings]):
         return self._dressed(self.solve_text(task))
 
     async def verify(self, task: Task, text: str, sandbox: Sandbox) -> Verdict:
-        """Judge what stands in the last answer, boxed or not."""
+        """Judge the last answer, boxed or not."""
         try:
             right = self.correct(task, short_answer_of(text))
         except MalformedError as error:
@@ -153,14 +152,14 @@ class ExactDomain(ABC, Generic[Settings]):
         return f"<answer>{self.answer(task)}</answer>"
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
-        """Distinct withheld tasks of each kind, always the same ones; fewer than `count` where there are no more."""
+        """Distinct withheld tasks of each kind, always the same ones; fewer than `count` if there are no more."""
         return [task for kind in self.kinds for task in self._draws(kind, count, withheld=True)]
 
     def samples(self, kind: Kind, count: int) -> list[Task]:
-        """Distinct tasks that may be proposed, always the same ones.
+        """Distinct tasks that are not withheld, always the same ones.
 
         Raises:
-            UserError: the settings leave none.
+            UserError: under these settings there are none.
         """
         found = self._draws(kind, count, withheld=False)
         if not found:

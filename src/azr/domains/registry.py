@@ -1,7 +1,4 @@
-"""Domains by name: those of azr and those that other packages register under the entry point group `azr.domains`.
-
-An entry point names a `DomainPlugin`: the settings class, and what builds the domain from its settings.
-"""
+"""Domains by name: those of azr and those that other packages register in the entry-point group `azr.domains`."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from azr.config import DomainConfig, SandboxConfig
@@ -18,19 +15,19 @@ from azr.errors import UserError
 
 GROUP = "azr.domains"
 REQUIRED = frozenset(name for name in vars(Domain) if not name.startswith("_"))
-"""What a domain must have: all that the protocol names."""
+"""The members that a domain must have: those of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainPlugin:
-    """What an entry point of the group `azr.domains` has to name.
+    """What an entry point of the group `azr.domains` refers to.
 
     Attributes:
         config: the domain's settings: a subclass of `DomainConfig` whose `name` is the entry point's.
         build: makes the domain from its settings and the sandbox's limits.
         description: one or two sentences for lists and for the report.
-        held_out_sets: names of the held-out sets that ship with it, where its settings have a key `held_out` for them.
-        form: makes the form that a person fills in, from the settings; None where a person writes the bare answer.
+        held_out_sets: names of the held-out sets in its package, if its settings have a key `held_out` for them.
+        form: makes the form that a person fills in, from the settings; None if a person types the bare answer.
     """
 
     config: type[DomainConfig]
@@ -42,16 +39,16 @@ class DomainPlugin:
 
 def names() -> list[str]:
     """Names of all registered domains, sorted."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+    return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def plugin(name: str) -> DomainPlugin:
     """Find a domain.
 
     Raises:
-        UserError: there is none of that name (the nearest is suggested), or it cannot be loaded.
+        UserError: there is no domain of that name (the nearest is suggested), or it cannot be loaded.
     """
-    points: list[EntryPoint] = [point for point in entry_points(group=GROUP) if point.name == name]
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
         nearest = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
@@ -62,12 +59,24 @@ def plugin(name: str) -> DomainPlugin:
     where = f"domain {name}: {points[0].value}"
     try:
         found = points[0].load()
-    except Exception as error:  # a plug-in is other people's code: whatever it raises is told, not hidden
+    except Exception as error:  # a plug-in can raise anything
         raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, DomainPlugin):
-        raise UserError(f"{where} is no azr.domains.registry.DomainPlugin but a {type(found).__name__}")
+        raise UserError(f"{where} is a {type(found).__name__}, not an azr.domains.registry.DomainPlugin")
     _check(found, where)
     return found
+
+
+def _check(found: DomainPlugin, where: str) -> None:
+    config: object = found.config
+    if not (isinstance(config, type) and issubclass(config, DomainConfig)):
+        raise UserError(f"{where}: its config is not a subclass of azr.config.DomainConfig")
+    if not config.available:
+        raise UserError(f"{where}: {config.__name__}.available names no kinds")
+    if not callable(found.build):
+        raise UserError(f"{where}: its build is not callable")
+    if not (isinstance(found.description, str) and found.description):
+        raise UserError(f"{where}: its description is not a text")
 
 
 def config_class(name: str) -> type[DomainConfig]:
@@ -79,35 +88,33 @@ def make_domain(config: DomainConfig, sandbox: SandboxConfig) -> Domain:
     """Build the domain that the configuration names.
 
     Raises:
-        UserError: there is none, or what its plug-in builds is not a whole domain.
+        UserError: there is no such domain, its plug-in fails, or what it builds lacks a method of the protocol.
     """
-    found = plugin(config.name)
     try:
-        domain = found.build(config, sandbox)
+        domain = plugin(config.name).build(config, sandbox)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"domain {config.name}: cannot be built: {type(error).__name__}: {error}") from error
-    missing = sorted(name for name in REQUIRED if not hasattr(domain, name))
-    if missing:
+    if missing := sorted(name for name in REQUIRED if not hasattr(domain, name)):
         kind = type(domain).__name__
         raise UserError(f"domain {config.name}: {kind} lacks {', '.join(missing)}; see docs/writing-a-domain.md")
     return domain
 
 
 def held_out_sets() -> dict[str, str]:
-    """Held-out sets that ship with domains, each with its domain; `listing` says which domains cannot be used."""
+    """The domain of each held-out set that a package contains; domains that cannot be used are left out."""
     found: dict[str, str] = {}
-    for name in dict.fromkeys(names()):
+    for name in names():
         with contextlib.suppress(UserError):
             found |= dict.fromkeys(plugin(name).held_out_sets, name)
     return found
 
 
 def listing() -> tuple[list[str], list[UserError]]:
-    """A line for each domain, and what is wrong with those that cannot be used."""
+    """One line per domain, and the errors of those that cannot be used."""
     lines, errors = [], []
-    for name in dict.fromkeys(names()):
+    for name in names():
         try:
             lines.append(f"{name:<12} {plugin(name).description}")
         except UserError as error:
@@ -116,7 +123,7 @@ def listing() -> tuple[list[str], list[UserError]]:
 
 
 def about(name: str) -> list[str]:
-    """Description, kinds and settings of a domain, a line each.
+    """Description, kinds and settings of a domain, as lines.
 
     Raises:
         UserError: see `plugin`.
@@ -127,16 +134,3 @@ def about(name: str) -> list[str]:
         default = f"{field.default!r:.40}"
         lines.append(f"  {f'domain.{key}':<26} {default:<14} {field.description or ''}".rstrip())
     return lines
-
-
-def _check(found: DomainPlugin, where: str) -> None:
-    """The types of a plug-in's parts, and that its settings name at least one kind."""
-    config: object = found.config
-    if not (isinstance(config, type) and issubclass(config, DomainConfig)):
-        raise UserError(f"{where}: its config is no subclass of azr.config.DomainConfig")
-    if not config.available:
-        raise UserError(f"{where}: {config.__name__}.available names no kinds")
-    if not callable(found.build):
-        raise UserError(f"{where}: its build cannot be called")
-    if not (isinstance(found.description, str) and found.description):
-        raise UserError(f"{where}: its description is no text")

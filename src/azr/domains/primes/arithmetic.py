@@ -1,4 +1,4 @@
-"""The little number theory that the domain needs, exact."""
+"""Exact number theory for the primes domain."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def primes_up_to(limit: int) -> tuple[int, ...]:
 
 
 _BASES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
-"""Enough for every number below 3.1 * 10**23 (Sorenson and Webster 2015, arXiv 1509.00864)."""
+"""Enough for all numbers below 3.1 * 10**23 (Sorenson and Webster 2015, arXiv 1509.00864)."""
 
 
 def is_prime(number: int) -> bool:
-    """Whether a number is prime, by the test of Miller and Rabin: exact up to 23 digits, and quick for all of them."""
+    """Whether a number is prime, by the Miller-Rabin test; exact up to 23 digits."""
     if number < 2 or any(number % base == 0 for base in _BASES):
         return number in _BASES
     odd, halvings = number - 1, 0
@@ -43,7 +43,7 @@ def inverse(number: int, prime: int) -> int:
 
 
 def satisfies(prime: int, pairs: Sequence[Pair]) -> bool:
-    """Whether a number is a prime for which x * y = 1 (mod prime) holds for all pairs."""
+    """Whether the number is prime and x * y = 1 (mod prime) for all pairs."""
     return prime >= 2 and all((x * y - 1) % prime == 0 for x, y in pairs) and is_prime(prime)
 
 
@@ -51,7 +51,7 @@ def euclid(number: int, prime: int) -> list[tuple[int, int, int]]:
     """Euclid's algorithm on (prime, number), down to remainder 1.
 
     Returns:
-        (q, r, t) a step, with r = number * t (mod prime): the last t is an inverse, up to a multiple of the prime.
+        (q, r, t) of each step, with r = number * t (mod prime); the last t is an inverse, modulo the prime.
     """
     above, below, steps = (prime, 0), (number, 1), []
     while below[0] > 1:

@@ -11,11 +11,11 @@ from azr.domains.primes.arithmetic import primes_up_to
 from azr.types import ABDUCTION, DEDUCTION, INDUCTION, Kind
 
 LARGEST = 1_000_000
-"""Most that `max_prime` can be: the primes up to it are listed in memory."""
+"""Upper limit of `max_prime`: all primes up to it are kept in memory."""
 
 
 class PrimesConfig(DomainConfig):
-    """Inverses modulo a prime. How hard they are is set by the primes' size and the number of pairs."""
+    """Inverses modulo a prime. The difficulty depends on the size of the primes and the number of pairs."""
 
     available: ClassVar[tuple[Kind, ...]] = (DEDUCTION, ABDUCTION, INDUCTION)
 

@@ -1,6 +1,6 @@
 """The primes domain: x * y = 1 (mod p), where deduction asks for y, abduction for x, and induction for p.
 
-`Task.data` holds p and the pairs [x, y], for induction several, else one.
+`Task.data` contains p and the pairs [x, y]: several for induction, else one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FIELD = re.compile(r"([xyp])\s*=")
 _NUMBERS = re.compile(r"\s*[0-9]+(?:\s*,\s*[0-9]+)*\s*")
 _ANSWER = re.compile(r"\$?\s*(?:[xyp]\s*=\s*)?([0-9]+)\s*\$?\.?")
 _LONGEST = 18
-"""Digits of the longest number that is read; longer ones are out of every range."""
+"""Digits of the longest number that is parsed; longer ones are out of every range."""
 
 
 class PrimesDomain(ExactDomain[PrimesConfig]):
-    """Implements `azr.domains.base.Domain`; nothing that the model writes is run."""
+    """Implements `azr.domains.base.Domain`."""
 
     def __init__(self, config: PrimesConfig, sandbox: SandboxConfig) -> None:
         super().__init__(config, sandbox)
@@ -39,7 +39,7 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
     # Tasks
 
     def draw(self, kind: Kind, rng: np.random.Generator) -> Data:
-        """A task that is uniform over all (x, p) for one pair; for more, p is as likely as it has x, and x differ."""
+        """A prime with a probability proportional to p - 1, and distinct x; for one pair, uniform over all (x, p)."""
         count = self._pairs(kind)
         primes = [prime for prime in self._primes if prime > count]
         weights = np.array(primes, dtype=np.float64) - 1
@@ -47,7 +47,7 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
         return _data(kind, prime, [int(x) + 1 for x in rng.choice(prime - 1, size=count, replace=False)])
 
     def withheld(self, task: Task) -> bool:
-        """A pair that is held out is so in all kinds and whichever way round, so that none can tell of another."""
+        """A withheld pair is so in all kinds and in both directions, so that no task reveals the answer to another."""
         return any(is_withheld(task.data["p"], x, y) for x, y in task.data["pairs"])
 
     def shape(self, kind: Kind, data: Data) -> str:
@@ -60,14 +60,14 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
         return sum(len(euclid(x, p)) for x, _ in pairs) / len(pairs) / 10
 
     def similarity(self, one: Task, other: Task) -> float:
-        """The share of pairs that two tasks have in common, of those on the same prime."""
+        """The share of pairs that two tasks on the same prime have in common, in either direction."""
         if one.data["p"] != other.data["p"]:
             return 0.0
         pairs, others = ({tuple(sorted(pair)) for pair in task.data["pairs"]} for task in (one, other))
         return len(pairs & others) / len(pairs | others)
 
     def trivial(self, task: Task) -> str | None:
-        """Tell "self_inverse" where every x is its own inverse: 1 and p - 1."""
+        """Tell "self_inverse" (every x is its own inverse, as 1 and p - 1 are) from other tasks."""
         return "self_inverse" if all(x == y for x, y in task.data["pairs"]) else None
 
     # Proposing
@@ -98,7 +98,7 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
     # Solving
 
     def solve_text(self, task: Task) -> str:
-        """Pose a task without what is asked for."""
+        """Pose a task without its gold value."""
         return prompts.solve(self.config, task)
 
     def answer(self, task: Task) -> str:
@@ -123,12 +123,12 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
 
 
 def given(kind: Kind) -> str:
-    """Which of x and y a proposer of this kind writes; the other one is computed."""
+    """Which of x and y the proposer writes; the other is computed."""
     return "x" if kind in (DEDUCTION, INDUCTION) else "y"
 
 
 def proposal(task: Task) -> str:
-    """A task as its proposer would have written it."""
+    """A task as its proposer would write it."""
     letter = given(task.kind)
     numbers = ", ".join(str(pair["xy".index(letter)]) for pair in task.data["pairs"])
     p = f"p = {task.data['p']}"
@@ -136,7 +136,7 @@ def proposal(task: Task) -> str:
 
 
 def is_withheld(p: int, x: int, y: int) -> bool:
-    """Whether x * y = 1 (mod p), one way round or the other, is kept for the held-out sets."""
+    """Whether the pair x * y = 1 (mod p), in either direction, is kept for the held-out sets."""
     return int(digest(f"{p} {min(x, y)}"), 16) % WITHHELD == 0
 
 
@@ -149,7 +149,8 @@ def _fields(text: str) -> dict[str, list[int]]:
     """`x = 3, p = 7` as {"x": [3], "p": [7]}, in any order and spacing.
 
     Raises:
-        MalformedError: anything else stands there, or a letter twice.
+        MalformedError: there is anything else, or a letter twice.
+        RejectedError: a number is too long.
     """
     before, *parts = _FIELD.split(text)
     fields: dict[str, list[int]] = {}

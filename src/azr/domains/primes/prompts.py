@@ -1,6 +1,6 @@
-"""The texts of the primes domain: in words for styles r1 and chat, a short tagged form for style compact.
+"""The prompts of the primes domain: in words for the styles r1 and chat, a short tagged form for compact.
 
-Compact prompts are three parts: the kind, what is given, and what is to be done:
+Compact prompts have three parts: the kind, what is given, and the role:
 
     <deduction>         <induction>         <abduction>
     x = 3, p = 7        x = 3, y = 5        y = 5, p = 7
@@ -36,14 +36,7 @@ _SOLVE = {
 
 
 def propose(config: PrimesConfig, kind: Kind, example: str, references: Sequence[str]) -> str:
-    """Ask for a new task.
-
-    Args:
-        config: style and knobs.
-        kind: of the task.
-        example: a valid proposal.
-        references: past tasks, as their proposers wrote them.
-    """
+    """Ask for a new task, with the example of a valid proposal, and the references as their proposers wrote them."""
     if config.style == "compact":
         return _compact(kind, references, Role.PROPOSE)
     known = "\n".join(f"- {reference}" for reference in references)
@@ -59,7 +52,7 @@ For example, in this form: <answer>{example}</answer>"""
 
 
 def solve(config: PrimesConfig, task: Task) -> str:
-    """Pose a task without what is asked for."""
+    """Pose a task without its gold value."""
     p, pairs = task.data["p"], task.data["pairs"]
     if task.kind == INDUCTION:
         shown = [f"x = {x}, y = {y}" for x, y in pairs]
@@ -68,8 +61,7 @@ def solve(config: PrimesConfig, task: Task) -> str:
         shown = [f"x = {x}, p = {p}" if task.kind == DEDUCTION else f"y = {y}, p = {p}"]
     if config.style == "compact":
         return _compact(task.kind, shown, Role.SOLVE)
-    lines = "\n".join(shown)
-    return f"{_SOLVE[task.kind]}\n\n{lines}\n\nFor example, in this form: <answer>12</answer>"
+    return "\n".join([_SOLVE[task.kind], "", *shown, "", "For example, in this form: <answer>12</answer>"])
 
 
 def _compact(kind: Kind, lines: Sequence[str], role: Role) -> str:

@@ -3,7 +3,7 @@
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.form import PythonForm
-from azr.domains.python.held_out import held_out_sets
+from azr.domains.python.tasks import held_out_sets
 from azr.domains.registry import DomainPlugin
 
 PLUGIN = DomainPlugin(

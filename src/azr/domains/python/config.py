@@ -17,11 +17,11 @@ FORBIDDEN_MODULES = tuple(
         "threading time timeit trace traceback tracemalloc urllib uuid warnings weakref webbrowser"
     ).split()
 )
-"""The paper's list, and the modules by which a program would do the same: nondeterminism, processes, files, clocks."""
+"""The paper's list, and other modules for nondeterminism, processes, files and clocks."""
 
 
 class PythonConfig(DomainConfig):
-    """Programs, inputs and outputs; deduction, abduction, induction and, on request, error prediction."""
+    """Programs, inputs and outputs: deduction, abduction, induction and, if added, error prediction."""
 
     available: ClassVar[tuple[Kind, ...]] = (DEDUCTION, ABDUCTION, INDUCTION, ERROR)
 

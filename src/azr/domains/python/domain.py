@@ -1,12 +1,12 @@
-"""The Python domain: from text to validated tasks, and from attempts to verdicts.
+"""The Python domain: validates proposals and judges attempts.
 
-The sandbox gives values as canonical text; what is equal is decided here, on those texts. No answer key is ever part of
-a job.
+The sandbox returns values as canonical text, and texts are compared here. No answer key is ever part of a job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from azr.domains.answers import MalformedError, RejectedError, answer_of
 from azr.domains.base import Proposal, ProposalPrompt, Sources
 from azr.domains.python import prompts, syntax
 from azr.domains.python.config import PythonConfig
-from azr.domains.python.held_out import load_held_out
 from azr.domains.python.parse import fields_of, one, short_answer
-from azr.domains.python.tasks import NO_ERROR, identity_task, program_task, tidy_arguments
+from azr.domains.python.tasks import NO_ERROR, identity_task, load_held_out, program_task, tidy_arguments
 from azr.sandbox.base import Job, Limits, Mode, Outcome, Policy, Reason, Sandbox
 from azr.types import ABDUCTION, DEDUCTION, ERROR, INDUCTION, JSON, Kind, Task, Verdict
 
@@ -34,27 +33,28 @@ class PythonDomain:
         self.config = config
         self.kinds: tuple[Kind, ...] = config.kinds
         self._notation = prompts.notation(config)
-        self._policy = Policy(frozenset(config.forbidden_modules), config.program_bytes)
         self._limits = Limits(
             wall_seconds=sandbox.wall_seconds,
             cpu_seconds=sandbox.cpu_seconds,
             memory_bytes=sandbox.memory_mb * 2**20,
             output_bytes=sandbox.output_bytes,
         )
+        policy = Policy(frozenset(config.forbidden_modules), config.program_bytes)
+        self._job = partial(Job, entry=syntax.ENTRY, policy=policy, limits=self._limits)
 
     # Proposing
 
     def seeds(self) -> Sequence[Task]:
-        """The identity triplet for every kind that is played, and for those that induction takes programs from."""
+        """The identity triplet for every kind to play, and for those that induction takes programs from."""
         kinds = dict.fromkeys(kind for played in self.kinds for kind in (*self.sources(played).kinds, played))
         return [identity_task(kind) for kind in kinds if kind != INDUCTION]
 
     def sources(self, kind: Kind) -> Sources:
-        """Induction gets one program out of the deduction and abduction buffers; the others, tasks of their kind."""
+        """Induction gets one program from the deduction and abduction buffers; the others get tasks of their kind."""
         return Sources((DEDUCTION, ABDUCTION), 1) if kind == INDUCTION else Sources((kind,))
 
     def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
-        """Ask for a task; a share of them as composites that build on the program of a reference."""
+        """Ask for a task; for `composite_share` of them, a composite that calls the program of a reference."""
         helper = None
         if kind in (DEDUCTION, ABDUCTION) and rng.random() < self.config.composite_share:
             helpers = (syntax.helper_of(task.data["program"]) for task in references)
@@ -64,13 +64,13 @@ class PythonDomain:
         return ProposalPrompt(kind, prompt, tuple(references), context)
 
     async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
-        """Parse, check the rules, run twice in two processes, and take the gold value."""
+        """Parse, check the rules, run twice in two processes, and keep the result as the gold value."""
         try:
             fields = fields_of(answer_of(text), self._notation)
             if prompt.kind == INDUCTION:
-                data = await self._induction_data(prompt, fields.input, one(fields.message, "message"), sandbox)
+                data = await self._induction_data(prompt, fields["input"], one(fields["message"], "message"), sandbox)
             else:
-                program, inputs = one(fields.program, "program"), one(fields.input, "input")
+                program, inputs = one(fields["program"], "program"), one(fields["input"], "input")
                 data = await self._program_data(prompt, program, inputs, sandbox)
             return Proposal(ACCEPTED, program_task(prompt.kind, data, prompt.references))
         except MalformedError as error:
@@ -87,7 +87,7 @@ class PythonDomain:
     ) -> dict[str, JSON]:
         helper = prompt.context.get("helper")
         whole = f"{helper}\n\n{program}" if helper else program
-        (outcome,) = await sandbox.run(self._job(whole, [inputs], determinism=True))
+        (outcome,) = await sandbox.run(self._job(whole, (inputs,), determinism=True))
         if prompt.kind == ERROR and outcome.reason == Reason.ERROR:
             answer = {"error": outcome.error}
         elif not outcome.ok:
@@ -104,7 +104,7 @@ class PythonDomain:
         if len(inputs) != self.config.induction_inputs or not all(inputs):
             raise MalformedError("wrong_input_count")
         program = prompt.references[0].data["program"]
-        outcomes = await sandbox.run(self._job(program, inputs, determinism=True))
+        outcomes = await sandbox.run(self._job(program, tuple(inputs), determinism=True))
         for outcome in outcomes:
             if not outcome.ok:
                 raise RejectedError(*_why(outcome))
@@ -122,32 +122,31 @@ class PythonDomain:
         return prompts.solve_prompt(self.config, task)
 
     async def verify(self, task: Task, text: str, sandbox: Sandbox) -> Verdict:
-        """Judge an attempt. Values are compared as canonical text; whatever input or program works is right."""
+        """Judge an attempt. Values are compared as canonical text; any input or program that works is right."""
         try:
             answer = answer_of(text)
             if task.kind == INDUCTION:
-                return await self._verify_induction(
-                    task, one(fields_of(answer, self._notation).program, "program"), sandbox
-                )
+                program = one(fields_of(answer, self._notation)["program"], "program")
+                return await self._verify_induction(task, program, sandbox)
         except MalformedError as error:
             return Verdict(False, 0.0, error.reason)
         if task.kind == ERROR:
             return CORRECT if answer == task.data["error"] else Verdict(True, 0.0, "wrong")
         if task.kind == DEDUCTION:
             answer = short_answer(answer, "output", self._notation)
-            if answer == task.data["output"]:  # the canonical text itself: nothing to bring to it
+            if answer == task.data["output"]:  # already canonical
                 return CORRECT
             (outcome,) = await sandbox.run(Job("", (answer,), mode=Mode.LITERAL, limits=self._limits))
         else:
             answer = short_answer(answer, "input", self._notation)
-            (outcome,) = await sandbox.run(self._job(task.data["program"], [answer]))
+            (outcome,) = await sandbox.run(self._job(task.data["program"], (answer,)))
         if not outcome.ok:
             return Verdict(True, 0.0, *_why(outcome))
         return CORRECT if outcome.value == task.data["output"] else Verdict(True, 0.0, "wrong")
 
     async def _verify_induction(self, task: Task, program: str, sandbox: Sandbox) -> Verdict:
         shown = task.data["shown"]
-        outcomes = await sandbox.run(self._job(program, task.data["inputs"][shown:]))
+        outcomes = await sandbox.run(self._job(program, tuple(task.data["inputs"][shown:])))
         gold = task.data["outputs"][shown:]
         right = sum(outcome.ok and outcome.value == value for outcome, value in zip(outcomes, gold, strict=True))
         if right == len(gold):
@@ -156,14 +155,14 @@ class PythonDomain:
         reason, detail = _why(failed) if failed else ("wrong", "")
         return Verdict(True, right / len(gold), reason, detail)
 
-    # What the loop, the screen and the report want to know
+    # For rewards, screen and report
 
     def complexity(self, task: Task) -> float:
-        """McCabe's cyclomatic number / 10, the limit above which he found programs hard to test."""
+        """McCabe's cyclomatic number / 10; above 10 he found programs hard to test."""
         return syntax.read(task.data["program"]).complexity / 10
 
     def similarity(self, one: Task, other: Task) -> float:
-        """How much of their syntax trees two programs share."""
+        """The share of their syntax trees that two programs have in common."""
         return syntax.similarity(syntax.read(one.data["program"]).grams, syntax.read(other.data["program"]).grams)
 
     def gold(self, task: Task) -> str:
@@ -177,7 +176,7 @@ class PythonDomain:
         return f"<answer>{answer}</answer>"
 
     def trivial(self, task: Task) -> str | None:
-        """Tell "identity" for a program that returns its argument, "constant" for one that reads none of them."""
+        """Tell "identity" (returns its argument) and "constant" (reads none of its arguments) from other programs."""
         return syntax.read(task.data["program"]).trivial
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
@@ -192,16 +191,6 @@ class PythonDomain:
             return f"{data['program']}\n\n{pairs}\n# {data['message']}"
         result = f"raises {data['error']}" if task.kind == ERROR else f"== {data['output']}"
         return f"{data['program']}\n\nf({data['input']}) {result}"
-
-    def _job(self, program: str, inputs: Sequence[str], *, determinism: bool = False) -> Job:
-        return Job(
-            program,
-            tuple(inputs),
-            entry=syntax.ENTRY,
-            policy=self._policy,
-            limits=self._limits,
-            determinism=determinism,
-        )
 
 
 def _why(outcome: Outcome) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a person is asked for who proposes or solves a task, and how that is put into the notation of the prompts."""
+"""The parts of a proposal or an answer that `azr play` asks for, and how they are written in the prompts' notation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PythonForm:
         self._tagged = prompts.notation(config) == "tagged"
 
     def parts(self, role: Role, kind: Kind) -> Sequence[Part]:
-        """A proposer gives program and input; for induction inputs and a message, and the program if it likes."""
+        """Program and input to propose; for induction inputs, a message and, optionally, an own program."""
         if role == Role.SOLVE:
             return [_ANSWERS[kind]]
         if kind == INDUCTION:
@@ -33,17 +33,15 @@ class PythonForm:
         return [Part("program", lines=True), Part("input")]
 
     def written(self, role: Role, kind: Kind, values: Mapping[str, Sequence[str]]) -> str:
-        """The parts in this style's notation; a program of an induction proposal is not part of its text."""
+        """The parts in the style's notation; the program of an induction proposal is not part of its text."""
         if role == Role.SOLVE and kind != INDUCTION:
             return f"<answer>{values[_ANSWERS[kind].name][0]}</answer>"
-        left_out = {"program"} if role == Role.PROPOSE and kind == INDUCTION else set()
-        body = "".join(
-            self._marked(name, text) for name, texts in values.items() if name not in left_out for text in texts
-        )
-        return f"<answer>\n{body}</answer>"
+        omitted = "program" if role == Role.PROPOSE and kind == INDUCTION else None
+        body = [self._marked(name, text) for name, texts in values.items() if name != omitted for text in texts]
+        return f"<answer>\n{''.join(body)}</answer>"
 
     def first(self, kind: Kind, values: Mapping[str, Sequence[str]]) -> tuple[Kind, str] | None:
-        """An induction proposal is made on the program of a task; one's own program has to become one."""
+        """For induction with an own program, the deduction task that makes it a task's program."""
         if kind != INDUCTION or "program" not in values:
             return None
         task = {"program": values["program"], "input": values["input"][:1]}

@@ -1,17 +1,15 @@
-"""From the model's text to the parts of a proposal or of an answer, in the two notations that the prompts use.
+"""Read the labelled parts of a proposal or an answer, in the two notations that the prompts use.
 
 `fenced` (styles r1 and chat): code blocks labelled python, input, output, message. `tagged` (style compact):
-<program>, <input>, <output>, <message>. In both, what counts stands in the last <answer>...</answer>.
+<program>, <input>, <output>, <message>.
 
-Each text is read once, in time linear in its length: it is a model's, and it is read on the event loop.
+Parsing takes linear time, since a model's text can be anything and is parsed on the event loop.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from azr.domains.answers import MalformedError
@@ -22,23 +20,13 @@ _FENCE = re.compile(r"^[ \t]*+```[ \t]*+(\w*+)[ \t]*+$", re.MULTILINE)  # posses
 _TAG = re.compile(r"<(program|input|output|message)>")
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The labelled parts of an answer, each in the order of appearance."""
-
-    program: tuple[str, ...] = ()
-    input: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    message: tuple[str, ...] = ()
-
-
-def fields_of(answer: str, notation: Notation) -> Fields:
-    """The labelled parts of an answer; parts with other labels are passed over."""
-    parts: defaultdict[str, list[str]] = defaultdict(list)
+def fields_of(answer: str, notation: Notation) -> dict[str, list[str]]:
+    """The parts of an answer by label (program, input, output, message), in order; other labels are ignored."""
+    parts: dict[str, list[str]] = {"program": [], "input": [], "output": [], "message": []}
     for label, body in _tagged(answer) if notation == "tagged" else _fenced(answer):
-        if label in Fields.__dataclass_fields__:
+        if label in parts:
             parts[label].append(body.strip("\n") if label == "program" else body.strip())
-    return Fields(**{label: tuple(bodies) for label, bodies in parts.items()})
+    return parts
 
 
 def _fenced(answer: str) -> Iterator[tuple[str, str]]:
@@ -55,7 +43,7 @@ def _fenced(answer: str) -> Iterator[tuple[str, str]]:
 
 def _tagged(answer: str) -> Iterator[tuple[str, str]]:
     """Label and body of each part: from an opening tag to the next closing tag of its label."""
-    unclosed: set[str] = set()  # labels that are not closed any more in the rest of the text
+    unclosed: set[str] = set()  # labels without a closing tag in the rest of the text
     at = 0
     while (opening := _TAG.search(answer, at)) is not None:
         label, at = opening[1], opening.end()
@@ -67,11 +55,11 @@ def _tagged(answer: str) -> Iterator[tuple[str, str]]:
         at = end + len(f"</{label}>")
 
 
-def one(parts: tuple[str, ...], label: str) -> str:
-    """The one part of its label.
+def one(parts: Sequence[str], label: str) -> str:
+    """The only part of its label.
 
     Raises:
-        MalformedError: "no_<label>" where there is none or it is empty, "many_<label>" where there are several.
+        MalformedError: "no_<label>" if there is none or it is empty, "many_<label>s" if there are several.
     """
     if len(parts) > 1:
         raise MalformedError(f"many_{label}s")
@@ -81,6 +69,6 @@ def one(parts: tuple[str, ...], label: str) -> str:
 
 
 def short_answer(answer: str, label: Literal["input", "output"], notation: Notation) -> str:
-    """An answer that may stand bare or in a part with its label."""
-    parts: tuple[str, ...] = getattr(fields_of(answer, notation), label)
+    """An answer with or without its label."""
+    parts = fields_of(answer, notation)[label]
     return parts[-1] if parts else answer

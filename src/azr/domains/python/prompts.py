@@ -1,47 +1,43 @@
-"""From tasks to prompts: Jinja templates in three styles.
+"""Prompts from Jinja templates in three styles.
 
-`r1` wraps the long text for base models, `chat` is the same text for the tokenizer's own chat template, and `compact`
-is a short tagged form for small models. The parser for each style's answers is chosen here too.
+`r1` wraps the long text for base models, `chat` is the same text for the tokenizer's chat template, and `compact` is a
+short tagged form for small models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import islice
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from azr.domains.answers import ANSWER_RULE, dress
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.parse import Notation
-from azr.domains.styles import ANSWER_RULE, dress
 from azr.types import INDUCTION, JSON, Kind, Role, Task
 
 
 def notation(config: PythonConfig) -> Notation:
-    """How the parts of an answer are marked in this style."""
+    """How the parts of an answer are labelled in the configured style."""
     return "tagged" if config.style == "compact" else "fenced"
 
 
 def propose_prompt(config: PythonConfig, kind: Kind, references: Sequence[Task], helper: str | None = None) -> str:
-    """Ask for a new task. For induction the first reference gives the program; a helper asks for a composite."""
+    """Ask for a new task. Induction uses the program of the first reference; a helper asks for a composite."""
     if kind == INDUCTION:
         return _render(config, Role.PROPOSE, kind, source=references[0].data["program"])
     return _render(config, Role.PROPOSE, kind, references=[task.data for task in references], helper=helper)
 
 
 def solve_prompt(config: PythonConfig, task: Task) -> str:
-    """Pose a task without its gold value; an induction task shows its first pairs only."""
-    return _render(
-        config, Role.SOLVE, task.kind, task=task.data, shown=shown_pairs(task) if "shown" in task.data else []
-    )
+    """Pose a task without its gold value; an induction task shows only its first pairs."""
+    shown = shown_pairs(task) if task.kind == INDUCTION else []
+    return _render(config, Role.SOLVE, task.kind, task=task.data, shown=shown)
 
 
 def shown_pairs(task: Task) -> list[tuple[str, str]]:
     """The (input, output) pairs of an induction task that the solver sees."""
-    data: Any = task.data
-    return list(islice(zip(data["inputs"], data["outputs"], strict=True), data["shown"]))
+    return list(zip(task.data["inputs"], task.data["outputs"], strict=True))[: task.data["shown"]]
 
 
 def _render(config: PythonConfig, role: Role, kind: Kind, **values: JSON) -> str:

@@ -1,7 +1,7 @@
-"""Readings of a program's syntax tree: normal form, shape, complexity, likeness, degenerate forms.
+"""What a program's syntax tree tells: normal form, shape, complexity, similarity, degenerate forms.
 
-Only programs that a jailed process has parsed and run are read here, so that no text can hurt the trusted side. It may
-still be unable to read one: what runs them may be a later Python, and sets itself no limit on the digits of a number.
+Only programs that a jailed process has parsed and run are parsed here. Parsing can still fail: the sandbox may have a
+later Python, and it does not limit the digits of a number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 
 ENTRY = "f"
 HELPER = "g"
-"""What the helper program of a composite f(g(x)) is called."""
+"""Name of the helper program in a composite f(g(x))."""
 
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _BRANCHES = (
@@ -25,20 +25,20 @@ _BRANCHES = (
 
 
 class UnreadableError(ValueError):
-    """The sandbox could read the text, the trusted side cannot."""
+    """The sandbox could parse the text, but this process cannot."""
 
 
 class TooDeepError(UnreadableError):
-    """The text nests deeper than the trusted side reads."""
+    """The text nests too deeply to be parsed in this process."""
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Make one of these errors of what Python raises for a text that it cannot parse or a tree that it cannot write.
+    """Turn what `ast.parse` and `ast.unparse` raise into one of these errors.
 
     Raises:
-        TooDeepError: it nests too deep.
-        UnreadableError: it is of a later Python, or has a number of more digits than are written.
+        TooDeepError: the text nests too deeply.
+        UnreadableError: its syntax is of a later Python, or a number has more digits than Python writes.
     """
     try:
         yield
@@ -50,13 +50,13 @@ def reading() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """What the trusted side reads off a program.
+    """What `read` finds in a program.
 
     Attributes:
         normal: the program with its names replaced by v0, v1, ... and its docstrings removed.
         shape: the same with its constants replaced too.
-        complexity: McCabe's cyclomatic number, 1 for a straight line.
-        grams: how often each chain of node, child and grandchild occurs.
+        complexity: McCabe's cyclomatic number; 1 if nothing branches.
+        grams: counts of each chain of node, child and grandchild.
         trivial: "identity", "constant" (reads none of its parameters) or None.
     """
 
@@ -69,7 +69,7 @@ class Syntax:
 
 @lru_cache(maxsize=8192)
 def read(program: str) -> Syntax:
-    """Read a program.
+    """Parse a program.
 
     Raises:
         UnreadableError: see `reading`.
@@ -78,30 +78,29 @@ def read(program: str) -> Syntax:
         tree = _Normaliser().visit(_without_docstrings(ast.parse(program)))
         normal = ast.unparse(tree)
         complexity = 1 + sum(_decisions(node) for node in ast.walk(tree))
-        grams = Counter(_grams(tree))
-        trivial = _trivial(tree)
+        grams, trivial = Counter(_grams(tree)), _trivial(tree)
         return Syntax(normal, ast.unparse(_Mask().visit(tree)), complexity, grams, trivial)
 
 
 def similarity(one: Counter[str], other: Counter[str]) -> float:
-    """Dice coefficient of two multisets of chains: 1 for the same tree, 0 for nothing in common."""
+    """Dice coefficient of two multisets of chains: 1 for the same tree, 0 if they share nothing."""
     total = one.total() + other.total()
     return 2 * (one & other).total() / total if total else 1.0
 
 
 def helper_of(program: str) -> str | None:
-    """A program as the helper `g` of a composite; None where it has more than one top-level name of its own."""
+    """A program as the helper `g` of a composite; None if it binds more than one top-level name, or uses `g` itself."""
     tree = ast.parse(program)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     others = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.Import, ast.ImportFrom))]
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
-        argument.arg for argument in ast.walk(tree) if isinstance(argument, ast.arg)
-    }
-    if others or [function.name for function in functions] != [ENTRY] or HELPER in names:
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    arguments = [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
+    used = HELPER in (*arguments, *(name.id for name in names))
+    if others or [function.name for function in functions] != [ENTRY] or used:
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id == ENTRY:
-            node.id = HELPER
+    for name in names:
+        if name.id == ENTRY:
+            name.id = HELPER
     functions[0].name = HELPER
     return ast.unparse(tree)
 
@@ -113,16 +112,18 @@ def calls_helper(program: str) -> bool:
         UnreadableError: see `reading`.
     """
     with reading():
-        body = ast.parse(program).body
-    for node in body:
-        if isinstance(node, ast.FunctionDef) and node.name == ENTRY:
-            return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == HELPER
-                       for n in ast.walk(node))  # fmt: skip
-    return False
+        entry = _entry(ast.parse(program))
+    calls = [node.func for node in ast.walk(entry) if isinstance(node, ast.Call)] if entry else []
+    return any(isinstance(called, ast.Name) and called.id == HELPER for called in calls)
+
+
+def _entry(tree: ast.Module) -> ast.FunctionDef | None:
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return next((function for function in functions if function.name == ENTRY), None)
 
 
 class _Normaliser(ast.NodeTransformer):
-    """Names that the program binds itself become v0, v1, ... in order of appearance; the entry keeps its name."""
+    """Renames what the program binds to v0, v1, ... in order of appearance; the entry keeps its name."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {ENTRY: ENTRY}
@@ -144,19 +145,15 @@ class _Normaliser(ast.NodeTransformer):
     def visit_keyword(self, node: ast.keyword) -> ast.AST:
         if node.arg in self._names:
             node.arg = self._names[node.arg]
-        self.generic_visit(node)
-        return node
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self._rename(node.name)
         node.returns = None
-        self.generic_visit(node)
-        return node
+        return self.visit_ClassDef(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:
         node.name = self._rename(node.name)
-        self.generic_visit(node)
-        return node
+        return self.generic_visit(node)
 
     def visit_alias(self, node: ast.alias) -> ast.AST:
         """Modules keep their names: `math.sqrt` is not `cmath.sqrt`."""
@@ -166,7 +163,7 @@ class _Normaliser(ast.NodeTransformer):
 
 
 class _Mask(ast.NodeTransformer):
-    """Constants become their type's name, so that programs alike but for numbers have one shape."""
+    """Replaces constants by the name of their type."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return ast.Name(id=type(node.value).__name__.upper(), ctx=ast.Load())
@@ -207,12 +204,11 @@ def _label(node: ast.AST) -> str:
 
 
 def _trivial(tree: ast.Module) -> str | None:
-    for function in tree.body:
-        if isinstance(function, ast.FunctionDef) and function.name == ENTRY:
-            parameters = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-            match function.body:
-                case [ast.Return(value=ast.Name(id=name))] if name in parameters:
-                    return "identity"
-            read = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
-            return None if read & parameters else "constant"
-    return None
+    if (entry := _entry(tree)) is None:
+        return None
+    parameters = {argument.arg for argument in ast.walk(entry.args) if isinstance(argument, ast.arg)}
+    match entry.body:
+        case [ast.Return(value=ast.Name(id=name))] if name in parameters:
+            return "identity"
+    used = {node.id for node in ast.walk(entry) if isinstance(node, ast.Name)}
+    return None if used & parameters else "constant"

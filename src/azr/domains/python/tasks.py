@@ -1,21 +1,25 @@
-"""Python tasks as data: what `Task.data` holds for each kind, and the tasks that every run starts from.
+"""Python tasks as data: the seed tasks, the held-out sets, and what `Task.data` contains.
 
 deduction, abduction: program, input, output. error: program, input, error. induction: program, message, inputs,
-outputs, shown (how many pairs the solver sees). Values are canonical text (`azr.sandbox`), inputs are the text between
-the parentheses of a call.
+outputs, shown (number of pairs that the solver sees). Values are canonical text (`azr.sandbox`); an input is the text
+between the parentheses of a call.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
 
 from azr.domains.base import make_task
 from azr.domains.python import syntax
+from azr.errors import UserError
 from azr.types import ERROR, INDUCTION, JSON, Kind, Task
 
 NO_ERROR = "NoError"
-"""The answer to an error task whose call returns."""
+"""The answer to an error task whose call raises nothing."""
 
 IDENTITY = "def f(x):\n    return x"
 IDENTITY_INPUT = "'Hello World'"
@@ -25,11 +29,11 @@ IDENTITY_INPUT = "'Hello World'"
 def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] = ()) -> Task:
     """Make a task of any kind of this domain.
 
-    Exact duplicates are equal in kind, in program but for names, and in inputs; near duplicates in program but for
-    names and constants.
+    Exact duplicates have the same kind, the same inputs and the same program up to names. Near duplicates have the same
+    program up to names and constants.
 
     Raises:
-        azr.domains.python.syntax.UnreadableError: the program cannot be read here.
+        azr.domains.python.syntax.UnreadableError: the program cannot be parsed here.
     """
     read = syntax.read(data["program"])
     inputs = sorted(data["inputs"]) if kind == INDUCTION else [data["input"]]
@@ -38,20 +42,47 @@ def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] =
 
 
 def identity_task(kind: Kind) -> Task:
-    """The seed triplet as a task of a kind (not of induction, whose tasks come out of the other buffers)."""
+    """The seed triplet as a task (not of induction, whose proposals take programs from the other buffers)."""
     answer = {"error": NO_ERROR} if kind == ERROR else {"output": IDENTITY_INPUT}
     return program_task(kind, {"program": IDENTITY, "input": IDENTITY_INPUT, **answer})
 
 
 def tidy_arguments(text: str) -> str:
-    """Arguments of a call in one spelling: `[1,2],"a"` becomes `[1, 2], 'a'`.
+    """Normalise the arguments of a call: `[1,2],"a"` becomes `[1, 2], 'a'`.
 
-    Only for text that the sandbox has accepted as arguments, so that nothing is run and nothing can hurt here.
+    Only for text that the sandbox has accepted as arguments. It is parsed, not run.
 
     Raises:
-        azr.domains.python.syntax.UnreadableError: they cannot be read here.
+        azr.domains.python.syntax.UnreadableError: they cannot be parsed here.
     """
     with syntax.reading():
-        # As the sandbox reads it: the line break keeps a comment at the end from swallowing the parenthesis.
+        # Like the sandbox: with the line break, a comment at the end does not swallow the parenthesis.
         call = ast.parse(f"f({text}\n)", mode="eval").body
         return ast.unparse(call)[2:-1]
+
+
+def held_out_sets() -> list[str]:
+    """Names of the sets in the package."""
+    folder = resources.files("azr.domains.python") / "data"
+    return sorted(path.name.removesuffix(".jsonl") for path in folder.iterdir() if path.name.endswith(".jsonl"))
+
+
+def load_held_out(source: str, kinds: Sequence[Kind], count: int) -> list[Task]:
+    """The first `count` tasks of each kind; fewer if the set has fewer.
+
+    Args:
+        source: name of a set in the package, or path of a file of lines {"kind": ..., "data": {...}}.
+        kinds: the kinds to load.
+        count: tasks per kind, at most.
+
+    Raises:
+        UserError: there is no such set or file, or a line is not a task.
+    """
+    known = held_out_sets()
+    path = resources.files("azr.domains.python") / "data" / f"{source}.jsonl" if source in known else Path(source)
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        tasks = [program_task(record["kind"], record["data"]) for record in records if record["kind"] in kinds]
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
+        raise UserError(f"held-out set {source}: {error}; the sets that ship are {', '.join(known)}") from None
+    return [task for kind in kinds for task in [t for t in tasks if t.kind == kind][:count]]
