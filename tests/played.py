@@ -17,6 +17,7 @@ from azr.sandbox import LocalSandbox
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
+from azr.selfplay.seeding import seed
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.settings import build, dump
 from tests.scripted import ScriptedGenerator, plain
@@ -65,7 +66,7 @@ class Played:
     async def seed(self) -> None:
         """Play step 0."""
         with self._run:
-            for record in await self._play.seed():
+            async for record in seed(self._play):
                 self._run.write(EVENTS, step_events(record, self._domain.trivial))
         lines = "".join(f"{line}\n" for line in self._play.buffer.dump())
         (self.path / SEED).write_text(lines, encoding="utf-8")

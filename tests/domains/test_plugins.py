@@ -23,6 +23,7 @@ from azr.errors import UserError
 from azr.run.events import learning_events, step_events
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
+from azr.selfplay.seeding import seed
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.train.screen import PlainScreen
 from azr.types import Role
@@ -144,7 +145,7 @@ async def test_kinds_of_ones_own_go_through_the_whole_loop(bases):
     config = Config(model=ModelConfig(name="scripted"), domain=bases.config, selfplay=selfplay)
     buffer = TaskBuffer(buffer_kinds(bases), BufferConfig())
     play = SelfPlay(config, Parts(bases, ScriptedGenerator(script), None, plain), buffer)
-    await play.seed()
+    assert [record async for record in seed(play)]
     record = await play.step(1)
     events = list(step_events(record, bases.trivial))
     estimates = TRRPlusPlus().estimate(record.rollouts, config.algorithm)

@@ -7,9 +7,8 @@ from rich.console import Console
 
 from azr.domains import registry
 from azr.errors import UserError
-from azr.play.account import proposal_equation, record
 from azr.play.game import TRIES, Game
-from azr.play.screen import show
+from azr.play.screen import proposal_equation, record, show
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
 from azr.selfplay.parts import Parts

@@ -12,7 +12,8 @@ from azr.domains.python.tasks import IDENTITY, program_task
 from azr.errors import UserError
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
-from azr.selfplay.step import SelfPlay, buffer_kinds, seed_order
+from azr.selfplay.seeding import seed, seed_from, seed_order
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import DEDUCTION, INDUCTION, Role
 from tests.scripted import ScriptedGenerator, plain
 
@@ -247,22 +248,27 @@ async def test_a_task_whose_solve_prompt_is_too_long_is_rejected_not_cut(sandbox
     assert {episode.proposal.verdict.reason for episode in (await play.step(1)).episodes} == {"prompt_too_long"}
 
 
+async def seeded(play):
+    """The records of seeding."""
+    return [record async for record in seed(play)]
+
+
 async def test_seeding_fills_every_buffer(sandbox):
     play = make(sandbox, seed_factor=2)
-    await play.seed()
+    await seeded(play)
     assert [play.buffer.size(kind) for kind in ("deduction", "abduction", "induction")] == [6, 6, 6]
 
 
 async def test_the_last_batch_of_seeding_may_be_the_one_that_fills_the_buffers(sandbox):
     play = make(sandbox, seed_attempts=1)
-    await play.seed()
+    await seeded(play)
     assert play.buffer.size("deduction") == 3
 
 
 async def test_seeding_with_a_model_that_proposes_nothing_valid_is_an_error_with_the_reasons(sandbox):
     play = make(sandbox, generator=ScriptedGenerator(lambda key, prompt, row: "nonsense"), seed_attempts=2)
     with pytest.raises(UserError, match=r"seeding: 1 of 3 deduction tasks after 6 proposals \(6 no_answer\)"):
-        await play.seed()
+        await seeded(play)
 
 
 def file_of_tasks(*programs: str) -> list[str]:
@@ -280,27 +286,27 @@ def empty(sandbox, **options):
 
 def test_tasks_of_a_file_become_seeds_of_this_run(sandbox):
     play = empty(sandbox)
-    assert play.seed_from(file_of_tasks("def f(x):\n    return x + 1")) == {}
+    assert seed_from(play, file_of_tasks("def f(x):\n    return x + 1")) == {}
     assert [(task.data["output"], task.born) for task in play.buffer.tasks(DEDUCTION)] == [("2", 0)]
 
 
 def test_a_task_of_a_file_that_could_not_be_asked_is_left_out_and_counted(sandbox):
     play = empty(sandbox, generation=GenerationConfig(max_prompt_tokens=150))
     lines = file_of_tasks("def f(x):\n    return x + 1", "def f(x):\n    return x + " + "9" * 200)
-    assert play.seed_from(lines) == {"prompt_too_long": 1}
+    assert seed_from(play, lines) == {"prompt_too_long": 1}
     assert play.buffer.size(DEDUCTION) == 1
 
 
 def test_a_file_fills_a_buffer_up_to_its_cap(sandbox):
     play = empty(sandbox, buffer=BufferConfig(cap=3))
-    play.seed_from(file_of_tasks(*(f"def f(x):\n    return x + {n}" for n in range(5))))
+    seed_from(play, file_of_tasks(*(f"def f(x):\n    return x + {n}" for n in range(5))))
     assert play.buffer.size(DEDUCTION) == 3
 
 
 def test_a_file_without_programs_for_induction_is_refused(sandbox):
     play = empty(sandbox, kinds=("induction",))
-    with pytest.raises(UserError, match="it has no task of deduction or abduction to begin with"):
-        play.seed_from(line.replace('"deduction"', '"sorting"') for line in file_of_tasks("def f(x):\n    return 2"))
+    with pytest.raises(UserError, match="it has no task of deduction or abduction to start with"):
+        seed_from(play, [line.replace('"deduction"', '"sorting"') for line in file_of_tasks("def f(x):\n    return 2")])
 
 
 def test_seeding_makes_sources_before_what_draws_from_them(sandbox):
@@ -312,6 +318,6 @@ async def test_equal_seeds_play_equal_steps(sandbox):
     records = []
     for _ in range(2):
         play = make(sandbox)
-        await play.seed()
+        await seeded(play)
         records.append([await play.step(step) for step in (1, 2)])
     assert [record.rollouts for record in records[0]] == [record.rollouts for record in records[1]]

@@ -77,7 +77,7 @@ class Form(Protocol):
         """The parts in the notation that `validate` or `verify` reads."""
 
     def first(self, kind: Kind, values: Mapping[str, Sequence[str]]) -> tuple[Kind, str] | None:
-        """A proposal (kind and text) that this one builds on, so that it must become a task first; None if there is none."""
+        """A proposal, by kind and text, that this one builds on and that must become a task first; None without one."""
 
 
 class Domain(Protocol):

@@ -43,6 +43,7 @@ from azr.sandbox.base import Sandbox
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
+from azr.selfplay.seeding import seed
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import Role, Rollout
 
@@ -133,7 +134,8 @@ class AbsoluteZero:
 
     async def _play(self, done: int) -> StepRecord:
         if self._step is None:
-            await self._selfplay.seed()
+            async for _ in seed(self._selfplay):
+                pass
             self._step = done
         self._step += 1
         return await self._selfplay.step(self._step)

@@ -19,6 +19,7 @@ from azr.run.events import step_events
 from azr.sandbox.base import Job, Outcome, Sandbox
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.records import Episode, StepRecord
+from azr.selfplay.seeding import seed
 from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.train.learning import learn
 from azr.train.stopping import Stop
@@ -144,7 +145,7 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
     buffer = TaskBuffer(buffer_kinds(parts.domain), config.buffer)
     selfplay = SelfPlay(config, replace(parts, sandbox=sandbox), buffer)
     begin = time.perf_counter()
-    seeds = await selfplay.seed()
+    seeds = [record async for record in seed(selfplay)]
     seeded = time.perf_counter()
     sandbox.jobs, sandbox.seconds = 0, 0.0
     records: list[StepRecord] = []
@@ -196,13 +197,8 @@ async def _answer(config: Config, parts: TrainingParts, batch: int) -> float:
     tasks = await parts.domain.held_out(min(config.evaluation.tasks, 2 * batch, _HELD_OUT), parts.sandbox)
     if not tasks:
         return 0.0
-    begin = time.perf_counter()
-    await evaluate(
-        tasks,
-        parts,
-        max_prompt_tokens=config.generation.max_prompt_tokens,
-        max_new_tokens=config.generation.max_solve_tokens,
-    )
+    begin, longest = time.perf_counter(), config.generation
+    await evaluate(tasks, parts, max_prompt_tokens=longest.max_prompt_tokens, max_new_tokens=longest.max_solve_tokens)
     return (time.perf_counter() - begin) / len(tasks)
 
 

@@ -1,8 +1,4 @@
-"""Task buffers, one per kind: the source of references, and of tasks that fill up the solver's batch.
-
-A full buffer drops its oldest task, never a new one. Nothing here reads a clock or a global random state: callers
-pass a random generator, so that draws can be repeated.
-"""
+"""Task buffers, one per kind: the source of references, and of tasks that fill up the solver's batch."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from azr.types import JSON, Kind, Task
 
 
 class TaskBuffer:
-    """The tasks of all kinds, oldest first within a kind."""
+    """The tasks of all kinds, oldest first within a kind. A full buffer drops its oldest task for a new one."""
 
     def __init__(self, kinds: Iterable[Kind], config: BufferConfig) -> None:
         self._config = config
@@ -32,23 +28,19 @@ class TaskBuffer:
         return sum(map(len, self._tasks.values()))
 
     def size(self, kind: Kind) -> int:
-        """How many tasks of a kind there are."""
+        """Number of tasks of a kind."""
         return len(self._tasks[kind])
 
     def tasks(self, *kinds: Kind) -> list[Task]:
         """All tasks of the given kinds, oldest first within each."""
         return [task for kind in kinds for task in self._tasks[kind].values()]
 
-    def with_shape(self, shape: str) -> int:
-        """How many tasks have this shape."""
-        return self._shapes[shape]
-
     def refusal(self, task: Task, *, beside: Collection[Task] = ()) -> str | None:
-        """Why a task may not enter: "duplicate", "shape_limit", or None if it may.
+        """Why a task may not be added: "duplicate" or "shape_limit"; None if it may.
 
         Args:
             task: the task.
-            beside: tasks that are about to enter before it, and count as if they had.
+            beside: tasks that will be added before it, and count as if they had been.
         """
         if self._config.reject_duplicates and (
             self._fingerprints[task.fingerprint] or any(other.fingerprint == task.fingerprint for other in beside)
@@ -60,10 +52,10 @@ class TaskBuffer:
         return None
 
     def add(self, task: Task, *, step: int, answer: str = "") -> Task | None:
-        """Stamp a task with the step and take it in, dropping the oldest of its kind when full.
+        """Stamp a task with the step and add it; a full buffer drops the oldest task of that kind.
 
         Returns:
-            the stamped task, or None where `refusal` forbids it (or the very same task is already there).
+            the stamped task; None if `refusal` forbids it, or if the same task is already there.
         """
         tasks = self._tasks[task.kind]
         if task.id in tasks or self.refusal(task) is not None:
@@ -80,10 +72,10 @@ class TaskBuffer:
         """Draw up to `count` tasks of the kinds, without replacement.
 
         Args:
-            kinds: the buffers that are drawn from, as one pool.
-            count: how many, at most; fewer if the buffers hold fewer.
-            rng: decides the draw.
-            half_life: None is uniform; else a task's weight halves with every so many newer tasks.
+            kinds: the buffers to draw from, as one pool.
+            count: number of tasks; fewer if the buffers have fewer.
+            rng: the draw depends on it alone.
+            half_life: a task's weight halves with this many newer tasks of its kind; None: all weights are equal.
         """
         pool = self.tasks(*kinds)
         count = min(count, len(pool))
@@ -98,7 +90,7 @@ class TaskBuffer:
         return [pool[int(index)] for index in chosen]
 
     def rarity(self, kind: Kind, answer: str) -> float:
-        """1 - share of the kind's tasks that have this answer; 1 where there are none."""
+        """1 - the share of the kind's tasks that have this answer; 1 if there are no tasks."""
         answers = self._answers[kind]
         return 1.0 - answers[answer] / total if (total := answers.total()) else 1.0
 
@@ -141,10 +133,10 @@ class TaskBuffer:
         ):
             counter[key] -= 1
             if not counter[key]:
-                del counter[key]  # so that a long run's counters stay as small as its buffers
+                del counter[key]  # else the counters would grow for as long as the run lasts
 
 
 def task_from_json(record: Mapping[str, JSON]) -> Task:
-    """A task from the JSON object that `dataclasses.asdict` makes of it; other keys are passed over."""
+    """A task from the JSON object that `dataclasses.asdict` makes of it; other keys are ignored."""
     fields = {key: value for key, value in record.items() if key in Task.__dataclass_fields__}
     return Task(**(fields | {"parents": tuple(record.get("parents", ()))}))

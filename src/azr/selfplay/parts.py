@@ -1,4 +1,4 @@
-"""What self-play and evaluation are built from, as protocols."""
+"""The parts that self-play and evaluation are built from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from azr.sandbox.base import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The domain and the services that play it.
+    """A domain and the services that it is played with.
 
     Attributes:
-        domain: what is proposed, and how it is judged.
+        domain: the tasks, and how they are judged.
         generator: samples from the current policy.
-        sandbox: runs what was written.
-        render: makes a prompt for the generator.
+        sandbox: runs the model's programs.
+        render: turns a text into a prompt for the generator.
     """
 
     domain: Domain

@@ -1,4 +1,4 @@
-"""Plain records of a step of self-play: attempts, episodes, time per stage, the step."""
+"""Records of self-play: attempts, episodes, time per stage, steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from azr.types import Rollout, Sample, Task, Verdict
 
 
 class Stopwatch:
-    """Adds up seconds by stage. Stages of many coroutines overlap, so only their shares mean something."""
+    """Adds up seconds by stage. Stages of many coroutines overlap, so only their shares are meaningful."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -28,20 +28,20 @@ class Stopwatch:
             self.seconds[stage] += time.perf_counter() - begin
 
     def shares(self, wall: float) -> dict[str, float]:
-        """Split `wall` seconds over the stages in proportion to what each took."""
+        """Divide `wall` seconds among the stages, in proportion to their time."""
         total = sum(self.seconds.values())
         return {stage: wall * seconds / total for stage, seconds in self.seconds.items()} if total else {}
 
 
 @dataclass(slots=True)
 class Attempts:
-    """n attempts at one task, all of one prompt.
+    """n attempts at one task, sampled from one prompt.
 
     Attributes:
-        id: "step/solve/kind/index"; attempt a of it is "<id>/a".
-        task: what is attempted.
+        id: "step/solve/kind/index"; attempt a has the id "<id>/a".
+        task: the task.
         samples, verdicts: one per attempt, in the same order.
-        learnt: whether they are rollouts of the solver; False if they only measure learnability.
+        learnt: whether they are trained on; False if they only measure learnability.
     """
 
     id: str
@@ -52,13 +52,13 @@ class Attempts:
 
     @property
     def scores(self) -> list[float]:
-        """One per attempt: 1 if it is entirely right, else 0, even with partial credit. Solve rates are their means."""
+        """1 for each attempt that is entirely right, else 0, even with partial credit. A solve rate is their mean."""
         return [float(verdict.passed) for verdict in self.verdicts]
 
 
 @dataclass(slots=True)
 class Episode:
-    """One proposal and all that came of it."""
+    """One proposal and all that followed from it."""
 
     id: str
     prompt: ProposalPrompt
@@ -69,19 +69,19 @@ class Episode:
 
     @property
     def task(self) -> Task | None:
-        """The task, where the proposal was accepted."""
+        """The task; None unless the proposal was accepted."""
         return self.proposal.task
 
 
 @dataclass(slots=True)
 class StepRecord:
-    """Everything that one step of self-play produced, in the order of its episodes.
+    """The results of one step of self-play, in the order of its episodes.
 
     Attributes:
         step: its number; 0 is seeding.
         episodes: all proposals.
         solved: attempts besides those in `episodes`.
-        admitted: tasks that entered the buffer, stamped.
+        admitted: tasks that were added to the buffer, stamped.
         rollouts: the training batch, ordered by id.
         stopwatch: time per stage.
     """
@@ -94,5 +94,5 @@ class StepRecord:
     stopwatch: Stopwatch
 
     def attempts(self) -> list[Attempts]:
-        """All attempts: at the episodes' own tasks, then at the others."""
+        """All attempts: those of the episodes, then the others."""
         return [episode.attempts for episode in self.episodes if episode.attempts is not None] + self.solved

@@ -1,21 +1,21 @@
 """Rewards: learnability (Eq. 4), correctness (Eq. 5), and the composite with the format (Eq. 6).
 
-`paper` and `reference` differ in one line: the reward of a valid proposal that is never, or always, solved.
+The profiles `paper` and `reference` differ in the reward of a valid proposal that no attempt, or every attempt, solves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from azr.config import Intrinsic, RewardConfig
+from azr.config import RewardConfig
 from azr.types import Verdict
 
 
 def learnability(scores: Sequence[float]) -> float:
-    """1 - r_bar where some attempt succeeds, else 0 (Eq. 4), for r_bar the mean score over n attempts at that task.
+    """1 - r_bar if some attempt succeeds, else 0 (Eq. 4), where r_bar is the mean score of n attempts at the task.
 
     Args:
-        scores: scores of the attempts in [0, 1]; never the composite rewards, which can be negative.
+        scores: of the attempts, in [0, 1]; not the composite rewards, which can be negative.
 
     Raises:
         ValueError: there are no attempts, so the solve rate is unknown.
@@ -28,7 +28,7 @@ def propose_reward(verdict: Verdict, scores: Sequence[float], config: RewardConf
     """The proposer's composite reward (Eq. 4 within Eq. 6), without intrinsic rewards.
 
     Args:
-        verdict: of the proposal; unless it was accepted, the reward is `config.malformed`.
+        verdict: of the proposal; if it was rejected, the reward is `config.malformed`.
         scores: of the attempts at the task, in [0, 1]; unused for a rejected proposal.
         config: profile and penalties.
     """
@@ -40,7 +40,7 @@ def propose_reward(verdict: Verdict, scores: Sequence[float], config: RewardConf
 
 
 def solve_reward(verdict: Verdict, config: RewardConfig) -> float:
-    """The solver's composite reward: 1 or the share that is right, else a penalty (Eq. 5 within Eq. 6)."""
+    """The solver's composite reward: the score (1, or the share that is right), else a penalty (Eq. 5 within Eq. 6)."""
     if not verdict.well_formed:
         return config.malformed
     if verdict.passed or (config.partial_credit and verdict.score > 0):
@@ -50,11 +50,7 @@ def solve_reward(verdict: Verdict, config: RewardConfig) -> float:
 
 def intrinsic_reward(values: Mapping[str, float], config: RewardConfig) -> float:
     """Sum of coefficient * min(value, cap) over complexity, novelty and diversity, for an accepted proposal."""
-    terms: dict[str, Intrinsic] = {
-        "complexity": config.complexity,
-        "novelty": config.novelty,
-        "diversity": config.diversity,
-    }
+    terms = {"complexity": config.complexity, "novelty": config.novelty, "diversity": config.diversity}
     return sum(term.coefficient * min(values[name], term.cap) for name, term in terms.items() if term.coefficient)
 
 

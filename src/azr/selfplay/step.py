@@ -1,14 +1,14 @@
 """Algorithm 1 of the paper (arXiv 2505.03335): propose, validate, solve, verify, reward. TRR++ follows in `azr.learn`.
 
-The life of a task is one coroutine, `SelfPlay._propose`, told from top to bottom. Generator and sandbox are services
-that many such episodes await at once. A step settles its episodes in the order of their numbers, never in the order in
-which they ended, so that the same seed gives the same step.
+Each episode is one coroutine, `SelfPlay._propose`. Generator and sandbox are services that many episodes await at once.
+A step settles its episodes in the order of their numbers, not in the order in which they ended, so that the same seed
+gives the same step.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,164 +25,110 @@ from azr.streams import stream
 from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 
 REDRAWS = 32
-"""How often references are redrawn, at most, for a kind that needs them, until the prompt fits."""
+"""How many draws of references are tried, for a kind with a fixed number of them, until the prompt fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
 
 
 class SelfPlay:
-    """Plays steps, and adds the accepted tasks to its buffer.
+    """Plays steps, and adds accepted tasks to its buffer.
 
     Args:
         config: the run's.
         parts: domain, generator, sandbox and renderer.
-        buffer: the tasks so far; `buffer_kinds` says which kinds it needs.
+        buffer: the tasks so far, of the kinds that `buffer_kinds` returns.
     """
 
     def __init__(self, config: Config, parts: Parts, buffer: TaskBuffer) -> None:
-        self._config, self.buffer = config, buffer
-        self._domain, self._generator = parts.domain, parts.generator
-        self._sandbox, self._render = parts.sandbox, parts.render
-        self.shortfalls: list[str] = []
+        self.config, self.buffer, self.domain = config, buffer, parts.domain
+        self._generator, self._sandbox, self._render = parts.generator, parts.sandbox, parts.render
         generation = config.generation
         self._propose_sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
         self._solve_sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
 
     async def step(self, step: int) -> StepRecord:
         """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
-        play, stopwatch = self._config.selfplay, Stopwatch()
-        episodes = await gather(
-            self._propose(step, kind, index, stopwatch, attempt=True)
-            for kind in self._domain.kinds
-            for index in range(play.batch_size)
-        )
-        self._settle(episodes)
-        admitted = self._admit(episodes, step)
-        # Without a learner, attempts only measure learnability, which the episodes' own have done.
-        solved = await gather(self._solver_batch(episodes, step, stopwatch) if self._config.selfplay.learn else ())
+        play, stopwatch = self.config.selfplay, Stopwatch()
+        slots = [(kind, index) for kind in self.domain.kinds for index in range(play.batch_size)]
+        episodes, admitted = await self.propose(step, slots, stopwatch)
+        # Without a learner, attempts only measure learnability, and the episodes' own have done that.
+        solved = await gather(self._solver_batch(episodes, step, stopwatch) if play.learn else ())
         record = StepRecord(step, episodes, solved, admitted, [], stopwatch)
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
-    async def seed(self) -> list[StepRecord]:
-        """Fill the buffers in one go (see `seed_batches`)."""
-        return [record async for record in self.seed_batches({})]
-
-    async def seed_batches(self, progress: dict[Kind, Counter[str]]) -> AsyncIterator[StepRecord]:
-        """Fill every buffer that proposals draw from with tasks of the untrained model, up to S x B each.
+    async def propose(
+        self, step: int, slots: Iterable[tuple[Kind, int]], stopwatch: Stopwatch, *, most: int | None = None
+    ) -> tuple[list[Episode], list[Task]]:
+        """Play episodes, and add the accepted tasks to the buffer in the order of the episodes.
 
         Args:
-            progress: number of proposals by kind and verdict, updated in place. Together with the buffer it is all
-                that is needed to resume seeding; empty: start from the beginning.
+            step: number of the step; 0 is seeding, when no task is attempted.
+            slots: kind and number of each episode.
+            stopwatch: gets the time per stage.
+            most: add this many tasks, at most; None: all.
 
-        Yields:
-            each batch, settled.
-
-        Raises:
-            UserError: a buffer does not fill up: the model proposes too little that is valid. With
-                `seed_shortfall = play_on` it is noted in `shortfalls` instead.
+        Returns:
+            the episodes, and the tasks that were added, stamped.
         """
-        if not progress:
-            for task in self._domain.seeds():
-                self.buffer.add(task, step=0, answer=self._domain.gold(task))
-        play = self._config.selfplay
-        wanted = play.seed_factor * play.batch_size
-        for kind in seed_order(self._domain):
-            reasons = progress.setdefault(kind, Counter())
-            for batch in range(reasons.total() // play.batch_size, play.seed_attempts):
-                if (missing := wanted - self.buffer.size(kind)) <= 0:
-                    break
-                stopwatch, first = Stopwatch(), batch * play.batch_size
-                episodes = await gather(
-                    self._propose(0, kind, first + index, stopwatch, attempt=False) for index in range(play.batch_size)
-                )
-                self._settle(episodes)
-                admitted = self._admit(episodes, 0, most=missing)
-                reasons.update(episode.proposal.verdict.reason for episode in episodes)
-                yield StepRecord(0, episodes, [], admitted, [], stopwatch)
-            if self.buffer.size(kind) < wanted:
-                short = _shortfall(kind, self.buffer, wanted, reasons)
-                if play.seed_shortfall == "stop":
-                    advice = "take a stronger model, another domain.style, or a smaller selfplay.seed_factor"
-                    raise UserError(f"{short}; {advice}")
-                self.shortfalls.append(short)
+        episodes = await gather(self._propose(step, kind, index, stopwatch) for kind, index in slots)
+        self._settle(episodes)
+        admitted: list[Task] = []
+        for episode in episodes:
+            if episode.task is not None and (most is None or len(admitted) < most):
+                stamped = self.buffer.add(episode.task, step=step, answer=self.domain.gold(episode.task))
+                if stamped is not None:
+                    episode.proposal = replace(episode.proposal, task=stamped)
+                    admitted.append(stamped)
+        return episodes, admitted
 
-    def seed_from(self, lines: Iterable[str]) -> Counter[str]:
-        """Fill the buffers with tasks of another run, as seeds of this one; how many were left out, by reason.
-
-        Raises:
-            UserError: none is left to begin with, or to draw the references from that a kind cannot do without.
-            Exception: whatever the domain, or `TaskBuffer.load`, makes of a line that is no task.
-        """
-        kinds, left_out = buffer_kinds(self._domain), Counter[str]()
-        for task in TaskBuffer.load(lines, kinds, self._config.buffer).tasks(*kinds):
-            checked = self._checked(Proposal(Verdict(True, 1.0, "accepted"), task))
-            if checked.task is None:
-                left_out[checked.verdict.reason] += 1
-            else:
-                self.buffer.add(task, step=0, answer=self._domain.gold(task))
-        for sources in map(self._domain.sources, self._domain.kinds):
-            needed = kinds if sources.count is None else sources.kinds
-            if not self.buffer.tasks(*needed):
-                raise UserError(
-                    f"selfplay.seed_file = {self._config.selfplay.seed_file}: it has no task of"
-                    f" {' or '.join(needed)} to begin with (left out: {counted(left_out) or 'none'})"
-                )
-        return left_out
-
-    # The episodes
-
-    async def _propose(self, step: int, kind: Kind, index: int, stopwatch: Stopwatch, *, attempt: bool) -> Episode:
-        """The life of a task: propose, parse and validate, n attempts at once, verify each."""
+    async def _propose(self, step: int, kind: Kind, index: int, stopwatch: Stopwatch) -> Episode:
+        """One episode: propose, parse and validate, attempt n times at once, verify each."""
         name = f"{step}/propose/{kind}/{index:04d}"
         asked, prompt = self._fitting_prompt(step, kind, index)
         with stopwatch("propose"):
             (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
         with stopwatch("validate"):
-            proposal = await self._domain.validate(asked, sample.text, self._sandbox)
-        episode = Episode(name, asked, sample, self._checked(proposal))
+            proposal = await self.domain.validate(asked, sample.text, self._sandbox)
+        episode = Episode(name, asked, sample, self.checked(proposal))
         if episode.task is not None:
             episode.intrinsic = self._intrinsic(episode.task, asked.references)
-            if attempt:
-                play, solve = self._config.selfplay, f"{step}/solve/{kind}/{index:04d}"
+            if step > 0:
+                play, solve = self.config.selfplay, f"{step}/solve/{kind}/{index:04d}"
                 episode.attempts = await self._attempt(
                     episode.task, solve, stopwatch, n=play.samples, learnt=play.learn_from_samples
                 )
         return episode
 
     async def _attempt(self, task: Task, name: str, stopwatch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
-        """N attempts at one task, at the training temperature, each with its verdict."""
-        prompt = self._render(self._domain.solve_prompt(task))
+        """Attempt a task n times, and verify each attempt."""
+        prompt = self._render(self.domain.solve_prompt(task))
         with stopwatch("solve"):
             samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
         with stopwatch("verify"):
-            verdicts = await gather(self._domain.verify(task, sample.text, self._sandbox) for sample in samples)
+            verdicts = await gather(self.domain.verify(task, sample.text, self._sandbox) for sample in samples)
         return Attempts(name, task, samples, tuple(verdicts), learnt)
 
     def _fitting_prompt(self, step: int, kind: Kind, index: int) -> tuple[ProposalPrompt, Prompt]:
-        """The proposal prompt with the first choice of references that fits, as text and as tokens.
-
-        Raises:
-            UserError: no choice of references fits.
-        """
-        config, longest, length = self._config, self._config.generation.max_prompt_tokens, 0
+        """The first proposal prompt that fits, as text and as tokens; UserError if none does."""
+        config, longest, length = self.config, self.config.generation.max_prompt_tokens, 0
         for references in self._references(step, kind, index):
-            # The stream keeps the name that it had in earlier versions, so that a seed draws what it always drew.
-            asked = self._domain.propose_prompt(kind, references, stream(config.seed, step, "brief", kind, index))
+            # "brief" is the name of earlier versions; another would give other random numbers.
+            asked = self.domain.propose_prompt(kind, references, stream(config.seed, step, "brief", kind, index))
             prompt = self._render(asked.text)
             if prompt.length <= longest:
                 return asked, prompt
             length = prompt.length
-        tried = "no reference" if self._domain.sources(kind).count is None else f"any of {REDRAWS} references"
+        tried = "no reference" if self.domain.sources(kind).count is None else f"any of {REDRAWS} references"
         raise UserError(
             f"generation.max_prompt_tokens = {longest}: the prompt to propose {kind} has {length} tokens with {tried};"
             " raise it"
         )
 
     def _references(self, step: int, kind: Kind, index: int) -> Iterator[Sequence[Task]]:
-        """Choices of references, the best first: one fewer each time, or new draws if the number is fixed."""
-        play, sources = self._config.selfplay, self._domain.sources(kind)
+        """References to try in turn: one fewer each time, or new draws if their number is fixed."""
+        play, sources = self.config.selfplay, self.domain.sources(kind)
         half_life = play.reference_half_life if play.reference_sampling == "recent" else None
-        rng = stream(self._config.seed, step, "references", kind, index)
+        rng = stream(self.config.seed, step, "references", kind, index)
         if sources.count is None:
             drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life)
             yield from (drawn[:count] for count in range(len(drawn), -1, -1))
@@ -190,24 +136,19 @@ class SelfPlay:
             for _ in range(REDRAWS):
                 yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life)
 
-    def _checked(self, proposal: Proposal) -> Proposal:
-        """Reject what the buffer refuses, and a task whose solve prompt is too long."""
+    def checked(self, proposal: Proposal) -> Proposal:
+        """Reject a task that the buffer refuses, or whose solve prompt is too long."""
         task = proposal.task
         if task is None:
             return proposal
         if (reason := self.buffer.refusal(task)) is not None:
             return Proposal(Verdict(True, 0.0, reason))
-        if self._render(self._domain.solve_prompt(task)).length > self._config.generation.max_prompt_tokens:
+        if self._render(self.domain.solve_prompt(task)).length > self.config.generation.max_prompt_tokens:
             return Proposal(PROMPT_TOO_LONG)
         return proposal
 
-    # Settling a step
-
     def _settle(self, episodes: Sequence[Episode]) -> None:
-        """Reject duplicates of earlier episodes of this step, and tasks beyond the shape limit.
-
-        The number of the episode decides, not the order in which they ended.
-        """
+        """Reject duplicates of earlier episodes of this step, and tasks beyond the shape limit."""
         accepted: list[Task] = []
         for episode in episodes:
             if episode.task is None:
@@ -217,27 +158,15 @@ class SelfPlay:
             else:
                 accepted.append(episode.task)
 
-    def _admit(self, episodes: Sequence[Episode], step: int, most: int | None = None) -> list[Task]:
-        """Add accepted tasks to the buffer, at most `most`, in the order of the episodes; returns them stamped."""
-        admitted: list[Task] = []
-        for episode in episodes:
-            if episode.task is not None and (most is None or len(admitted) < most):
-                stamped = self.buffer.add(episode.task, step=step, answer=self._domain.gold(episode.task))
-                if stamped is not None:
-                    episode.proposal = replace(episode.proposal, task=stamped)
-                    admitted.append(stamped)
-        return admitted
-
     def _solver_batch(
         self, episodes: Sequence[Episode], step: int, stopwatch: Stopwatch
     ) -> list[Coroutine[Any, Any, Attempts]]:
-        """The attempts that the episodes have not made: B tasks per kind in all, those that the step refused aside."""
-        play = self._config.selfplay
+        """The attempts that fill up B tasks per kind, besides those that the episodes have made."""
+        play, batch = self.config.selfplay, []
         n = play.samples if play.learn_from_samples else 1
-        batch = []
-        for kind in self._domain.kinds:
+        for kind in self.domain.kinds:
             new = [episode.task for episode in episodes if episode.task is not None and episode.prompt.kind == kind]
-            rng = stream(self._config.seed, step, "fill", kind)
+            rng = stream(self.config.seed, step, "fill", kind)
             if play.solver_mix == "uniform":
                 tasks = self.buffer.draw([kind], play.batch_size, rng)
             else:
@@ -253,60 +182,36 @@ class SelfPlay:
         return batch
 
     def _intrinsic(self, task: Task, references: Sequence[Task]) -> dict[str, float]:
-        """Complexity, novelty against the references and answer diversity of a new task."""
-        likeness = max((self._domain.similarity(task, reference) for reference in references), default=0.0)
+        """Complexity, novelty (compared with the references) and answer diversity of a new task."""
+        nearest = max((self.domain.similarity(task, reference) for reference in references), default=0.0)
         return {
-            "complexity": self._domain.complexity(task),
-            "novelty": 1.0 - likeness,
-            "diversity": self.buffer.rarity(task.kind, self._domain.gold(task)),
+            "complexity": self.domain.complexity(task),
+            "novelty": 1.0 - nearest,
+            "diversity": self.buffer.rarity(task.kind, self.domain.gold(task)),
         }
 
-    def _rollouts(self, record: StepRecord) -> Iterable[Rollout]:
+    def _rollouts(self, record: StepRecord) -> Iterator[Rollout]:
         """Both roles' rollouts with their rewards (Eq. 4-6)."""
-        rewards = self._config.rewards
-        for episode in record.episodes:
-            if self._config.selfplay.train_proposer:
-                scores = episode.attempts.scores if episode.attempts else []
-                reward = propose_reward(episode.proposal.verdict, scores, rewards)
-                if episode.task is not None:
-                    reward += intrinsic_reward(episode.intrinsic, rewards)
-                yield Rollout(
-                    id=episode.id,
-                    cell=(Role.PROPOSE, episode.prompt.kind),
-                    group=episode.id,
-                    sample=episode.sample,
-                    verdict=episode.proposal.verdict,
-                    reward=reward,
-                )
+        rewards = self.config.rewards
+        for episode in record.episodes if self.config.selfplay.train_proposer else ():
+            cell, verdict = (Role.PROPOSE, episode.prompt.kind), episode.proposal.verdict
+            reward = propose_reward(verdict, episode.attempts.scores if episode.attempts else [], rewards)
+            if episode.task is not None:
+                reward += intrinsic_reward(episode.intrinsic, rewards)
+            yield Rollout(episode.id, cell, group=episode.id, sample=episode.sample, verdict=verdict, reward=reward)
         for attempts in record.attempts():
+            cell = (Role.SOLVE, attempts.task.kind)
             for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
                 if attempts.learnt:
-                    yield Rollout(
-                        id=f"{attempts.id}/{index}",
-                        cell=(Role.SOLVE, attempts.task.kind),
-                        group=attempts.id,
-                        sample=sample,
-                        verdict=verdict,
-                        reward=solve_reward(verdict, rewards),
-                    )
+                    name, reward = f"{attempts.id}/{index}", solve_reward(verdict, rewards)
+                    yield Rollout(name, cell, group=attempts.id, sample=sample, verdict=verdict, reward=reward)
 
 
 def buffer_kinds(domain: Domain) -> list[Kind]:
-    """Kinds that need a buffer: those that are played, and the sources of their references."""
+    """Kinds that need a buffer: those to play, and the sources of their references."""
     return list(dict.fromkeys(kind for played in domain.kinds for kind in (*domain.sources(played).kinds, played)))
 
 
-def seed_order(domain: Domain) -> list[Kind]:
-    """Kinds in the order in which their buffers can be seeded: sources first."""
-    kinds = buffer_kinds(domain)
-    return sorted(kinds, key=lambda kind: domain.sources(kind).kinds != (kind,))
-
-
 def counted(reasons: Counter[str]) -> str:
-    """How often each reason was given, the most frequent first."""
+    """Reasons with their counts, the most frequent first."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-
-
-def _shortfall(kind: Kind, buffer: TaskBuffer, wanted: int, reasons: Counter[str]) -> str:
-    made = f"{buffer.size(kind)} of {wanted} {kind} tasks"
-    return f"seeding: {made} after {reasons.total()} proposals ({counted(reasons)})"

@@ -30,6 +30,7 @@ from azr.run.events import Event, step_events
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
+from azr.selfplay.seeding import seed, seed_from
 from azr.selfplay.step import SelfPlay, buffer_kinds, counted
 from azr.settings import dump
 from azr.train.learning import Learnt, learn
@@ -125,17 +126,18 @@ class Training:
         """Seed the buffers; save a checkpoint after every batch."""
         self._screen.doing("seeding the buffers")
         progress = {kind: Counter(reasons) for kind, reasons in (self._state.seeding or {}).items()}
-        batches = self._selfplay.seed_batches(progress)
+        shortfalls: list[str] = []
+        batches = seed(self._selfplay, progress, shortfalls=shortfalls)
         while (record := await self._stop.unless(_next(batches))) is not None:
             self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain.trivial))
             self._state = replace(self._state, seeding={kind: dict(reasons) for kind, reasons in progress.items()})
             await self._save()
-        for shortfall in self._selfplay.shortfalls:
+        for shortfall in shortfalls:
             self._screen.say(f"{shortfall}; playing on")
 
     def _load_seed(self, path: Path) -> None:
         try:
-            left_out = self._selfplay.seed_from(path.read_text(encoding="utf-8").splitlines())
+            left_out = seed_from(self._selfplay, path.read_text(encoding="utf-8").splitlines())
         except UserError:
             raise
         except Exception as error:  # of a domain, for lines that anybody may have written
