@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from azr import settings
 from azr.config import Config
 from azr.domains import registry
-from azr.errors import UserError
 from azr.evals.models import locate
 from azr.run.checkpoint import Checkpoints, read_buffer
 from azr.run.directory import CONFIG, MODEL, RunDirectory
@@ -33,8 +32,7 @@ def settle(model: str, assignments: Sequence[str], *, samples: int, seed: int | 
     Raises:
         UserError: there is no such model or run, or an override is wrong.
     """
-    run = run_of(model)
-    tree = settings.override(_tree(model, run), assignments)
+    tree = settings.override(_tree(model, run_of(model)), assignments)
     forced = {"batch_size": 1, "samples": samples, "solver_mix": "new_only", "learn_from_samples": True}
     tree["selfplay"] = {**tree.get("selfplay", {}), **forced, "train_proposer": True, "learn": False}
     if seed is not None:
@@ -59,33 +57,11 @@ def buffer_of(run: Path | None) -> list[str] | None:
 
 def _tree(model: str, run: Path | None) -> settings.Tree:
     if run is None:
-        tree = next(_presets(model), ANY_MODEL)
+        presets = map(settings.read, settings.presets())
+        tree = next((preset for preset in presets if preset["model"]["name"] == model), ANY_MODEL)
         return {**tree, "model": {**tree.get("model", {}), "name": model}}
     tree = RunDirectory.open(run).tree()
     if tree["selfplay"].get("learn", True):  # else nothing was trained, and the model is the one in the configuration
         tree["model"] |= {"name": locate(str(run)), "quantization": "none"}
         tree["model"].pop("lora", None)  # merged into the exported weights
     return tree
-
-
-def _presets(model: str) -> Iterator[settings.Tree]:
-    """Presets for this model."""
-    for name in settings.presets():
-        tree = settings.read(name)
-        if tree["model"]["name"] == model:
-            yield tree
-
-
-def check_kind(config: Config, kind: str | None) -> str:
-    """The kind to play: the given one, or the domain's first.
-
-    Raises:
-        UserError: the domain has no such kind.
-    """
-    if kind is None:
-        return config.domain.kinds[0]
-    if kind not in config.domain.kinds:
-        raise UserError(
-            f"--kind {kind}: no such kind; the {config.domain.name} domain has {', '.join(config.domain.kinds)}"
-        )
-    return kind

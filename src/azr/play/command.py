@@ -17,10 +17,9 @@ from azr.config import Config
 from azr.domains import registry
 from azr.domains.base import Form
 from azr.errors import UserError
-from azr.play.account import record
-from azr.play.choice import buffer_of, check_kind, run_of, settle
+from azr.play.choice import buffer_of, run_of, settle
 from azr.play.game import Game
-from azr.play.screen import show, task_panel
+from azr.play.screen import record, show, task_panel
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
 from azr.train.start import open_parts
@@ -66,7 +65,10 @@ def play(request: Request) -> None:
         raise UserError("azr play: standard input is not a terminal; use --once and pass the answers as options")
     seed = request.seed if request.seed is not None or request.once else random.randrange(2**31)
     config = settle(request.model, request.assignments, samples=request.samples, seed=seed)
-    kind = check_kind(config, request.kind)
+    kinds = config.domain.kinds
+    kind = request.kind or kinds[0]
+    if kind not in kinds:
+        raise UserError(f"--kind {kind}: no such kind; the {config.domain.name} domain has {', '.join(kinds)}")
     make_form = registry.plugin(config.domain.name).form
     form: Form = make_form(config.domain) if make_form else PlainForm()
     if request.once:

@@ -17,21 +17,20 @@ Person: TypeAlias = Callable[[str], str]
 
 
 class Stage:
-    """A domain in the model's style that remembers its last prompt in the style for people.
+    """A domain in the model's style that plays one kind, and remembers its last prompt in the style for people.
 
     Args:
         domain: in the model's style.
         words: the same domain in the style `chat`, whose prompts people can read.
+        kind: of the round.
 
     Attributes:
-        kinds: the kinds to play: the one of this round.
+        kinds: the kind of the round.
         last_prompt: the last prompt, in the style `chat`.
     """
 
-    def __init__(self, domain: Domain, words: Domain) -> None:
-        self._domain, self._words = domain, words
-        self.kinds: tuple[Kind, ...] = domain.kinds
-        self.last_prompt = ""
+    def __init__(self, domain: Domain, words: Domain, kind: Kind) -> None:
+        self._domain, self._words, self.kinds, self.last_prompt = domain, words, (kind,), ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._domain, name)
@@ -54,17 +53,17 @@ class Seats:
         model: plays the other role.
         role: the person's.
         person: asked for every sample of that role.
-        prompt: returns the last prompt in the style for people.
+        stage: has the last prompt in the style for people.
     """
 
-    def __init__(self, model: Generator, role: Role, person: Person, prompt: Callable[[], str]) -> None:
-        self._model, self._role, self._person, self._prompt = model, role, person, prompt
+    def __init__(self, model: Generator, role: Role, person: Person, stage: Stage) -> None:
+        self._model, self._role, self._person, self._stage = model, role, person, stage
 
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Sample from the person or the model, by the role in the key; a person's one text stands for all n samples."""
         if key.split("/")[1] != self._role:
             return await self._model.sample(prompt, n=n, key=key, sampling=sampling)
-        text = self._person(self._prompt())
+        text = self._person(self._stage.last_prompt)
         return (Sample((), (), (), text, finished=True),) * n
 
     async def update_weights(self, version: int, weights: Mapping[str, Any]) -> None:
@@ -96,9 +95,7 @@ def text_of(form: Form, role: Role, kind: Kind, values: Mapping[str, Sequence[st
     if "answer" not in values:
         return form.written(role, kind, values)
     (text,) = values["answer"]
-    if "<answer>" in text:
-        return text
-    if role == Role.SOLVE:
+    if role == Role.SOLVE and "<answer>" not in text:
         (part,) = form.parts(role, kind)
         return form.written(role, kind, {part.name: [text]})
-    return f"<answer>{text}</answer>"
+    return text if "<answer>" in text else f"<answer>{text}</answer>"

@@ -62,7 +62,8 @@ class Sitting:
         def person(prompt: str) -> str:
             if own:
                 return text_of(self._form, Role.PROPOSE, kind, own)
-            if self._game.builds_on_others(kind) or "answer" in {part.name for part in parts}:
+            others = self._game.domain.sources(kind).kinds != (kind,)  # then the prompt shows what to build on
+            if others or "answer" in {part.name for part in parts}:
                 self._console.print(task_panel(prompt, "what the model would be asked"))
             with _interruptible():
                 return text_of(self._form, Role.PROPOSE, kind, self._values([p for p in parts if not p.optional]))
