@@ -22,6 +22,9 @@ app = typer.Typer(
 sandbox_app = typer.Typer(help="The sandbox in which the model's programs run.", no_args_is_help=True)
 app.add_typer(sandbox_app, name="sandbox")
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+PresetWords = Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)]
+
 
 def main() -> None:
     """Run the command line. Bad input becomes one line on standard error and exit code 2."""
@@ -74,8 +77,7 @@ def train(
     """Train a model by self-play from a preset or a TOML file, or resume a run."""
     from azr.train.start import resume_run, start_run
 
-    sources = [word for word in words or [] if "=" not in word]
-    assignments = [word for word in words or [] if "=" in word]
+    sources, assignments = _split(words)
     options = {"steps": steps, "seed": seed, "model.name": model, "output_dir": output_dir}
     assignments += [f"{key}={value}" for key, value in options.items() if value is not None]
     if config is not None:
@@ -92,7 +94,7 @@ def train(
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    run: RunFolder,
     rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id, such as 3/solve/deduction/0002/1.")],
     tokens: Annotated[int, typer.Option(min=0, help="How many tokens to list: those with the largest push.")] = 20,
 ) -> None:
@@ -140,37 +142,36 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Number of problems, from the first.")] = None,
     template: Annotated[str, typer.Option(help="complete, chat or r1, for all models.")] = "complete",
     seconds: Annotated[
-        float,
-        typer.Option(
-            min=0.01, help="CPU seconds for the program of an answer; the wall-clock limit is three times that."
-        ),
+        float, typer.Option(min=0.01, help="CPU seconds per program; the wall-clock limit is three times that.")
     ] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
     gold: Annotated[bool, typer.Option("--gold", help="Also evaluate the gold answers.")] = False,
     broken: Annotated[
-        str, typer.Option(help="Also evaluate broken answers: all, or names. If one scores, the exit code is 1.")
+        str, typer.Option(help="Also evaluate broken answers: all, or names; exit code 1 if any scores.")
     ] = "",
 ) -> None:
     """Evaluate models on benchmarks, side by side. The others are compared with the first."""
     from azr.evals.command import Request, beside, evaluate
     from azr.evals.harness import Settings
 
-    given = words or []
-    models = [word for word in given if "=" not in word]
-    code = evaluate(
-        Request(
-            models=models,
-            bench=_listed(bench),
-            out=out or beside(models),
-            data=data,
-            gold=gold,
-            broken=_listed(broken),
-            ks=_numbers(k) or sorted({1, samples}),
-            settings=Settings(template, samples, temperature, top_p, max_tokens, seed, seconds, limit),
-            assignments=[word for word in given if "=" in word],
-        )
+    models, assignments = _split(words)
+    request = Request(
+        models=models,
+        bench=_listed(bench),
+        out=out or beside(models),
+        data=data,
+        gold=gold,
+        broken=_listed(broken),
+        ks=_numbers(k) or sorted({1, samples}),
+        settings=Settings(template, samples, temperature, top_p, max_tokens, seed, seconds, limit),
+        assignments=assignments,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(evaluate(request))
+
+
+def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
+    """Words without "=", and assignments."""
+    return [word for word in words or [] if "=" not in word], [word for word in words or [] if "=" in word]
 
 
 def _listed(text: str) -> list[str]:
@@ -186,11 +187,10 @@ def _numbers(text: str) -> list[int]:
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
+    run: RunFolder,
     to: Annotated[Path | None, typer.Option(help="Folder for the model.", show_default="RUN/model")] = None,
     dataset: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write tasks and rollouts here as a dataset, instead of the model."),
+        Path | None, typer.Option(metavar="FOLDER", help="Write tasks and rollouts here, instead of the model.")
     ] = None,
 ) -> None:
     """Write the newest checkpoint as a Hugging Face model, or all tasks and rollouts as a dataset."""
@@ -211,20 +211,20 @@ def export(
 
 @app.command()
 def watch(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)],
-    web: Annotated[bool, typer.Option("--web", help="Show it in a browser, from a server on localhost.")] = (False),
+    run: RunFolder,
+    web: Annotated[bool, typer.Option("--web", help="Show it in a browser, from a server on localhost.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --web; 0: any free port.")] = 8642,
     once: Annotated[bool, typer.Option("--once", help="Draw it once and exit.")] = False,
 ) -> None:
     """Watch a run in progress: curves, rates, alarms, the newest tasks. Nothing is written."""
     from azr.watch.command import serve, watch
 
-    if web and once:
-        raise UserError("--once is for the terminal; azr report writes the page into a file")
-    if web:
-        serve(run, port)
-    else:
+    if not web:
         watch(run, once=once)
+    elif once:
+        raise UserError("--once is for the terminal; azr report writes the page into a file")
+    else:
+        serve(run, port)
 
 
 @app.command()
@@ -234,16 +234,12 @@ def play(
     kind: Annotated[str | None, typer.Option(help="Kind of the tasks.", show_default="the domain's first")] = None,
     samples: Annotated[int, typer.Option("--attempts", min=1, help="Attempts of the model at your task.")] = 8,
     seed: Annotated[int | None, typer.Option(min=0, help="Random seed.", show_default="random")] = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Play one round with the options given, without prompting.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Play one round with these options, without prompting.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the round as JSON.")] = False,
     program: Annotated[Path | None, typer.Option(help="File with the program; -: standard input.")] = None,
     input_: Annotated[list[str] | None, typer.Option("--input", help="An input; may be repeated.")] = None,
     message: Annotated[str | None, typer.Option(help="The hint of an induction task.")] = None,
-    answer: Annotated[
-        str | None, typer.Option(help="Your answer, or a whole proposal; default: standard input.")
-    ] = None,
+    answer: Annotated[str | None, typer.Option(help="Answer or whole proposal; default: standard input.")] = None,
 ) -> None:
     """Play with a model: you propose and it solves, or it proposes and you solve."""
     from azr.play.command import Request, play, program_text
@@ -262,9 +258,7 @@ def play(
 
 
 @app.command()
-def config(
-    words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
-) -> None:
+def config(words: PresetWords) -> None:
     """Print the resolved configuration as TOML, without running anything."""
     from azr.settings import dump
     from azr.train.start import resolve
@@ -275,9 +269,9 @@ def config(
 
 @app.command()
 def plan(
-    words: Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)],
+    words: PresetWords,
     gpu: Annotated[
-        str | None, typer.Option(help="GPU to plan for, such as a100-80gb; this machine need not have it.")
+        str | None, typer.Option(help="Plan for this GPU, such as a100-80gb, instead of this machine.")
     ] = None,
     time: Annotated[bool, typer.Option(help="Time a step on this machine, which takes a minute or two.")] = True,
 ) -> None:
@@ -322,9 +316,7 @@ def doctor(
 
 
 @sandbox_app.command()
-def image(
-    name: Annotated[str, typer.Argument(help="Name of the image.")] = "azr-sandbox:local",
-) -> None:
+def image(name: Annotated[str, typer.Argument(help="Name of the image.")] = "azr-sandbox:local") -> None:
     """Build a Docker image for backend = docker from this machine's Python, if none can be pulled."""
     from azr.sandbox.backends.image import build_local_image
 

@@ -36,7 +36,7 @@ class PatientClient:
 
     Args:
         url: the server's address; requests name a route behind it.
-        connections: concurrent requests, at most; further ones wait in the client, not in the server's queue.
+        connections: concurrent requests, at most; others wait in this client, not in the server's queue.
         attempts: attempts per request, at most.
         backoff_seconds: mean wait before the second attempt; it doubles with each further one. Waits are random, so
             that requests that failed together are not repeated together.

@@ -6,6 +6,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,10 +27,13 @@ def presets() -> list[str]:
     return sorted(path.name[:-5] for path in resources.files("azr.presets").iterdir() if path.name.endswith(".toml"))
 
 
+def _preset(name: str) -> str:
+    return resources.files("azr.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+
+
 def headline(preset: str) -> str:
     """The first line of a preset's file: what the preset is for."""
-    text = resources.files("azr.presets").joinpath(f"{preset}.toml").read_text(encoding="utf-8")
-    return text.partition("\n")[0].removeprefix("# ")
+    return _preset(preset).partition("\n")[0].removeprefix("# ")
 
 
 def read(source: str) -> Tree:
@@ -40,11 +44,12 @@ def read(source: str) -> Tree:
     """
     path = Path(source)
     if source in presets():
-        return tomllib.loads(resources.files("azr.presets").joinpath(f"{source}.toml").read_text(encoding="utf-8"))
-    if not path.is_file():
-        known = ", ".join(presets())
-        raise UserError(f"{source}: no such preset or file{_nearest(source, presets())}; the presets are {known}")
-    return read_toml(path)
+        return tomllib.loads(_preset(source))
+    if path.is_file():
+        return read_toml(path)
+    raise UserError(
+        f"{source}: no such preset or file{_nearest(source, presets())}; the presets are {', '.join(presets())}"
+    )
 
 
 def read_toml(path: Path) -> Tree:
@@ -67,7 +72,7 @@ def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
     Raises:
         UserError: an assignment has no "=", or treats a value as a section.
     """
-    result = _copy(tree)
+    result = deepcopy(dict(tree))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
@@ -131,17 +136,10 @@ def _value(text: str) -> Any:
         return text
 
 
-def _copy(tree: Mapping[str, Any]) -> Tree:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-
-
 def _drop_none(tree: Mapping[str, Any]) -> Tree:
     """Drop keys that are null, so that they take their defaults; TOML has no null."""
-    return {
-        key: _drop_none(value) if isinstance(value, Mapping) else value
-        for key, value in tree.items()
-        if value is not None
-    }
+    given = {key: value for key, value in tree.items() if value is not None}
+    return {key: _drop_none(value) if isinstance(value, Mapping) else value for key, value in given.items()}
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -149,8 +147,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     first, *rest = error.errors(include_url=False)
     path = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "extra_forbidden":
-        section = _section(model, first["loc"][:-1])
-        message = f"unknown key {path}{_nearest(str(first['loc'][-1]), section)}"
+        message = f"unknown key {path}{_nearest(str(first['loc'][-1]), _section(model, first['loc'][:-1]))}"
     elif first["type"] == "missing":
         message = f"{path} is missing"
     elif first["type"] == "tuple_type":

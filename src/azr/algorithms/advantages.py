@@ -1,7 +1,4 @@
-"""What advantages are made of: who is compared with whom, whitening, generalised advantage estimation.
-
-`registry.py` has the algorithms that use it. The learner knows no algorithm: it gets one advantage per token.
-"""
+"""What algorithms are built from: groups of rollouts to compare, whitening, generalised advantage estimation."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import numpy.typing as npt
 from azr.types import Rollout
 
 EPSILON = 1e-8
-"""Added to every deviation. The paper's Eq. 8 has none; the reference implementation adds it to the variance."""
+"""Added to every deviation. Eq. 8 of the paper lacks it; the reference implementation adds it to the variance."""
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -28,11 +25,11 @@ class Baseline:
     """What a rollout's reward was compared with.
 
     Attributes:
-        of: in words, such as "the cell (solve, deduction)".
-        n: how many rollouts, or tokens, it was taken over.
+        of: its group in words, such as "the cell (solve, deduction)".
+        n: number of rollouts, or of tokens with a critic.
         mean: mu; for rloo the mean of the others; with a critic the mean of its values.
-        deviation: sigma; None where the algorithm divides by none.
-        by_token: whether it was taken over response tokens.
+        deviation: sigma; None if the algorithm does not divide by it.
+        by_token: whether mean and deviation are over response tokens.
     """
 
     of: str
@@ -44,12 +41,12 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """What an algorithm makes of one rollout.
+    """The advantages of one rollout.
 
     Attributes:
-        advantages_T: one for each completion token.
+        advantages_T: one per completion token.
         baseline: what its reward was compared with.
-        returns_T: what a critic learns; None without one.
+        returns_T: targets of the critic; None without one.
     """
 
     advantages_T: Float
@@ -73,13 +70,13 @@ class Group:
 def gae(
     rewards_T: Sequence[float] | Float, values_T: Sequence[float] | Float, *, discount: float, gae_lambda: float
 ) -> Float:
-    """A_t = delta_t + discount gae_lambda A_{t+1}, delta_t = r_t + discount V_{t+1} - V_t, and nothing after the end.
+    """A_t = delta_t + discount gae_lambda A_{t+1}, delta_t = r_t + discount V_{t+1} - V_t, all 0 after the end.
 
     Generalised advantage estimation (arXiv 1506.02438), for PPO. Returns, which the critic learns, are A + V.
 
     Args:
         rewards_T: of each completion token.
-        values_T: the critic's, of the states in which the tokens were drawn.
+        values_T: the critic's values of the states before each token.
         discount: gamma.
         gae_lambda: 0 trusts the critic, 1 the rewards.
     """
@@ -97,8 +94,8 @@ def whitened(rollouts: Sequence[Rollout], groups: Sequence[Group], whiten: White
     Args:
         rollouts: of one step.
         groups: each rollout is in one of them.
-        whiten: whether mu and sigma are the population's over rollouts, or over response tokens with Bessel's
-            correction.
+        whiten: "rollout": mu and the population's sigma over rollouts; "token": over response tokens, with
+            Bessel's correction.
     """
     found: dict[int, Estimate] = {}
     by_token = whiten == "token"
@@ -114,11 +111,11 @@ def whitened(rollouts: Sequence[Rollout], groups: Sequence[Group], whiten: White
 def standardise(
     values_N: Float, weights_N: npt.NDArray[np.float64 | np.int64], *, ddof: int
 ) -> tuple[Float, float, float]:
-    """(v - mu) / (sigma + eps) with mu and sigma weighted, then mu and sigma; zeros where all values are equal.
+    """(v - mu) / (sigma + eps) with weighted mu and sigma, then mu and sigma; zeros if all values are equal.
 
     Args:
-        values_N: what is standardised.
-        weights_N: how often each value counts.
+        values_N: values to standardise.
+        weights_N: weight of each value.
         ddof: 0 for the population's deviation, 1 for Bessel's correction on the total weight.
     """
     total = weights_N.sum()
@@ -134,7 +131,7 @@ def rewards_of(rollouts: Sequence[Rollout], group: Group) -> Float:
     return np.array([rollouts[i].reward for i in group.members], dtype=np.float64)
 
 
-# What is compared with what
+# Groups to compare
 
 
 def all_together(rollouts: Sequence[Rollout]) -> list[Group]:
@@ -151,8 +148,8 @@ def cells(rollouts: Sequence[Rollout]) -> list[Group]:
 def prompts(rollouts: Sequence[Rollout]) -> list[Group]:
     """The rollouts of each prompt; prompts that were sampled once are pooled by cell.
 
-    Every proposal has a prompt of its own, since references are drawn anew. A group of one has no baseline but itself,
-    so that the proposer would never learn; its cell is the nearest set of rollouts that it can be compared with.
+    Each proposal has its own prompt, since references are drawn anew, and its group has one member. Its baseline would
+    be its own reward, and the proposer would never learn; so it is compared with its cell.
     """
     groups = _groups(rollouts, lambda rollout: rollout.group)
     single = [members[0] for members in groups if len(members) == 1]

@@ -1,14 +1,14 @@
-"""The algorithms that turn a step's rewards into advantages, one small class each; `algorithm.name` picks one.
+"""The algorithms that turn a step's rewards into advantages, one small class each; `algorithm.name` selects one.
 
-To add one, write a class here and put it into `ALGORITHMS`: the configuration, `azr explain` and the report take
-its name, its equation and its baseline from there.
+To add one, write a class and add it to `ALGORITHMS`. The configuration, `azr explain` and the report take its name,
+equation and baseline from there.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -32,15 +32,17 @@ if TYPE_CHECKING:
     from azr.config import AlgorithmConfig
 
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
+Rollouts: TypeAlias = Sequence[Rollout]
+Values: TypeAlias = Sequence[Float32] | None
 
 
 class Algorithm(ABC):
     """How a step's rewards become advantages.
 
     Attributes:
-        name: as `algorithm.name` has it.
-        equation: of its advantages, in one line.
-        aggregation: how token losses become one number where `algorithm.aggregation` is not set.
+        name: the value of `algorithm.name`.
+        equation: of the advantages, in one line.
+        aggregation: how token losses are averaged if `algorithm.aggregation` is not set.
         has_critic: whether it needs a critic's values.
     """
 
@@ -50,32 +52,28 @@ class Algorithm(ABC):
     has_critic: ClassVar[bool] = False
 
     @abstractmethod
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
         """Advantages and baseline of each rollout.
 
         Args:
-            rollouts: of one step, in any order; the order changes no advantage.
-            config: the settings of all algorithms.
-            values: the critic's, of the state in which each token was drawn; None without a critic.
+            rollouts: of one step; their order does not matter.
+            config: the settings `algorithm.*`.
+            values: the critic's value of the state before each token; None without a critic.
         """
 
 
 class TRRPlusPlus(Algorithm):
     """Task-relative REINFORCE++: a baseline for each role and kind (Absolute Zero, arXiv 2505.03335, Eq. 8).
 
-    `algorithm.whiten` = "rollout" takes mu and the population's sigma over rollouts, as the equation has it. "token"
-    takes them over response tokens with Bessel's correction, as the reference code does: long responses weigh more.
+    `algorithm.whiten` = "rollout" takes mu and the population's sigma over rollouts, as in the equation. "token"
+    takes them over response tokens with Bessel's correction, as in the reference code: long responses weigh more.
     """
 
     name = "trr++"
     equation = "A = (r - mu_cell) / sigma_cell (Eq. 8)"
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
-        """One number for all tokens of a rollout; zeros in a cell whose rewards are equal."""
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
+        """One number for all tokens of a rollout; 0 in a cell whose rewards are all equal."""
         return whitened(rollouts, cells(rollouts), config.whiten)
 
 
@@ -85,10 +83,8 @@ class ReinforcePlusPlus(Algorithm):
     name = "reinforce++"
     equation = "A = (r - mu) / sigma"
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
-        """One number for all tokens of a rollout; zeros where all rewards are equal."""
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
+        """One number for all tokens of a rollout; 0 if all rewards are equal."""
         return whitened(rollouts, all_together(rollouts), config.whiten)
 
 
@@ -99,28 +95,24 @@ class GRPO(Algorithm):
     equation = "A = (r - mu_prompt) / sigma_prompt"
     aggregation = "sequence_mean"
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
-        """One number for all tokens of a rollout; zeros where all rewards of a prompt are equal."""
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
+        """One number for all tokens of a rollout; 0 if all rewards of its prompt are equal."""
         return whitened(rollouts, prompts(rollouts), "rollout")
 
 
 class RLOO(Algorithm):
-    """REINFORCE leave-one-out (arXiv 2402.14740): each rollout against the mean of its prompt's others."""
+    """REINFORCE leave-one-out (arXiv 2402.14740): each rollout is compared with the mean of its prompt's others."""
 
     name = "rloo"
     equation = "A = r - mean of the others"
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
         """One number for all tokens of a rollout; 0 for a rollout without others."""
 
         def others(rewards: Float) -> Float:
             return (rewards.sum() - rewards) / (len(rewards) - 1) if len(rewards) > 1 else rewards
 
-        return _differences(rollouts, prompts(rollouts), [others(rewards_of(rollouts, g)) for g in prompts(rollouts)])
+        return _differences(rollouts, prompts(rollouts), others)
 
 
 class DrGRPO(Algorithm):
@@ -130,12 +122,9 @@ class DrGRPO(Algorithm):
     equation = "A = r - mu_prompt"
     aggregation = "constant"
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
         """One number for all tokens of a rollout."""
-        means = [np.full(len(g.members), rewards_of(rollouts, g).mean()) for g in prompts(rollouts)]
-        return _differences(rollouts, prompts(rollouts), means)
+        return _differences(rollouts, prompts(rollouts), lambda rewards: np.full_like(rewards, rewards.mean()))
 
 
 class PPO(Algorithm):
@@ -145,9 +134,7 @@ class PPO(Algorithm):
     equation = "A = sum of (gamma lambda)^l delta_{t+l}, whitened"
     has_critic = True
 
-    def estimate(
-        self, rollouts: Sequence[Rollout], config: AlgorithmConfig, values: Sequence[Float32] | None = None
-    ) -> list[Estimate]:
+    def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
         """One number for each token, whitened over the step's tokens; the reward is that of the last token.
 
         Raises:
@@ -175,12 +162,12 @@ ALGORITHMS: dict[str, Algorithm] = {
 """All algorithms by name."""
 
 
-def _differences(rollouts: Sequence[Rollout], groups: Sequence[Group], baselines: Sequence[Float]) -> list[Estimate]:
-    """A = r - baseline, with one baseline for each member of each group."""
+def _differences(rollouts: Rollouts, groups: Sequence[Group], baseline: Callable[[Float], Float]) -> list[Estimate]:
+    """A = r - baseline, where `baseline` maps the rewards of a group to the baseline of each."""
     found: dict[int, Estimate] = {}
-    for group, baseline in zip(groups, baselines, strict=True):
+    for group in groups:
         rewards = rewards_of(rollouts, group)
-        for i, reward, centre in zip(group.members, rewards, baseline, strict=True):
+        for i, reward, centre in zip(group.members, rewards, baseline(rewards), strict=True):
             about = Baseline(group.name, len(group.members), float(centre), None, False)
             found[i] = Estimate.constant(rollouts[i], reward - centre, about)
     return [found[i] for i in range(len(rollouts))]

@@ -46,9 +46,8 @@ def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int) 
             yield "time: not measured; the model is not downloaded or does not fit, and neither do two of its layers"
             return
         pace = paces.scaled(settings, config, pick_device(config.model.device))
-        yield from _at_most(
-            config, pace, f"extrapolated from 1 and 2 of its {shape.layers} layers with random weights, timed here"
-        )
+        how = f"extrapolated from 1 and 2 of its {shape.layers} layers with random weights, timed here"
+        yield from _at_most(config, pace, how)
         return
     name = shipped.resolve(config.model.name)
     pace = paces.measured(load_model(config.model.model_copy(update={"name": name})), config)
@@ -66,12 +65,11 @@ def on_card(config: Config, shape: Shape, memory: Memory, card: Card, *, width: 
         why = "the card has no bfloat16 units" if card.flops is None else "learner.offload depends on the host"
         yield f"time: not measured, and not estimated: {why}"
         return
-    yield from _at_most(
-        config,
-        pace,
+    how = (
         f"not measured: assumes {BANDWIDTH_SHARE:.0%} of {card.bandwidth / 1e9:.0f} GB/s and {FLOPS_SHARE:.0%} of"
-        f" {card.flops / 1e12:.0f} TFLOP/s, the peaks in the {card.source}; without the sandbox",
+        f" {card.flops / 1e12:.0f} TFLOP/s, the peaks in the {card.source}; without the sandbox"
     )
+    yield from _at_most(config, pace, how)
 
 
 def weights_are_here(name: str) -> bool:
@@ -102,8 +100,7 @@ def _tried(config: Config, trial: Trial) -> Iterator[str]:
     basis = f", the mean of {trial.steps}" if trial.steps > 1 else basis
     play, learn = trial.play * scale, trial.learn * scale
     yield f"time per step: {_about(found.step)}{basis}: play {play:.1f} s, learn {learn:.1f} s"
-    valid = ", ".join(f"{kind} {share:.0%}" for kind, share in trial.valid.items())
-    yield f"  valid proposals: {valid}"
+    yield "  valid proposals: " + ", ".join(f"{kind} {share:.0%}" for kind, share in trial.valid.items())
     yield (
         f"  rollouts: {trial.rollouts * scale:.0f} of {trial.tokens / max(1, trial.rollouts):.0f} tokens,"
         f" {trial.unfinished:.0%} cut at their limit; {trial.tokens / trial.play:.0f} tokens per second of play"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -77,17 +78,14 @@ def _nearest(resolved: Callable[[Sequence[str]], Config], shape: Shape, *, width
     config = resolved(changes)
     for change in _SMALLER:
         assignment = change.format(longest=longest(config))
-        try:
+        with suppress(UserError):  # settings that exclude each other
             changed = resolved([*changes, assignment])
-        except UserError:  # settings that exclude each other
-            continue
-        after = count(shape, changed, width=width).peak
-        if after >= count(shape, config, width=width).peak:
-            continue
-        changes.append(assignment)
-        config = changed
-        if after <= room:
-            return f"it would fit, with {_size(after)}, under: {' '.join(changes)}"
+            after = count(shape, changed, width=width).peak
+            if after < count(shape, config, width=width).peak:
+                changes.append(assignment)
+                config = changed
+                if after <= room:
+                    return f"it would fit, with {_size(after)}, under: {' '.join(changes)}"
     return "no setting makes it fit; use a smaller model, or lower generation.max_*_tokens"
 
 
@@ -114,7 +112,7 @@ def _settings(config: Config) -> Any:
 def _table(memory: Memory) -> Iterator[str]:
     parts = {
         "weights": memory.weights,
-        "optimizer, float32 copies included": memory.optimizer,
+        "optimizer, including float32 copies": memory.optimizer,
         "libraries": memory.runtime,
         "sampling: keys and values": memory.cache,
         "sampling: probabilities": memory.sampling,
@@ -123,9 +121,7 @@ def _table(memory: Memory) -> Iterator[str]:
         "learning: logits": memory.logits,
         "in the CPU's memory": memory.host,
     }
-    for name, size in parts.items():
-        if size:
-            yield f"  {name:<36} {_size(size):>10}"
+    yield from (f"  {name:<36} {_size(size):>10}" for name, size in parts.items() if size)
 
 
 def _disk(shape: Shape, config: Config, memory: Memory) -> int:

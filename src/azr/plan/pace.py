@@ -1,7 +1,7 @@
 """An upper bound on the time of a step, from the speed of sampling and learning: measured, or from a card's peaks.
 
-It is used where no trial step (`azr.plan.trial`) can be run, because the model is too slow, too large or not
-downloaded. All prompts and completions are assumed to be as long as allowed; shorter ones take less in proportion.
+For a model that is too slow, too large or not downloaded, so that no trial step (`azr.plan.trial`) can be run. All
+prompts and completions are assumed to be as long as allowed; shorter ones take less in proportion.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,7 @@ class Work:
 def work(config: Config, kinds: int) -> Work:
     """The most work that a step can be: every proposal valid, every prompt and completion as long as allowed."""
     play, generation = config.selfplay, config.generation
-    prompt, solve = generation.max_prompt_tokens, generation.max_solve_tokens
-    propose = generation.max_propose_tokens
+    prompt, propose, solve = generation.max_prompt_tokens, generation.max_propose_tokens, generation.max_solve_tokens
     tasks = kinds * play.batch_size  # proposed, and as many solved
     fresh = tasks if play.learn and not play.learn_from_samples else 0
     attempts = tasks * play.samples + fresh
@@ -99,35 +98,22 @@ def measured(policy: LanguageModel, config: Config) -> Pace:
     if not config.selfplay.learn:
         return Pace(read, sampled, 0.0, 0.0, rows)
     learner = make_learner(config, policy)
-    samples = [
-        TrainSample(
-            np.array(row, np.int32),
-            np.array(row[:new], np.int32),
-            np.full(new, -1.0, np.float32),
-            np.full(new, (-1.0) ** at),
-            values_T=np.zeros(new, np.float32),
-            returns_T=np.zeros(new),
-        )
-        for at, row in enumerate(ids)
-    ]
+    logprobs, values, returns = np.full(new, -1.0, np.float32), np.zeros(new, np.float32), np.zeros(new)
+    samples = []
+    for at, row in enumerate(ids):
+        read_ids, new_ids = np.array(row, np.int32), np.array(row[:new], np.int32)
+        samples.append(TrainSample(read_ids, new_ids, logprobs, np.full(new, (-1.0) ** at), values, returns))
 
-    async def update(count: int) -> None:
-        await learner.update(samples[:count])
+    def update(count: int) -> float:
+        return _timed(lambda: asyncio.run(learner.update(samples[:count])))
 
-    asyncio.run(update(1))
-    few, many = _timed(lambda: asyncio.run(update(1))), _timed(lambda: asyncio.run(update(rows)))
+    _, few, many = update(1), update(1), update(rows)  # the first warms up
     learnt = max(0.0, many - few) / max(1, (rows - 1) * (prompt + new))
     return Pace(read, sampled, learnt, max(0.0, few - learnt * (prompt + new)), rows)
 
 
 def scaled(settings: Any, config: Config, device: torch.device) -> Pace:
-    """The pace of a model without its weights: extrapolated from one and two of its layers with random weights.
-
-    Args:
-        settings: the model's transformers configuration.
-        config: of the run.
-        device: to time on.
-    """
+    """The pace on a device of a model without its weights: extrapolated from 1 and 2 layers with random weights."""
     one, two = (measured(_truncated(settings, config, device, count), config) for count in (1, 2))
     return _extrapolated(one, two, settings.get_text_config().num_hidden_layers)
 
@@ -160,17 +146,8 @@ def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: 
 
 def _extrapolated(one: Pace, two: Pace, layers: int) -> Pace:
     """Extrapolate linearly from one and two layers to all of them."""
-
-    def line(first: float, second: float) -> float:
-        return first + (layers - 1) * max(0.0, second - first)
-
-    return Pace(
-        line(one.read, two.read),
-        line(one.sampled, two.sampled),
-        line(one.learnt, two.learnt),
-        line(one.update, two.update),
-        one.rows,
-    )
+    pairs = zip(astuple(one), astuple(two), strict=True)
+    return Pace(*(first + (layers - 1) * max(0, second - first) for first, second in pairs))
 
 
 def _truncated(settings: Any, config: Config, device: torch.device, layers: int) -> LanguageModel:
