@@ -1,7 +1,5 @@
 """The command line. Heavy modules are imported only by the commands that need them, so that `azr --help` is fast."""
 
-from __future__ import annotations
-
 import sys
 from io import TextIOWrapper
 from pathlib import Path

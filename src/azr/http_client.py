@@ -1,7 +1,5 @@
 """An HTTP client with bounded concurrency and retries, for servers that queue, restart or fail temporarily."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar

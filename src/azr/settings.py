@@ -1,7 +1,5 @@
 """Builds a `Config` from a preset or TOML file and dotted overrides; every mistake becomes one clear line."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import tomllib

@@ -3,8 +3,6 @@
 Therefore no random state has to be saved, and the order in which coroutines complete changes nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

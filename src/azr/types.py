@@ -4,8 +4,6 @@ A `Task` is proposed as text, gets its gold value from the sandbox and is kept i
 wrote, a `Verdict` its judgement, and a `Rollout` a judged sample with its reward, ready for training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

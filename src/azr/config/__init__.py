@@ -4,8 +4,6 @@ Symbols in brackets are the paper's (arXiv 2505.03335). A default is the paper's
 its description says otherwise. `azr.settings` reads files and overrides and words the error messages.
 """
 
-from __future__ import annotations
-
 from azr.config.base import Share
 from azr.config.learning import AlgorithmConfig, LearnerConfig, PPOConfig
 from azr.config.model import EndpointConfig, GenerationConfig, LoRAConfig, ModelConfig, Served, served

@@ -1,7 +1,5 @@
 """What all sections of the configuration have in common."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -1,7 +1,5 @@
 """Which model, where it is, and how it is sampled."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -82,8 +80,7 @@ class ModelConfig(Section):
         False, description="run code that comes with the model; set it only if you trust the model"
     )
     endpoint: EndpointConfig = Field(
-        EndpointConfig(),
-        description="requests to a server; `key_env` names the environment variable with the API key",
+        EndpointConfig(), description="requests to a server; `key_env` names the environment variable with the API key"
     )
 
     @property

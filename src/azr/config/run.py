@@ -1,7 +1,5 @@
 """What surrounds a run: the sandbox, evaluation, checkpoints, events and trackers."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator

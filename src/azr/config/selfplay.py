@@ -1,7 +1,5 @@
 """What is played: the domain, the numbers of Algorithm 1, the buffers and the rewards."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator

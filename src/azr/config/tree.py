@@ -1,7 +1,5 @@
 """The root of the configuration tree."""
 
-from __future__ import annotations
-
 from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, SerializeAsAny, model_validator

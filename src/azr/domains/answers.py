@@ -1,7 +1,5 @@
 """The answer format of all domains: how prompts ask for it (`domain.style`), how it is read, and how it is refused."""
 
-from __future__ import annotations
-
 import re
 
 from azr.config import Style

@@ -3,8 +3,6 @@
 A domain turns tasks into prompts, and the model's text into tasks and verdicts. Only the domain reads `Task.data`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

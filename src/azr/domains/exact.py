@@ -4,8 +4,6 @@ A subclass has six short methods. This class applies the prompt style, finds ans
 held-out tasks, and draws seeds and held-out sets.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Domains by name: those of azr and those that other packages register in the entry-point group `azr.domains`."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Common failures of loading a model or using a device, as one line each that says what to do."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator

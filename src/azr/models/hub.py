@@ -1,7 +1,5 @@
 """Check quickly whether the Hugging Face hub can be reached, instead of waiting for its client's retries."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from pathlib import Path

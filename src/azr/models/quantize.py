@@ -1,7 +1,5 @@
 """Frozen weights in 4 or 8 bits with bitsandbytes, to save memory while an adapter learns."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """The models that ship with the package."""
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How many threads torch gets."""
 
-from __future__ import annotations
-
 import os
 
 SMALL = 5_000_000

@@ -6,8 +6,6 @@ November 2026. The RTX 3090's compute agrees with other projects' tables and wit
 NVIDIA's RTX Blackwell whitepaper prints for the RTX 3070 Ti (43.5 and 21.7).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from azr.errors import UserError

@@ -1,7 +1,5 @@
 """How long a run takes, in words: from a trial on this machine, else from partial timings, else from a card's peaks."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from collections.abc import Iterator

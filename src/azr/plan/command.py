@@ -1,7 +1,5 @@
 """What `azr plan` prints: what a run needs, whether it fits, the nearest settings that would, and how long it takes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress

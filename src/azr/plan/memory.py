@@ -5,8 +5,6 @@ Workspaces of kernels and overhead of the allocator are not included. A test che
 what three small runs on a CPU take (measured: 1, 6 and 7 % off). It has not been measured on a GPU.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ For a model that is too slow, too large or not downloaded, so that no trial step
 prompts and completions are assumed to be as long as allowed; shorter ones take less in proportion.
 """
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import time

@@ -4,8 +4,6 @@ A trial step has as many proposals as the run's if that takes about a minute at 
 scaled up. Short steps are repeated, since a single long completion makes a step take several times as long.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

@@ -1,7 +1,5 @@
 """The settings for a model: those of its run, those of its preset, or defaults that suit any model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

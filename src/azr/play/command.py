@@ -1,7 +1,5 @@
 """`azr play MODEL`: a person proposes and the model attempts it, or the model proposes and the person answers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

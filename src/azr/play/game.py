@@ -1,7 +1,5 @@
 """Rounds of self-play with a person in one role; each is a step of `azr.selfplay.step` with one proposal."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A finished round: what a person sees of it, how its reward follows from the equations, and its JSON record."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

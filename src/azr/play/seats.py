@@ -1,7 +1,5 @@
 """A generator that asks a person for one role, and a domain that keeps its prompts readable for people."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeAlias

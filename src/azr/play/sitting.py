@@ -1,7 +1,5 @@
 """An interactive session at the terminal: round after round until the person quits."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The parts that self-play and evaluation are built from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from azr.domains.base import Domain

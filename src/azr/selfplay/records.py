@@ -1,7 +1,5 @@
 """Records of self-play: attempts, episodes, time per stage, steps."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Iterator

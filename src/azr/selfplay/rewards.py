@@ -3,8 +3,6 @@
 The profiles `paper` and `reference` differ in the reward of a valid proposal that no attempt, or every attempt, solves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from azr.config import RewardConfig

@@ -1,7 +1,5 @@
 """Fill the buffers before the first step: with tasks of the untrained model, or with those of a file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 

@@ -5,8 +5,6 @@ A step settles its episodes in the order of their numbers, not in the order in w
 gives the same step.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace

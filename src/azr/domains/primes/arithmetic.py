@@ -1,7 +1,5 @@
 """Exact number theory for the primes domain."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from math import isqrt

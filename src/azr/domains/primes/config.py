@@ -1,7 +1,5 @@
 """Settings of the primes domain: `domain.*` in the configuration."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

@@ -3,8 +3,6 @@
 `Task.data` contains p and the pairs [x, y]: several for induction, else one.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache

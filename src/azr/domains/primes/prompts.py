@@ -8,8 +8,6 @@ Compact prompts have three parts: the kind, what is given, and the role:
                         <solve>             <propose>
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from azr.domains.primes.config import PrimesConfig

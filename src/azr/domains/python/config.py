@@ -1,7 +1,5 @@
 """Settings of the Python domain: `domain.*` in the configuration."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator

@@ -3,8 +3,6 @@
 The sandbox returns values as canonical text, and texts are compared here. No answer key is ever part of a job.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

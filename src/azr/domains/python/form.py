@@ -1,7 +1,5 @@
 """The parts of a proposal or an answer that `azr play` asks for, and how they are written in the prompts' notation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from azr.domains.base import Part

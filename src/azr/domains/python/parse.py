@@ -6,8 +6,6 @@
 Parsing takes linear time, since a model's text can be anything and is parsed on the event loop.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal

@@ -4,8 +4,6 @@
 short tagged form for small models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 
@@ -44,11 +42,7 @@ def _render(config: PythonConfig, role: Role, kind: Kind, **values: JSON) -> str
     folder = "compact" if config.style == "compact" else "body"
     template = _environment().select_template([f"{folder}/{role}_{kind}.jinja", f"{folder}/{role}.jinja"])
     body = template.render(
-        kind=kind,
-        forbidden=config.forbidden_modules,
-        inputs=config.induction_inputs,
-        answer_rule=ANSWER_RULE,
-        **values,
+        kind=kind, forbidden=config.forbidden_modules, inputs=config.induction_inputs, answer_rule=ANSWER_RULE, **values
     )
     return body if config.style == "compact" else dress(body.strip(), config.style)
 

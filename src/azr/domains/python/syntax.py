@@ -4,8 +4,6 @@ Only programs that a jailed process has parsed and run are parsed here. Parsing 
 later Python, and it does not limit the digits of a number.
 """
 
-from __future__ import annotations
-
 import ast
 import builtins
 from collections import Counter

@@ -5,8 +5,6 @@ outputs, shown (number of pairs that the solver sees). Values are canonical text
 between the parentheses of a call.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Mapping, Sequence
