@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from azr.errors import UserError
-from azr.play.choice import buffer_of, run_of, settle
-from azr.play.command import Request, play, program_text
+from azr.play.command import Request, buffer_of, play, program_text, run_of, settle
 from tests.played import Played
 from tests.runs import azr
 from tests.selfplay.test_selfplay import script

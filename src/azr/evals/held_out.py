@@ -10,7 +10,7 @@ from azr.concurrency import gather
 from azr.domains.base import Domain
 from azr.rollout.base import Sampling
 from azr.sandbox.base import Sandbox
-from azr.selfplay.parts import Parts
+from azr.selfplay.step import Parts
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
 

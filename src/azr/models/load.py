@@ -24,8 +24,6 @@ from azr.types import Prompt
 if TYPE_CHECKING:
     from azr.config import ModelConfig
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
@@ -52,8 +50,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        device: torch.device = self.model.device
-        return device
+        return torch.device(self.model.device)
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """Token ids of a prompt, with the tokenizer's prefix exactly once.
@@ -68,11 +65,10 @@ class LanguageModel:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion without its end token; other special tokens are kept."""
         kept = list(ids[:-1] if ids and ids[-1] in self.eos_ids else ids)
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def renderer(self, *, chat: bool) -> Callable[[str], Prompt]:
-        """The function that turns a text into a prompt, through the model's chat template or unchanged.
+        """A function that turns a text into a prompt, through the model's chat template or unchanged.
 
         Raises:
             UserError: `chat` is set and the tokenizer has no chat template.
@@ -94,10 +90,8 @@ class LanguageModel:
         """
         if self.tokenizer.chat_template is None:
             raise UserError(f"model {self.name}: its tokenizer has no chat template; set domain.style=r1")
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-        )
-        return text
+        messages = [{"role": "user", "content": message}]
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def export(self, folder: Path) -> None:
         """Write a plain Hugging Face folder: safetensors weights, tokenizer, config and generation config.
@@ -150,7 +144,8 @@ def load_model(config: ModelConfig) -> LanguageModel:
         UserError: the model cannot be loaded (see `azr.models.failures`), or has no end token.
     """
     device = pick_device(config.device)
-    dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    dtype: torch.dtype = getattr(torch, auto if config.dtype == "auto" else config.dtype)
     weights = {"dtype": dtype, **quantize.options(config.quantization, device, dtype)}
     try:
         local = {"local_files_only": hub.only_local(config.name)}
@@ -174,7 +169,10 @@ def load_model(config: ModelConfig) -> LanguageModel:
     if config.lora.rank:
         adapters.attach(model, config.lora)
     if config.quantization == "none":  # quantised weights are created on their device
-        _move(model, device, config.name)
+        try:
+            model.to(device)
+        except torch.OutOfMemoryError as error:
+            raise UserError(no_model(config.name, error)) from error
     return replace(wrap(model, tokenizer, name=config.name), adapted=config.lora.rank > 0)
 
 
@@ -233,13 +231,6 @@ def _prefix_ids(tokenizer: Any) -> tuple[int, ...]:
     full = tokenizer.encode("a", add_special_tokens=True)
     start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
     return tuple(full[:start])
-
-
-def _move(model: Any, device: torch.device, name: str) -> None:
-    try:
-        model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise UserError(no_model(name, error)) from error
 
 
 @contextlib.contextmanager

@@ -11,9 +11,8 @@ from azr.domains.base import Domain
 from azr.errors import UserError
 from azr.play.seats import Person, Seats, Stage
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.parts import Parts
 from azr.selfplay.records import Episode, StepRecord
-from azr.selfplay.step import SelfPlay, buffer_kinds, counted
+from azr.selfplay.step import Parts, SelfPlay, buffer_kinds, counted
 from azr.streams import stream
 from azr.types import Kind, Role, Task
 
@@ -44,7 +43,7 @@ class Game:
     """Plays rounds. Accepted tasks enter its buffer, so a proposal that is repeated counts as a duplicate.
 
     Args:
-        config: from `azr.play.choice.settle`.
+        config: from `azr.play.command.settle`.
         parts: the model, domain and sandbox.
         buffer: lines of the task buffer that references are drawn from; None for the domain's own seeds.
 

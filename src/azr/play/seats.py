@@ -45,14 +45,7 @@ class Stage:
 
 
 class Seats:
-    """A `Generator` that asks a person for one role and the model for the other.
-
-    Args:
-        model: plays the other role.
-        role: the person's.
-        person: asked for every sample of that role.
-        stage: has the last prompt in the style for people.
-    """
+    """A `Generator` that asks a person for one role, with the last prompt of `stage`, and the model for the other."""
 
     def __init__(self, model: Generator, role: Role, person: Person, stage: Stage) -> None:
         self._model, self._role, self._person, self._stage = model, role, person, stage

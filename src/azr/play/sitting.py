@@ -22,14 +22,7 @@ END = "."
 
 
 class Sitting:
-    """Plays rounds with a person at the terminal.
-
-    Args:
-        game: what is played.
-        form: the domain's.
-        config: of the game.
-        console: the terminal.
-    """
+    """Plays rounds with a person at the terminal; `form` is the domain's, `config` the game's."""
 
     def __init__(self, game: Game, form: Form, config: Config, console: Console) -> None:
         self._game, self._form, self._config, self._console = game, form, config, console

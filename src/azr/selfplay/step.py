@@ -7,16 +7,16 @@ gives the same step.
 
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from azr.concurrency import gather
 from azr.config import Config
 from azr.domains.base import Domain, Proposal, ProposalPrompt
 from azr.errors import UserError
-from azr.rollout.base import Sampling
+from azr.rollout.base import Generator, Renderer, Sampling
+from azr.sandbox.base import Sandbox
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.parts import Parts
 from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
 from azr.streams import stream
@@ -25,6 +25,23 @@ from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 REDRAWS = 32
 """How many draws of references are tried, for a kind with a fixed number of them, until the prompt fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A domain and the services that it is played with.
+
+    Attributes:
+        domain: the tasks, and how they are judged.
+        generator: samples from the current policy.
+        sandbox: runs the model's programs.
+        render: turns a text into a prompt for the generator.
+    """
+
+    domain: Domain
+    generator: Generator
+    sandbox: Sandbox
+    render: Renderer
 
 
 class SelfPlay:

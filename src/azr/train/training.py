@@ -28,10 +28,9 @@ from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
 from azr.run.directory import RunDirectory
 from azr.run.events import Event, step_events
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
 from azr.selfplay.seeding import seed, seed_from
-from azr.selfplay.step import SelfPlay, buffer_kinds, counted
+from azr.selfplay.step import Parts, SelfPlay, buffer_kinds, counted
 from azr.settings import dump
 from azr.train.learning import Learnt, learn
 from azr.train.screen import Screen
