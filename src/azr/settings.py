@@ -86,12 +86,9 @@ def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
 
 
 def build(tree: Mapping[str, Any], domain_config: Callable[[str], type[DomainConfig]], *, source: str) -> Config:
-    """Validate a tree and convert it to a `Config`.
+    """Validate a tree of keys and values and convert it to a `Config`.
 
-    Args:
-        tree: nested keys and values.
-        domain_config: returns the settings class of a domain by name; raises UserError if the name is unknown.
-        source: where the tree came from, for messages.
+    `domain_config` returns the settings class of a domain by name; messages name `source` as the tree's origin.
 
     Raises:
         UserError: an unknown key (with the nearest one), a wrong type or an impossible combination; one line.

@@ -1,8 +1,10 @@
 """The answer format of all domains: how prompts ask for it (`domain.style`), how it is read, and how it is refused."""
 
 import re
+from typing import ClassVar
 
 from azr.config import Style
+from azr.types import Verdict
 
 _R1 = """\
 A conversation between a user and an assistant. The user sets a problem; the assistant thinks about it first, between \
@@ -19,20 +21,27 @@ _ANSWER = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
-class MalformedError(ValueError):
-    """The text does not follow the format; `reason` is the code that is counted."""
+class RefusedError(ValueError):
+    """A text is refused: `reason` is the code that is counted, `detail` is for people."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class RejectedError(ValueError):
-    """A proposal is well formed but not a valid task; `reason` is the code that is counted, `detail` is for people."""
+    well_formed: ClassVar[bool]
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.verdict = Verdict(self.well_formed, 0.0, reason, detail)
+
+
+class MalformedError(RefusedError):
+    """The text does not follow the format."""
+
+    well_formed = False
+
+
+class RejectedError(RefusedError):
+    """A proposal follows the format, but is not a valid task."""
+
+    well_formed = True
 
 
 def dress(body: str, style: Style) -> str:

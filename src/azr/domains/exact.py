@@ -12,7 +12,15 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from azr.config import DomainConfig, SandboxConfig
-from azr.domains.answers import ANSWER_RULE, MalformedError, RejectedError, answer_of, dress, short_answer_of
+from azr.domains.answers import (
+    ANSWER_RULE,
+    MalformedError,
+    RefusedError,
+    RejectedError,
+    answer_of,
+    dress,
+    short_answer_of,
+)
 from azr.domains.base import Proposal, ProposalPrompt, Sources, make_task
 from azr.errors import UserError
 from azr.sandbox.base import Sandbox
@@ -127,10 +135,8 @@ class ExactDomain(ABC, Generic[Settings]):
                 raise RejectedError("repeats_a_reference")
             if self.withheld(task):
                 raise RejectedError("held_out")
-        except MalformedError as error:
-            return Proposal(Verdict(False, 0.0, error.reason))
-        except RejectedError as error:
-            return Proposal(Verdict(True, 0.0, error.reason, error.detail))
+        except RefusedError as error:
+            return Proposal(error.verdict)
         return Proposal(Verdict(True, 1.0, "accepted"), task)
 
     def solve_prompt(self, task: Task) -> str:
@@ -142,7 +148,7 @@ class ExactDomain(ABC, Generic[Settings]):
         try:
             right = self.correct(task, short_answer_of(text))
         except MalformedError as error:
-            return Verdict(False, 0.0, error.reason)
+            return error.verdict
         return Verdict(True, 1.0, "correct") if right else Verdict(True, 0.0, "wrong")
 
     def gold(self, task: Task) -> str:

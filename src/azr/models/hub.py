@@ -16,10 +16,7 @@ _PAUSES = (1.0, 2.0)
 
 
 def only_local(name: str) -> bool:
-    """The value for transformers' `local_files_only`: whether a model can only be loaded from this machine.
-
-    Args:
-        name: a folder, which needs no hub, or a name on the hub.
+    """The value for transformers' `local_files_only`: whether a model, by folder or hub name, must be on this machine.
 
     Raises:
         HFValidationError: there is no such folder, and the name is not valid on the hub.
@@ -45,11 +42,7 @@ def answers(address: str, *, within: float) -> bool:
     """Whether a connection can be made, through the proxy if there is one.
 
     The time until the response does not matter, only the connection. It is made in a thread, since a DNS lookup ignores
-    timeouts, and each of a name's many addresses has a timeout of its own.
-
-    Args:
-        address: as in `HF_ENDPOINT`.
-        within: seconds for all tries together.
+    timeouts, and each of a name's many addresses has a timeout of its own. `within` is seconds for all tries together.
     """
     found: SimpleQueue[bool] = SimpleQueue()
     Thread(target=_ask, args=(address, within, found), daemon=True).start()

@@ -1,9 +1,8 @@
 """Memory, bandwidth and compute of known accelerators, from the vendors' data sheets, to plan for cards not at hand.
 
-All figures are peaks that no real workload reaches. Compute is dense bfloat16 with float32 accumulation, which is half
-of the figure that data sheets print with sparsity. The numbers were checked against other copies of the data sheets in
-November 2026. The RTX 3090's compute agrees with other projects' tables and with the ratio of 2 to plain float32 that
-NVIDIA's RTX Blackwell whitepaper prints for the RTX 3070 Ti (43.5 and 21.7).
+All figures are peaks that no real workload reaches, and were checked in November 2026. Compute is dense bfloat16 with
+float32 accumulation, half of what data sheets print with sparsity. The RTX 3090's compute agrees with the ratio of 2 to
+plain float32 that NVIDIA's RTX Blackwell whitepaper prints for the RTX 3070 Ti (43.5 and 21.7).
 """
 
 from dataclasses import dataclass

@@ -29,12 +29,8 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 def here(config: Config, settings: Any, shape: Shape, *, width: int, room: int) -> Iterator[str]:
     """Time the run on this machine; yields lines of text.
 
-    Args:
-        config: of the run.
-        settings: the model's transformers configuration.
-        shape: of the model.
-        width: bytes per number that the model computes with.
-        room: bytes of memory that the run may use.
+    `settings` is the model's transformers configuration, `width` the bytes per number that it computes with, and `room`
+    the bytes of memory that the run may use.
     """
     torch.set_num_threads(config.threads or threads(shape.parameters))
     kinds = len(config.domain.kinds)

@@ -101,13 +101,7 @@ def half_precision(config: Config, device: str) -> bool:
 
 
 def count(shape: Shape, config: Config, *, width: int) -> Memory:
-    """Estimate a run's memory.
-
-    Args:
-        shape: of the model.
-        config: of the run.
-        width: bytes per number that the model computes with: 2 in half precision, else 4.
-    """
+    """Estimate a run's memory; `width` is bytes per number that the model computes with: 2 or, in full precision, 4."""
     model, learner = config.model, config.learner
     weights = shape.parameters * width
     if model.quantization != "none":
@@ -155,9 +149,8 @@ def _learning(shape: Shape, config: Config, width: int) -> dict[str, int]:
     """
     tokens = max(config.learner.token_budget, longest(config))
     layer = (8 * shape.hidden + 4 * shape.attention + 4 * shape.kv + 4 * shape.intermediate) * width
-    kept = shape.layers * layer
-    if config.model.gradient_checkpointing:
-        kept = shape.layers * shape.hidden * width + layer
+    checkpointing = config.model.gradient_checkpointing
+    kept = shape.layers * shape.hidden * width + layer if checkpointing else shape.layers * layer
     generation = config.generation
     answers = tokens * max(generation.max_propose_tokens, generation.max_solve_tokens) // longest(config)
     logits = min(answers * shape.vocabulary, MOST_LOGITS) * 4

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from azr.config import Config
 from azr.evals.held_out import evaluate
@@ -25,14 +25,10 @@ from azr.train.training import TrainingParts
 from azr.types import Kind
 
 TRIAL_SECONDS = 60.0
-"""The most that the last and largest step may take, seeding included. The first one has one proposal of each kind and
-warms up."""
-
+"""The most that the last and largest step may take, including seeding."""
 _GROWTH = 4
-
 _STEPS, _STEPS_SECONDS = 10, 10.0
 """Full-sized steps are repeated until either limit is reached."""
-
 _HELD_OUT = 32
 """The most held-out tasks of each kind that a trial answers."""
 
@@ -69,8 +65,7 @@ class Trial:
     answer: float
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     """Seconds: of seeding, of one step, of one evaluation, and of the whole run."""
 
     seeding: float
@@ -80,7 +75,7 @@ class Times:
 
 
 async def try_out(config: Config, parts: TrainingParts) -> Trial:
-    """Play a small step, then larger ones up to the run's own size, as long as they keep to the time limit."""
+    """Play a step with one proposal of each kind, to warm up, then larger ones up to the size of the run or the limit."""
     batch, most = 1, config.selfplay.batch_size
     while True:
         begin = time.perf_counter()

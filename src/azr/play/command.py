@@ -87,11 +87,8 @@ def play(request: Request) -> None:
 def settle(model: str, assignments: Sequence[str], *, samples: int, seed: int | None) -> Config:
     """Build the configuration of a game.
 
-    Args:
-        model: a shipped model, hub name, folder, run, or a model on a server.
-        assignments: overrides, KEY.SUB=VALUE.
-        samples: attempts at each proposal of the person [n].
-        seed: random seed; None for the configuration's.
+    The settings are those of the model's run or preset, else `ANY_MODEL`, then the overrides, KEY.SUB=VALUE; `samples`
+    is the number of attempts at each proposal of the person [n], and `seed` None keeps the configuration's.
 
     Raises:
         UserError: there is no such model or run, or an override is wrong.

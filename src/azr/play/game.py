@@ -22,14 +22,9 @@ TRIES = 30
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A finished round.
+    """A finished round, with the person's role and the reward of the person's proposal or attempt (Eq. 6).
 
-    Attributes:
-        role: the person's.
-        kind: of the task.
-        episode: the proposal and the attempts at it.
-        reward: of the person's proposal or attempt (Eq. 6).
-        refused: how many proposals of the model were invalid before this one, by reason.
+    `refused` counts the model's invalid proposals before this one, by reason.
     """
 
     role: Role
@@ -63,12 +58,7 @@ class Game:
         self._step = 0
 
     async def propose(self, kind: Kind, person: Person, *, first: tuple[Kind, str] | None = None) -> Round:
-        """The person proposes a task, and the model attempts it.
-
-        Args:
-            kind: of the task.
-            person: writes the proposal, given the prompt.
-            first: a proposal, by kind and text, that this one builds on.
+        """The person proposes a task, which may build on `first`, a proposal by kind and text; the model attempts it.
 
         Raises:
             UserError: `first` is not a valid task.

@@ -84,9 +84,8 @@ class Sitting:
             )
             if chosen == "k":
                 kind = Prompt.ask("kind", choices=list(self._config.domain.kinds), default=kind, console=self._console)
-        if chosen == "o":
-            role = Role.SOLVE if role == Role.PROPOSE else Role.PROPOSE
-        return role, kind, chosen != "q"
+        other = Role.SOLVE if role == Role.PROPOSE else Role.PROPOSE
+        return other if chosen == "o" else role, kind, chosen != "q"
 
     def _values(self, parts: Sequence[Part]) -> dict[str, list[str]]:
         """Ask for parts; optional ones that are left empty are omitted."""

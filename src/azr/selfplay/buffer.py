@@ -38,9 +38,7 @@ class TaskBuffer:
     def refusal(self, task: Task, *, beside: Collection[Task] = ()) -> str | None:
         """Why a task may not be added: "duplicate" or "shape_limit"; None if it may.
 
-        Args:
-            task: the task.
-            beside: tasks that will be added before it, and count as if they had been.
+        The tasks `beside` it will be added before it, and count as if they had been.
         """
         if self._config.reject_duplicates and (
             self._fingerprints[task.fingerprint] or any(other.fingerprint == task.fingerprint for other in beside)

@@ -74,13 +74,9 @@ class SelfPlay:
     async def propose(
         self, step: int, slots: Iterable[tuple[Kind, int]], stopwatch: Stopwatch, *, most: int | None = None
     ) -> tuple[list[Episode], list[Task]]:
-        """Play episodes, and add the accepted tasks to the buffer in the order of the episodes.
+        """Play the episodes of the given kinds and numbers, and add the accepted tasks to the buffer in their order.
 
-        Args:
-            step: number of the step; 0 is seeding, when no task is attempted.
-            slots: kind and number of each episode.
-            stopwatch: gets the time per stage.
-            most: add this many tasks, at most; None: all.
+        In step 0, seeding, no task is attempted. At most `most` tasks are added.
 
         Returns:
             the episodes, and the tasks that were added, stamped.

@@ -71,7 +71,6 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
     # Proposing
 
     def propose_text(self, kind: Kind, references: Sequence[Task]) -> str:
-        """Ask for x and p, y and p, or p and several x."""
         return prompts.propose(self.config, kind, self._example(kind), [proposal(task) for task in references])
 
     def parse(self, kind: Kind, text: str) -> Data:
@@ -96,7 +95,6 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
     # Solving
 
     def solve_text(self, task: Task) -> str:
-        """Pose a task without its gold value."""
         return prompts.solve(self.config, task)
 
     def answer(self, task: Task) -> str:

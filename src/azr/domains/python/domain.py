@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from azr.config import SandboxConfig
-from azr.domains.answers import MalformedError, RejectedError, answer_of
+from azr.domains.answers import MalformedError, RefusedError, RejectedError, answer_of
 from azr.domains.base import Proposal, ProposalPrompt, Sources
 from azr.domains.python import prompts, syntax
 from azr.domains.python.config import PythonConfig
@@ -71,14 +71,8 @@ class PythonDomain:
                 program, inputs = one(fields["program"], "program"), one(fields["input"], "input")
                 data = await self._program_data(prompt, program, inputs, sandbox)
             return Proposal(ACCEPTED, program_task(prompt.kind, data, prompt.references))
-        except MalformedError as error:
-            return Proposal(Verdict(False, 0.0, error.reason))
-        except RejectedError as error:
-            return Proposal(Verdict(True, 0.0, error.reason, error.detail))
-        except syntax.TooDeepError:
-            return Proposal(Verdict(True, 0.0, "too_deep"))
-        except syntax.UnreadableError as error:
-            return Proposal(Verdict(True, 0.0, "unreadable", str(error)))
+        except RefusedError as error:
+            return Proposal(error.verdict)
 
     async def _program_data(
         self, prompt: ProposalPrompt, program: str, inputs: str, sandbox: Sandbox
@@ -116,7 +110,6 @@ class PythonDomain:
     # Solving
 
     def solve_prompt(self, task: Task) -> str:
-        """Pose a task in the configured style."""
         return prompts.solve_prompt(self.config, task)
 
     async def verify(self, task: Task, text: str, sandbox: Sandbox) -> Verdict:
@@ -127,7 +120,7 @@ class PythonDomain:
                 program = one(fields_of(answer, self._notation)["program"], "program")
                 return await self._verify_induction(task, program, sandbox)
         except MalformedError as error:
-            return Verdict(False, 0.0, error.reason)
+            return error.verdict
         if task.kind == ERROR:
             return CORRECT if answer == task.data["error"] else Verdict(True, 0.0, "wrong")
         if task.kind == DEDUCTION:
@@ -164,7 +157,6 @@ class PythonDomain:
         return syntax.similarity(syntax.read(one.data["program"]).grams, syntax.read(other.data["program"]).grams)
 
     def gold(self, task: Task) -> str:
-        """The gold answer in the form that `verify` reads."""
         data = task.data
         if task.kind == INDUCTION:
             tagged = self._notation == "tagged"
@@ -178,11 +170,9 @@ class PythonDomain:
         return syntax.read(task.data["program"]).trivial
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
-        """The first tasks of each kind in the configured held-out set."""
         return load_held_out(self.config.held_out, self.kinds, count)
 
     def show(self, task: Task) -> str:
-        """Program, inputs and outputs for people."""
         data = task.data
         if task.kind == INDUCTION:
             pairs = "\n".join(f"f({i}) == {o}" for i, o in zip(data["inputs"], data["outputs"], strict=True))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+from azr.domains.answers import RejectedError
+
 ENTRY = "f"
 HELPER = "g"
 """Name of the helper program in a composite f(g(x))."""
@@ -22,28 +24,20 @@ _BRANCHES = (
 )  # fmt: skip
 
 
-class UnreadableError(ValueError):
-    """The sandbox could parse the text, but this process cannot."""
-
-
-class TooDeepError(UnreadableError):
-    """The text nests too deeply to be parsed in this process."""
-
-
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn what `ast.parse` and `ast.unparse` raise into one of these errors.
+    """Turn what `ast.parse` and `ast.unparse` raise into `RejectedError`.
 
     Raises:
-        TooDeepError: the text nests too deeply.
-        UnreadableError: its syntax is of a later Python, or a number has more digits than Python writes.
+        RejectedError: "too_deep" if the text nests too deeply; "unreadable" if its syntax is of a later Python, or a
+            number has more digits than Python writes.
     """
     try:
         yield
     except (RecursionError, MemoryError) as error:
-        raise TooDeepError("the text nests too deep") from error
+        raise RejectedError("too_deep") from error
     except (SyntaxError, ValueError) as error:
-        raise UnreadableError(str(error)) from error
+        raise RejectedError("unreadable", str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ def read(program: str) -> Syntax:
     """Parse a program.
 
     Raises:
-        UnreadableError: see `reading`.
+        RejectedError: see `reading`.
     """
     with reading():
         tree = _Normaliser().visit(_without_docstrings(ast.parse(program)))
@@ -107,7 +101,7 @@ def calls_helper(program: str) -> bool:
     """Whether the entry function of a composite calls `g`.
 
     Raises:
-        UnreadableError: see `reading`.
+        RejectedError: see `reading`.
     """
     with reading():
         entry = _entry(ast.parse(program))

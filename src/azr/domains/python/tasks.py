@@ -31,7 +31,7 @@ def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] =
     program up to names and constants.
 
     Raises:
-        azr.domains.python.syntax.UnreadableError: the program cannot be parsed here.
+        azr.domains.answers.RejectedError: the program cannot be parsed here.
     """
     read = syntax.read(data["program"])
     inputs = sorted(data["inputs"]) if kind == INDUCTION else [data["input"]]
@@ -51,7 +51,7 @@ def tidy_arguments(text: str) -> str:
     Only for text that the sandbox has accepted as arguments. It is parsed, not run.
 
     Raises:
-        azr.domains.python.syntax.UnreadableError: they cannot be parsed here.
+        azr.domains.answers.RejectedError: they cannot be parsed here.
     """
     with syntax.reading():
         # Like the sandbox: with the line break, a comment at the end does not swallow the parenthesis.
@@ -68,10 +68,7 @@ def held_out_sets() -> list[str]:
 def load_held_out(source: str, kinds: Sequence[Kind], count: int) -> list[Task]:
     """The first `count` tasks of each kind; fewer if the set has fewer.
 
-    Args:
-        source: name of a set in the package, or path of a file of lines {"kind": ..., "data": {...}}.
-        kinds: the kinds to load.
-        count: tasks per kind, at most.
+    `source` is the name of a set in the package, or the path of a file of lines {"kind": ..., "data": {...}}.
 
     Raises:
         UserError: there is no such set or file, or a line is not a task.
