@@ -33,9 +33,7 @@ class AlgorithmConfig(Section):
 
     name: AlgorithmName = Field(
         "trr++",
-        description="baseline per role and kind (trr++), per step (reinforce++), per prompt (grpo, rloo, dr-grpo),"
-        " or a critic"
-        " (ppo)",
+        description="baseline per role and kind (trr++), step (reinforce++), prompt (grpo, rloo, dr-grpo); or critic",
     )
     whiten: Literal["rollout", "token"] = Field(
         "rollout",
@@ -51,9 +49,7 @@ class AlgorithmConfig(Section):
     kl_coefficient: NonNegative = Field(0.0, description="weight of the KL divergence from the untrained model")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="Schulman's estimators of that divergence")
     kl_in: Literal["loss", "reward"] = Field(
-        "loss",
-        description="loss: a term of each token's loss; reward: subtracted from each rollout's reward before the"
-        " baseline",
+        "loss", description="loss: a term of each token's loss; reward: subtracted from each reward before the baseline"
     )
     entropy_coefficient: NonNegative = Field(0.0, description="weight of the entropy bonus; the paper uses 0.001")
     aggregation: Aggregation = Field(
@@ -93,9 +89,7 @@ class LearnerConfig(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = Field(
         "constant",
-        description="learning rate after warm-up; linear, cosine: down to 0 at the end of the run; inverse_sqrt:"
-        " proportional to"
-        " 1 / sqrt(updates so far), whatever the length of the run",
+        description="rate after warm-up; linear, cosine: to 0 at the end; inverse_sqrt: as 1 / sqrt(updates so far)",
     )
     hold_steps: PositiveInt = Field(
         1, description="for schedule = inverse_sqrt: updates before the rate falls, warm-up included"

@@ -70,8 +70,7 @@ class ModelConfig(Section):
     )
     quantization: Literal["none", "8bit", "4bit"] = Field(
         "none",
-        description="freeze the weights in LLM.int8 or NF4; needs the extra `quant`; training needs model.lora.rank"
-        " > 0",
+        description="freeze the weights in LLM.int8 or NF4 (extra `quant`); training then needs model.lora.rank > 0",
     )
     lora: LoRAConfig = Field(
         LoRAConfig(), description="with rank > 0, only adapters are trained; needs the extra `lora`"

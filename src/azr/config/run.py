@@ -62,10 +62,7 @@ class EventsConfig(Section):
     """Optional events; all others are always written."""
 
     tokens_every: Annotated[int, Field(ge=0)] = Field(
-        1,
-        description="steps between records of every token's log-probabilities and advantages, for `azr explain`; 0:"
-        " never."
-        " About 14 bytes per token",
+        1, description="steps between records of all tokens, 14 bytes each, for `azr explain`; 0: never"
     )
 
 

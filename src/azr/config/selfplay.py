@@ -21,9 +21,7 @@ class DomainConfig(Section):
     name: str = Field(description="name of a registered domain; `azr domains` lists them")
     kinds: Annotated[tuple[Kind, ...], Field(strict=False)] = Field((), description="kinds to play; empty: all")
     style: Style = Field(
-        "r1",
-        description="prompt style: r1 for base models, chat for chat models (by their template), compact for small"
-        " models",
+        "r1", description="prompts for base models (r1), chat models (chat, by their template), small models (compact)"
     )
 
     @field_validator("kinds")
@@ -53,8 +51,7 @@ class SelfPlayConfig(Section):
     )
     solver_mix: Literal["new_first", "new_only", "uniform"] = Field(
         "new_first",
-        description="tasks to solve: new_first: new ones, filled up from the buffer; new_only: new ones; uniform:"
-        " any in the buffer",
+        description="tasks to solve: new ones, filled up from the buffer (new_first); new ones; any in the buffer",
     )
     train_proposer: bool = Field(True, description="false: do not train on the proposer's rollouts (ablation)")
     learn: bool = Field(
@@ -68,9 +65,7 @@ class SelfPlayConfig(Section):
         40, description="batches of proposals per kind, at most, to fill a buffer with seed tasks"
     )
     seed_shortfall: Literal["stop", "play_on"] = Field(
-        "stop",
-        description="if seed_attempts batches were not enough: stop with an error, or continue with the tasks found"
-        " so far",
+        "stop", description="if seed_attempts batches were not enough: stop with an error, or continue with those found"
     )
     seed_file: str | None = Field(
         None, description="JSONL file of seed tasks, as written by an earlier run (seed.jsonl)"
@@ -96,9 +91,7 @@ class BufferConfig(Section):
         True, description="reject a task if a buffer already holds it, apart from formatting and names"
     )
     shape_limit: PositiveInt | None = Field(
-        None,
-        description="reject a task if this many in the buffers have its shape (the same up to names and constants);"
-        " null: no limit",
+        None, description="reject a task if this many have its shape (equal up to names and constants); null: no limit"
     )
 
 

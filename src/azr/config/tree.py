@@ -17,10 +17,7 @@ class Config(Section):
     steps: PositiveInt = Field(500, description="number of training steps")
     seed: Annotated[int, Field(ge=0)] = 0
     threads: PositiveInt | None = Field(
-        None,
-        description="torch threads on a CPU; null: OMP_NUM_THREADS if set, else 1 for models below five million"
-        " parameters"
-        " and one per core for larger ones",
+        None, description="torch threads on a CPU; null: OMP_NUM_THREADS, or 1 below 5 million parameters, or all cores"
     )
     output_dir: str = Field("runs", description="parent folder of run directories")
     model: ModelConfig

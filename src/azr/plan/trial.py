@@ -75,7 +75,7 @@ class Times(NamedTuple):
 
 
 async def try_out(config: Config, parts: TrainingParts) -> Trial:
-    """Play a step with one proposal of each kind, to warm up, then larger ones up to the size of the run or the limit."""
+    """Play a step with one proposal of each kind, to warm up, then larger ones up to the size of the run or a limit."""
     batch, most = 1, config.selfplay.batch_size
     while True:
         begin = time.perf_counter()
