@@ -1,7 +1,5 @@
 """Alarms: known failures of self-play, in words, with the steps in which they occur."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby

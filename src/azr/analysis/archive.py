@@ -9,8 +9,6 @@ page says so. A block is JSON, compressed by zlib; a browser opens it with `Deco
                then two more, then the rest
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import zlib

@@ -1,7 +1,5 @@
 """The family tree of tasks: every proposal with its parents and verdict, and how often it was solved, as columns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite

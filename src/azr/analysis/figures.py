@@ -1,7 +1,5 @@
 """The figures of one step, computed from its events, for metrics, screen, trackers, watch and report."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass

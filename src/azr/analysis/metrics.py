@@ -1,7 +1,5 @@
 """The figures of a step as one line of metrics.jsonl."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any

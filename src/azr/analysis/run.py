@@ -10,8 +10,6 @@
 All figures are computed from the events, except times and the accuracy of a random guess, which are in the metrics.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

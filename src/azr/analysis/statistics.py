@@ -1,7 +1,5 @@
 """95 % intervals for accuracies and their differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import comb, sqrt
 

@@ -9,8 +9,6 @@ and the push on a token is minus that: positive if the step makes the token more
 out, because it acts on all tokens of the vocabulary and not on the sampled one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Formatting of figures and of model output for people."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Where completions come from: a model, the gold answers, or a broken variant, all through the same template."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice

@@ -1,7 +1,5 @@
 """`azr eval`: run every model on every benchmark; write completions and results, print one table."""
 
-from __future__ import annotations
-
 import asyncio
 import difflib
 import json

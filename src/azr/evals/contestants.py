@@ -1,7 +1,5 @@
 """What `azr eval` compares: models, the benchmark's own answers, and broken answers that must score nothing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Held-out sets of the self-play domains as benchmarks, with their baselines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain

@@ -5,8 +5,6 @@ it, and the form of a report of passed tests. An output or an input also knows t
 as it would be correct to return it.
 """
 
-from __future__ import annotations
-
 import re
 
 _REPORT = '{"wanted": [], "failures": [], "assertions": 9}'

@@ -1,7 +1,5 @@
 """Runs a benchmark: prompt, completion, answer, verdict; a JSONL file gets one line per problem."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

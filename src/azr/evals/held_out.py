@@ -1,7 +1,5 @@
 """Accuracy on tasks that training never sees, of a model, of a random guess and of the best constant answer."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

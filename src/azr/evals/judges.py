@@ -1,7 +1,5 @@
 """Judges: published tests on recorded values, single values, and standard output."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation

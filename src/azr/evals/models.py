@@ -1,7 +1,5 @@
 """Models as users name them: a hub name, a folder, a run's folder, a shipped model, or a served model."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path

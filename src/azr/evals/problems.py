@@ -1,7 +1,5 @@
 """Benchmarks and their problems, each with its prompt, gold answer and judge."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """From records to numbers: pass@k with intervals, paired differences, and a table."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Sandbox jobs of an evaluation: the model's program and the published tests, never both in one process."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 `complete` is text to continue, `chat` uses the tokenizer's chat template, `r1` is the paper's prompt for base models.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Broken answers that must score nothing: the proof that a benchmark cannot be passed without solving it."""
 
-from __future__ import annotations
-
 import ast
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """The columns of an exported dataset, for the files and for the card."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

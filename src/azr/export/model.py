@@ -1,7 +1,5 @@
 """`azr export RUN`: the newest checkpoint as a Hugging Face folder, as `RUN/model` is after a run."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

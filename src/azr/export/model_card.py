@@ -1,7 +1,5 @@
 """The model card of an exported model: where it comes from, how it was trained, and what was measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Turn a run's events into rows: one per task, and one per rollout with its verdict, reward and prompt."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

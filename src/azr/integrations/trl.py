@@ -23,8 +23,6 @@ the only weighted reward, which TRL does not scale, nor shift, as it sums to zer
 have weight 0, so that TRL logs their mean. Works in one process only; TRL's checkpoints do not include the buffers.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import defaultdict

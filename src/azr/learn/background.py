@@ -1,7 +1,5 @@
 """Work that takes its time, in a thread of its own, so that the event loop goes on delivering signals."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How much the learner reads at once, and what happens when memory runs out."""
 
-from __future__ import annotations
-
 import gc
 import logging
 from collections.abc import Callable, Sequence

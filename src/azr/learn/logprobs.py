@@ -1,7 +1,5 @@
 """Log-probabilities and entropies of completion tokens under a model, with gradient."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -8,8 +8,6 @@ r = pi(a) / pi_old(a) and advantage A, the loss of a token is
 and the loss of a minibatch is the sum over its tokens of that, times the token's weight (`sequence_weights`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """`azr report`: one page from folders of runs and of evaluations."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path

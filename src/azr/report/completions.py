@@ -1,7 +1,5 @@
 """The results of `azr eval` for the page: the table, and every completion."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence

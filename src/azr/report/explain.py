@@ -1,7 +1,5 @@
 """Ledgers for people: `azr explain RUN ROLLOUT` on the terminal, and those of whole steps on the page."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf

@@ -1,7 +1,5 @@
 """The contract of a generator, which samples completions from a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias

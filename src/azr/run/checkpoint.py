@@ -3,8 +3,6 @@
 checkpoints/000010/ model/ (weights), optimizer.pt, buffer.jsonl, state.json
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -17,8 +17,6 @@ others are differences in single precision, so that ratios and clipping can be r
 sampler (null if equal), `ratio` is log pi - log pi_old, `reference` is log pi_ref - log pi.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict

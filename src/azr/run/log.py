@@ -1,7 +1,5 @@
 """Reading a log while it grows: complete lines only, each once. Unreadable lines are counted and skipped."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A sandbox runs text that a model wrote and returns values as text. It never gets
 values on the trusted side, as bytes. `docs/sandbox.md` has the threat model.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable

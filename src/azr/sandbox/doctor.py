@@ -3,8 +3,6 @@
 `doctor` works with any backend. It does not look at configuration: a protection holds if the attempt to break it fails.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Set

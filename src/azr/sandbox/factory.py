@@ -3,8 +3,6 @@
 An entry point names a class or a function that makes the sandbox; its keyword parameters are the backend's settings.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import sys

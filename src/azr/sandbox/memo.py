@@ -1,7 +1,5 @@
 """A sandbox that remembers outcomes and does not run the same job again."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 from azr.sandbox.base import Job, Outcome, Reason, Sandbox

@@ -1,7 +1,5 @@
 """The update of the policy from a step's rollouts: penalties, values, advantages, optimizer steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM during a run: the first requests a stop, the second stops the run immediately."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator

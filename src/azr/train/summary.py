@@ -1,7 +1,5 @@
 """What a run prints at its end: its tasks, and held-out accuracy before and after."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

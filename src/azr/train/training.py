@@ -4,8 +4,6 @@ It connects concrete parts to the protocols of `azr.selfplay`. For reproducibili
 determines the next step is in a checkpoint, or a function of the seed and the step's number.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter

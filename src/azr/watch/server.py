@@ -4,8 +4,6 @@ It answers GET and HEAD at two addresses, and never uses a request as a file nam
 127.0.0.1 (DNS rebinding) sends its own name as the host, and is refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

@@ -1,7 +1,5 @@
 """`azr watch RUN` on the terminal: progress, rates by kind, curves, alarms, the newest tasks."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

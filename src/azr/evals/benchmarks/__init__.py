@@ -1,7 +1,5 @@
 """The benchmarks by name. Each module reads one publisher's own format."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Read from the hub's `test.jsonl`, or from the folders of the original archive: `
 `input_output.json`, `solutions.json`, `metadata.json` and, for some, `starter_code.py`.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Problems of APPS and LiveCodeBench: inputs and outputs, by standard input or by function."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """CRUXEval (Gu et al. 2024, arXiv 2401.03065): 800 functions; predict the output, or find an input that gives it."""
 
-from __future__ import annotations
-
 from azr.evals.benchmarks.source import Hub, Record, loader
 from azr.evals.judges import InputGives, OutputIs
 from azr.evals.problems import Form, Problem

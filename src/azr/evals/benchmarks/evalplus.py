@@ -5,8 +5,6 @@ program. Outputs are compared as in EvalPlus 0.3 (tolerances, sets, a few functi
 `azr.evals.inside.plus`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """HumanEval (Chen et al. 2021, arXiv 2107.03374): 164 functions to complete from signature and docstring."""
 
-from __future__ import annotations
-
 from azr.evals.benchmarks.source import Hub, Record, loader
 from azr.evals.judges import PublishedTests
 from azr.evals.problems import Form, Problem

@@ -4,8 +4,6 @@ Generation is read from the publisher's `test.jsonl`, `test2.jsonl`, ... (`code_
 `execution-v2`. Private tests may be packed: base64 of a zlib-compressed pickle of one string.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

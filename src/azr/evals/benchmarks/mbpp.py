@@ -1,7 +1,5 @@
 """MBPP (Austin et al. 2021, arXiv 2108.07732): 974 short functions, each from a sentence and three assertions."""
 
-from __future__ import annotations
-
 import ast
 
 from azr.evals.benchmarks.source import Hub, Record, loader

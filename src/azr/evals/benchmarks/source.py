@@ -1,7 +1,5 @@
 """Reads a benchmark's records from the publisher's file in a folder, or from the hub."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Mathematics through lm-eval: its own tasks, and three tasks in its format in this folder."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

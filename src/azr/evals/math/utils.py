@@ -1,7 +1,5 @@
 """Scoring for the tasks of this folder, with the string normalisation that lm-eval uses for AIME and MATH."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -4,8 +4,6 @@ Model output reaches the page as JSON and is shown by `textContent`. As a second
 Policy allows only two scripts, by their digests, and no other resources.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

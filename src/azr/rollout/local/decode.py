@@ -3,8 +3,6 @@
 Synchronous and single-threaded; `generator.py` makes it a service.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

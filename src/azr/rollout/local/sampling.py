@@ -1,7 +1,5 @@
 """From logits to tokens: one uniform number per token."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

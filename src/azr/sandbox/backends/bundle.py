@@ -1,7 +1,5 @@
 """The guest's modules as one source text, for interpreters without azr: containers, remote servers, `-S`."""
 
-from __future__ import annotations
-
 import base64
 import json
 import zlib

@@ -1,7 +1,5 @@
 """One container with a fork server inside, driven through the `docker` command."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from asyncio.subprocess import DEVNULL, PIPE, Process

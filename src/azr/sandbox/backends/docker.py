@@ -4,8 +4,6 @@ A container takes one job at a time and forks a child for it (`forkserver.py`). 
 with, it is replaced and its job is run again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

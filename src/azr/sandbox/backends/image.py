@@ -4,8 +4,6 @@ The image holds the interpreter, its standard library and the shared libraries t
 manager, nothing else to misuse. It is streamed as a tar into `docker import`.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

@@ -7,8 +7,6 @@ The server has to contain the program. This backend guarantees that no answer ke
 as data, and that nothing a program prints is mistaken for the report on it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

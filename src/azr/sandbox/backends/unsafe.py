@@ -4,8 +4,6 @@ It contains accidents: a crash, an endless loop and, if the system has that limi
 malicious program, which has access to this user's files, network and processes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -3,8 +3,6 @@
 What comes from a process that ran a program is hostile: nothing here trusts it. `guest/wire.py` has the format.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from enum import Enum

@@ -3,8 +3,6 @@
 This module turns jobs into runs and the ends of runs into outcomes. `fleet.py` decides which run comes next.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """Starting a zygote, and the host's end of its pipes."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

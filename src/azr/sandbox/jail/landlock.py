@@ -3,8 +3,6 @@
 Three raw system calls (Linux 5.13, man 7 landlock) that libc does not wrap.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import struct

@@ -3,8 +3,6 @@
 `zygote.py` calls these functions. The order matters; each function gives the reason for its place.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import os

@@ -1,7 +1,5 @@
 """The user's own limits on our processes (`ulimit`), when they are too low for a sandbox or a job."""
 
-from __future__ import annotations
-
 import errno
 import resource
 

@@ -5,8 +5,6 @@ CPython commonly calls on Linux. `docs/decisions/0002-seccomp-by-hand.md` explai
 here; the tests check the numbers and the filter with libseccomp.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import mmap

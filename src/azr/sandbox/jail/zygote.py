@@ -5,8 +5,6 @@ it does not hold. The zygote reads no job, so no later child can find one in its
 bytes and has the kernel move them.
 """
 
-from __future__ import annotations
-
 import fcntl
 import gc
 import json

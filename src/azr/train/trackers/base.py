@@ -1,7 +1,5 @@
 """What trackers receive, and the contract that they implement."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields

@@ -1,7 +1,5 @@
 """The supported trackers. Each imports its library when it is created, which raises ImportError if it is missing."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from typing import Any, Literal
