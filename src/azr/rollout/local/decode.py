@@ -17,6 +17,7 @@ from azr.errors import UserError
 from azr.models.load import LanguageModel
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
+from azr.rollout.local.lean import LeanStep, supports
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
 
@@ -131,6 +132,7 @@ class Decoder:
         base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
         accepted = inspect.signature(base.forward).parameters
         self._optional = tuple(name for name in ("position_ids", "logits_to_keep") if name in accepted)
+        self._lean = LeanStep(policy) if supports(policy) else None
         self.reset()
 
     @property
@@ -157,6 +159,8 @@ class Decoder:
     def admit(self, tickets: Sequence[Ticket]) -> list[Finished]:
         """Read prompts, each once, and draw the first token of each of their rows, at most `free`."""
         first = self.rows
+        if self._lean is not None and not first:
+            self._lean.refresh()
         for group in _groups(sorted(tickets, key=lambda ticket: len(ticket.prompt_ids))):
             before = self.rows
             logits_PV = self._prefill(group)
@@ -171,9 +175,12 @@ class Decoder:
         """Draw one more token for every row."""
         slots, rows = self._slots, self.rows
         newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached[:rows]
-        width = self._cache.width + 1
-        mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
-        logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
+        if self._lean is not None:
+            logits_RV = self._lean(newest_R, cached_R, self._cache)
+        else:
+            width = self._cache.width + 1
+            mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
+            logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
         self._cache.advance()
         slots.cached[:rows] += 1
         self._draw(np.arange(rows), logits_RV)

@@ -1,0 +1,199 @@
+"""One decoding step of a plain decoder in a few large operations per layer.
+
+For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
+This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
+up projection, keys and values written straight into the cache, and no mask where all rows have the same length. It
+covers Llama, Qwen2 and Qwen3; other architectures, adapters and quantised weights use `Forward`. Logits equal
+transformers' up to rounding (tests/rollout/local/test_lean.py); timings are in bench/generate.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from azr.models.load import LanguageModel
+from azr.rollout.local.cache import RowCache
+
+_FAMILIES = {f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen2", "qwen3")}
+"""Modules of the model classes; importing the classes themselves would take a second."""
+
+_FIXED_ROPE = {"default", "linear", "llama3", "yarn"}
+"""Rotary embeddings that depend on the position alone, and not on the length of the sequence."""
+
+_JOINED_BYTES = 512 * 2**20
+"""Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
+
+_POSITIONS = 1024
+
+
+def supports(policy: LanguageModel) -> bool:
+    """Whether `LeanStep` computes this model: a plain family, with plain linear layers and full attention."""
+    model = policy.model
+    if type(model).__module__ not in _FAMILIES or not type(model).__name__.endswith("ForCausalLM"):
+        return False
+    config = model.config
+    layers = model.model.layers
+    return (
+        set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
+        and model.model.rotary_emb.rope_type in _FIXED_ROPE
+        and all(type(module) is nn.Linear for layer in layers for module in _projections(layer))
+    )
+
+
+def _projections(layer: Any) -> tuple[nn.Linear, ...]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return (
+        attention.q_proj,
+        attention.k_proj,
+        attention.v_proj,
+        attention.o_proj,
+        mlp.gate_proj,
+        mlp.up_proj,
+        mlp.down_proj,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """Linear layers of one input, joined to one where that pays."""
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor | None, ...]
+
+    @classmethod
+    def of(cls, layers: Sequence[nn.Linear], *, join: bool) -> _Product:
+        weights: list[Tensor] = [layer.weight for layer in layers]
+        biases = [layer.bias for layer in layers]
+        if not join:
+            return cls(tuple(weights), tuple(biases))
+        bias = None if biases[0] is None else torch.cat(biases)
+        return cls((torch.cat(weights),), (bias,))
+
+    def __call__(self, x_RE: Tensor) -> Tensor:
+        products = [functional.linear(x_RE, w, b) for w, b in zip(self.weights, self.biases, strict=True)]
+        return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One layer's modules, and its joined products."""
+
+    attention: Any
+    mlp: Any
+    first_norm: Any
+    second_norm: Any
+    qkv: _Product
+    gate_up: _Product
+
+    @classmethod
+    def of(cls, layer: Any, *, join: bool) -> _Layer:
+        q, k, v, _, gate, up, _ = _projections(layer)
+        return cls(
+            layer.self_attn,
+            layer.mlp,
+            layer.input_layernorm,
+            layer.post_attention_layernorm,
+            _Product.of((q, k, v), join=join),
+            _Product.of((gate, up), join=join),
+        )
+
+
+class LeanStep:
+    """The next token's logits of every row in flight.
+
+    Args:
+        policy: a model that `supports` accepts.
+    """
+
+    def __init__(self, policy: LanguageModel) -> None:
+        self._model = policy.model
+        attention = self._model.model.layers[0].self_attn
+        self._key_heads = self._model.config.num_key_value_heads
+        self._head_width, self._scale = attention.head_dim, attention.scaling
+        self._seen: list[tuple[int, int]] = []
+        self._layers: list[_Layer] = []
+        self._cos_PD = self._sin_PD = torch.empty(0)
+
+    def refresh(self) -> None:
+        """Join the weights again if they have changed since the last call."""
+        layers = self._model.model.layers
+        weights = list(layers.parameters())
+        seen = [(weight.data_ptr(), weight._version) for weight in weights]
+        if seen == self._seen:
+            return
+        join = sum(weight.nbytes for weight in weights) <= _JOINED_BYTES
+        self._layers = [_Layer.of(layer, join=join) for layer in layers]
+        self._seen = seen
+        self._tabulate(max(len(self._cos_PD), _POSITIONS))
+
+    def __call__(self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache) -> Tensor:
+        """Logits after one more token per row, [R, V]; its keys and values go into the cache's next column.
+
+        Args:
+            newest_R: the tokens.
+            cached_R: number of tokens that the cache holds of each row, which is the position of the new one.
+            cache: the rows in flight; `cache.advance` then counts the new column.
+        """
+        if (last := int(cached_R.max())) >= len(self._cos_PD):
+            self._tabulate(2 * last)
+        body, device = self._model.model, self._cos_PD.device
+        x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
+        positions_R = torch.from_numpy(cached_R).to(device)
+        cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
+        mask = _mask(cached_R, cache.width + 1, x_RE)
+        for layer, buffers in zip(self._layers, cache.layers, strict=True):
+            qk_RHD, v_RKD = self._projected(layer, x_RE)
+            half = self._head_width // 2
+            turned_RHD = torch.cat((qk_RHD[..., half:], qk_RHD[..., :half]), dim=-1)
+            qk_RHD = torch.addcmul(qk_RHD * cos_R1D, turned_RHD, sin_R1D)
+            q_RKGD = qk_RHD[:, : -self._key_heads].reshape(len(x_RE), self._key_heads, -1, self._head_width)
+            k_RKCD, v_RKCD = buffers.update(qk_RHD[:, -self._key_heads :, None], v_RKD[:, :, None])
+            # A query head is one of the G rows of its key head's group, so that nothing is repeated.
+            heads_RKGD = functional.scaled_dot_product_attention(
+                q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=self._scale
+            )
+            x_RE = x_RE + layer.attention.o_proj(heads_RKGD.flatten(1))
+            gate_RF, up_RF = layer.gate_up(_normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
+            x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
+        logits_RV: Tensor = self._model.lm_head(_normed(body.norm, x_RE))
+        return logits_RV
+
+    def _projected(self, layer: _Layer, x_RE: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, not yet rotated, [R, H + K, D], and values, [R, K, D]."""
+        joined_RHD = layer.qkv(_normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
+        qk_RHD, v_RKD = joined_RHD[:, : -self._key_heads], joined_RHD[:, -self._key_heads :]
+        if hasattr(layer.attention, "q_norm"):  # Qwen3
+            q_RHD = _normed(layer.attention.q_norm, qk_RHD[:, : -self._key_heads])
+            k_RKD = _normed(layer.attention.k_norm, qk_RHD[:, -self._key_heads :])
+            qk_RHD = torch.cat((q_RHD, k_RKD), dim=1)
+        return qk_RHD, v_RKD
+
+    def _tabulate(self, positions: int) -> None:
+        """Cosines and sines of positions 0 to `positions` - 1; the sines' first half carries rotate_half's minus."""
+        weight = self._model.model.norm.weight
+        positions_1P = torch.arange(positions, device=weight.device)[None]
+        cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
+        self._cos_PD, self._sin_PD = cos_1PD[0], sin_1PD[0].clone()
+        self._sin_PD[:, : self._head_width // 2] *= -1
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return functional.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _mask(cached_R: NDArray[np.int64], width: int, like: Tensor) -> Tensor | None:
+    """What to add to the attention scores, [R, 1, 1, C]: minus infinity in the stale columns left of a shorter row."""
+    hidden_R = width - 1 - cached_R
+    if not hidden_R.any():
+        return None
+    hidden_RC = np.arange(width) < hidden_R[:, None]
+    mask_RC = torch.zeros(hidden_RC.shape, dtype=like.dtype, device=like.device)
+    return mask_RC.masked_fill_(torch.from_numpy(hidden_RC).to(like.device), -torch.inf)[:, None, None]

@@ -1,0 +1,172 @@
+"""The lean decoding step computes what transformers' own forward does."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from transformers.cache_utils import DynamicCache
+
+from azr.rollout.local.cache import RowCache
+from azr.rollout.local.lean import LeanStep, supports
+
+SHAPE = {
+    "vocab_size": 99,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+FAMILIES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, head_dim=16)),
+    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True)),
+    "llama, tied, llama3 positions": lambda: LlamaForCausalLM(
+        LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE)
+    ),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+    "qwen3, heads wider than the model": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=32)),
+}
+
+
+def made(build: Any) -> Any:
+    torch.manual_seed(0)
+    model = build().eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # biases and norms start as zeros and ones
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+def wrapped(model: Any) -> Any:
+    return SimpleNamespace(model=model, device=torch.device("cpu"))
+
+
+def decoded(model: Any, step: LeanStep | None, lengths: list[int]) -> list[torch.Tensor]:
+    """Logits of four decoding steps after prompts of these lengths; by transformers if there is no lean step."""
+    random = np.random.default_rng(0)
+    width = max(lengths)
+    seen = np.arange(width) >= width - np.array(lengths)[:, None]
+    prefilled, cache, logits = DynamicCache(), RowCache(), []
+    with torch.inference_mode():
+        model(
+            input_ids=torch.from_numpy(random.integers(99, size=seen.shape)),
+            attention_mask=torch.from_numpy(seen),
+            position_ids=torch.from_numpy(np.maximum(seen.cumsum(axis=1) - 1, 0)),
+            past_key_values=prefilled,
+            use_cache=True,
+        )
+        cache.append(prefilled, [1] * len(lengths))
+        cached = np.array(lengths)
+        for _ in range(4):
+            newest = random.integers(99, size=len(lengths))
+            if step is not None:
+                logits.append(step(newest, cached, cache))
+            else:
+                columns = cache.width + 1
+                output = model(
+                    input_ids=torch.from_numpy(newest)[:, None],
+                    attention_mask=torch.from_numpy(np.arange(columns) >= columns - 1 - cached[:, None]),
+                    position_ids=torch.from_numpy(cached)[:, None],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                logits.append(output.logits[:, -1])
+            cache.advance()
+            cached = cached + 1
+    return logits
+
+
+def difference(model: Any, step: LeanStep, lengths: list[int]) -> float:
+    pairs = zip(decoded(model, step, lengths), decoded(model, None, lengths), strict=True)
+    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+
+
+def refreshed(model: Any) -> LeanStep:
+    step = LeanStep(wrapped(model))
+    step.refresh()
+    return step
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("lengths", [[5, 9, 2], [7, 7], [1]], ids=["ragged", "equal", "one"])
+def test_logits_equal_those_of_transformers(family: str, lengths: list[int]) -> None:
+    model = made(FAMILIES[family])
+    assert supports(wrapped(model))
+    assert difference(model, refreshed(model), lengths) < 1e-5
+
+
+def test_logits_in_bfloat16_are_as_close_as_rounding_allows() -> None:
+    model = made(FAMILIES["qwen3, heads wider than the model"]).to(torch.bfloat16)
+    assert difference(model, refreshed(model), [5, 9, 2]) < 0.1
+
+
+def test_positions_beyond_the_table_extend_it() -> None:
+    model = made(FAMILIES["qwen2"])
+    assert difference(model, refreshed(model), [1030, 3]) < 1e-5
+
+
+def test_weights_too_large_to_join_are_used_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azr.rollout.local.lean._JOINED_BYTES", 0)
+    model = made(FAMILIES["qwen2"])
+    step = refreshed(model)
+    assert len(step._layers[0].qkv.weights) == 3
+    assert difference(model, step, [5, 9, 2]) < 1e-5
+
+
+def test_an_update_of_the_weights_reaches_the_joined_ones() -> None:
+    model = made(FAMILIES["llama"])
+    step = refreshed(model)
+    with torch.no_grad():
+        model.model.layers[1].self_attn.k_proj.weight.mul_(2.0)
+    assert difference(model, step, [5, 9]) > 1e-3
+    step.refresh()
+    assert difference(model, step, [5, 9]) < 1e-5
+
+
+def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:
+    model = made(FAMILIES["llama"])
+    step = refreshed(model)
+    layers = step._layers
+    step.refresh()
+    assert step._layers is layers
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: GPT2LMHeadModel(GPT2Config(vocab_size=99, n_embd=32, n_layer=1, n_head=2)),
+        lambda: MistralForCausalLM(MistralConfig(**SHAPE)),
+        lambda: get_peft_model(LlamaForCausalLM(LlamaConfig(**SHAPE)), LoraConfig(target_modules=["q_proj"])),
+        lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, use_sliding_window=True, max_window_layers=1)),
+        lambda: LlamaForCausalLM(
+            LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
+        ),
+    ],
+    ids=["gpt2", "mistral", "adapter", "sliding window", "positions that depend on the length"],
+)
+def test_other_models_are_left_to_transformers(build: Any) -> None:
+    assert not supports(wrapped(build()))
