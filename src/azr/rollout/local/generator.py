@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from azr.config import GenerationConfig
 
 
+ROUND = 16
+"""Decoding steps between two admissions without overlap. Fewer: shorter tails, and more waiting for the sandbox."""
+
+
 @dataclass(slots=True, eq=False)
 class _Request:
     """One call of `sample`: open until it is answered, fails or is cancelled."""
@@ -44,11 +48,14 @@ class _Request:
 class LocalGenerator:
     """Samples from a model in this process (the `Generator` protocol).
 
-    With `overlap = false`, generation starts only when all coroutines that were started together wait
-    (`azr.concurrency`), takes the requests in the order of their keys and answers them all at once. Batches then depend
-    on the requests alone, and samples on a CPU are identical bit for bit in every run. With `overlap = true`, new rows
-    join between two decoding steps, and each request is answered as soon as its rows have ended. In both cases forward
-    passes run in a thread of their own, so that the event loop stays free.
+    With `overlap = false` samples on a CPU are equal bit for bit in every run, because batches are a function of the
+    requests alone. Generation starts when all coroutines that were started together wait (`azr.concurrency`), and takes
+    their requests in the order of their keys. Every `ROUND` decoding steps, finished requests are answered, and what
+    their coroutines ask for next joins one round later. So the sandbox works while other rows decode; if it takes
+    longer than a round, decoding waits for it.
+
+    With `overlap = true` new rows join between two decoding steps, and an answer goes out as soon as it is whole. In
+    both, forward passes run in one thread of their own, so that the event loop stays free.
 
     Args:
         policy: the model; its weights must not change while a sample is awaited.
@@ -67,6 +74,7 @@ class LocalGenerator:
         self._requests: dict[Ticket, _Request] = {}
         self._driver: asyncio.Task[None] | None = None
         self._start_due = False
+        self._news = asyncio.Event()  # a request has arrived, or a coroutine has ended
         self._version = 0
 
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
@@ -124,6 +132,7 @@ class LocalGenerator:
 
         Otherwise the first of several coroutines that were started together would start alone.
         """
+        self._news.set()
         if self._arrived and not self._start_due:
             self._start_due = True
             asyncio.get_running_loop().call_soon(self._start)
@@ -134,22 +143,23 @@ class LocalGenerator:
             self._driver = asyncio.get_running_loop().create_task(self._drive())
 
     def _everybody_waits(self) -> bool:
-        crews = {request.crew for request in self._arrived if request.crew is not None}
+        crews = {request.crew for request in (*self._arrived, *self._taken) if request.crew is not None}
         return all(crew.waits() for crew in crews)
 
     async def _drive(self) -> None:
-        """Decode until nobody waits (overlap) or until this batch is done (no overlap)."""
+        """Decode until nobody waits."""
         loop = asyncio.get_running_loop()
         try:
             self._take()
-            while any(request.open and len(request.samples) < request.n for request in self._taken):
-                for finished, sample in await loop.run_in_executor(self._thread, self._advance, self._fitting()):
+            while any(request.open for request in self._taken):
+                for finished, sample in await loop.run_in_executor(self._thread, self._advance, self._queue):
                     self._requests[finished.ticket].samples[finished.row] = sample
                 self._forget_cancelled()
-                if self.overlap:
-                    self._reply()
-                    self._take()
-            self._reply()
+                while not self.overlap and not self._everybody_waits():
+                    self._news.clear()
+                    await self._news.wait()
+                self._take()
+                self._reply()
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
@@ -166,20 +176,28 @@ class LocalGenerator:
             self._queue += request.tickets
             self._requests.update(dict.fromkeys(request.tickets, request))
 
-    def _fitting(self) -> list[Ticket]:
-        """Return the tickets, in order of arrival, that fit beside the rows in flight."""
+    def _fitting(self, queue: deque[Ticket]) -> list[Ticket]:
+        """Tickets, first come first served, that fit beside the rows in flight."""
         free, tickets = self._decoder.free, []
-        while self._queue and len(self._queue[0].rows) <= free:
-            tickets.append(self._queue.popleft())
+        while queue and len(queue[0].rows) <= free:
+            tickets.append(queue.popleft())
             free -= len(tickets[-1].rows)
         return tickets
 
-    def _advance(self, tickets: list[Ticket]) -> list[tuple[Finished, Sample]]:
-        """In the generator's thread, admit tickets, then draw one token for every row."""
+    def _advance(self, queue: deque[Ticket]) -> list[tuple[Finished, Sample]]:
+        """One turn, in the generator's thread: a round of decoding steps, or one step with overlap.
+
+        After a failure `self._queue` is another one; a turn that is still running then ends at its next step.
+        """
+        finished: list[Finished] = []
         try:
-            finished = self._decoder.admit(tickets) if tickets else []
-            if self._decoder.rows:
-                finished += self._decoder.step()
+            for _ in range(1 if self.overlap else ROUND):
+                if tickets := self._fitting(queue):
+                    finished += self._decoder.admit(tickets)
+                if self._decoder.rows:
+                    finished += self._decoder.step()
+                if queue is not self._queue or not (self._decoder.rows or queue):
+                    break
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise UserError(
@@ -217,6 +235,6 @@ class LocalGenerator:
             elif request.open:
                 request.answer.cancel()
         self._arrived.clear()
-        self._queue.clear()
+        self._queue = deque()
         self._release()
         self._thread.submit(self._decoder.reset)
