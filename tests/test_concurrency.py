@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from azr.concurrency import current_member, gather
+from azr.concurrency import Latch, current_member, gather
 from azr.errors import UserError
 
 
@@ -75,3 +75,39 @@ async def test_whoever_watches_a_crew_is_called_when_a_member_ends():
     await gather([watched(), asyncio.sleep(0.01)])
     await asyncio.sleep(0)
     assert len(calls) == 2
+
+
+async def test_a_latch_opens_at_the_last_event():
+    latch, seen = Latch(2), []
+
+    async def waits():
+        await latch.wait()
+        seen.append("open")
+
+    async def arrives():
+        for _ in range(2):
+            await asyncio.sleep(0)
+            seen.append("event")
+            latch.arrive()
+
+    await gather([waits(), arrives()])
+    await latch.wait()
+    assert seen == ["event", "event", "open"]
+
+
+async def test_a_member_at_a_latch_waits_with_its_crew_until_the_latch_opens():
+    latch, seen = Latch(1), []
+
+    async def at_the_latch():
+        await latch.wait()
+
+    async def asks():
+        member = current_member()
+        member.answers.add(asyncio.get_running_loop().create_future())
+        await asyncio.sleep(0)
+        seen.append(member.crew.waits())
+        latch.arrive()
+        seen.append(member.crew.waits())
+
+    await gather([at_the_latch(), asks()])
+    assert seen == [True, False]

@@ -56,6 +56,42 @@ class Member:
         return self.inner > 0 or any(not answer.done() for answer in self.answers)
 
 
+class Latch:
+    """Lets coroutines wait until an event has happened a given number of times.
+
+    A member of a crew that waits here counts as waiting for the engine: what it waits for needs the engine itself.
+
+    Args:
+        count: number of times.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def arrive(self) -> None:
+        """Count one event; the last one wakes all that wait."""
+        self._missing -= 1
+        if self._missing == 0:
+            for future in self._waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when all events have happened."""
+        if self._missing <= 0:
+            return
+        member, future = current_member(), asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        if member is not None:
+            member.answers.add(future)
+        try:
+            await future
+        finally:
+            if member is not None:
+                member.answers.discard(future)
+
+
 _member: ContextVar[Member | None] = ContextVar("azr_member", default=None)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -174,6 +175,59 @@ async def test_work_of_an_inner_gather_holds_the_batch_back(policy):
 
     await gather([*map(verify_then_sample, range(2)), *_samples(generator, 1)])
     assert [len(tickets) for tickets in steps] == [3]
+
+
+def _work_between(seconds):
+    """Coroutines that sample, work for a time of their own, and sample again."""
+
+    async def episode(generator, i):
+        (first,) = await generator.sample("abc", n=1, key=f"a{i}", sampling=Sampling(4 + 16 * i))
+        await asyncio.sleep(seconds(i))
+        return await generator.sample(first.text[:3] + "?", n=2, key=f"b{i}", sampling=Sampling(20))
+
+    return episode
+
+
+async def test_without_overlap_batches_do_not_depend_on_the_speed_of_what_runs_between(policy):
+    async def batches(seconds):
+        generator, steps = make(policy), []
+        decoder, advance = generator._decoder, generator._decoder.step
+        decoder.step = lambda: (steps.append(sorted(t.key for t, _ in decoder._slots.owner)), advance())[1]
+        samples = await gather(_work_between(seconds)(generator, i) for i in range(4))
+        return steps, samples
+
+    assert await batches(lambda i: 0) == await batches(lambda i: 0.03 * (4 - i))
+
+
+async def test_without_overlap_a_request_that_follows_an_answer_joins_rows_that_are_still_decoding(policy):
+    generator, admitted = make(policy), []
+    admit = generator._decoder.admit
+
+    def noting(tickets):
+        admitted.append(([ticket.key for ticket in tickets], generator._decoder.rows))
+        return admit(tickets)
+
+    generator._decoder.admit = noting
+    generator._decoder._eos = np.array([-1])  # every row runs to its limit
+
+    async def long():
+        await generator.sample("abc", n=1, key="z", sampling=Sampling(80))
+
+    await gather([_work_between(lambda i: 0)(generator, 0), long()])
+    assert admitted == [(["a0", "z"], 0), (["b0"], 1)]
+
+
+async def test_a_step_of_decoding_after_a_failure_belongs_to_nobody(policy):
+    generator = make(policy)
+    waiting = asyncio.ensure_future(generator.sample("abc", n=1, key="k", sampling=Sampling(60)))
+    while not generator._decoder.rows:
+        await asyncio.sleep(0.001)
+    generator._driver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    (after,) = await asyncio.wait_for(generator.sample("abc", n=1, key="k", sampling=Sampling(30)), timeout=20)
+    (alone,) = await make(policy).sample("abc", n=1, key="k", sampling=Sampling(30))
+    assert after == alone
 
 
 @pytest.mark.parametrize("overlap", [False, True])

@@ -1,5 +1,6 @@
 """Algorithm 1 with completions that the tests write, through the real Python domain and the real sandbox."""
 
+import asyncio
 import hashlib
 import re
 
@@ -104,6 +105,28 @@ async def test_the_order_of_completion_changes_nothing(sandbox):
     shuffled = await make(sandbox, generator=ScriptedGenerator(script, delay)).step(1)
     assert shuffled.rollouts == straight.rollouts
     assert shuffled.admitted == straight.admitted
+
+
+async def test_the_rest_of_the_batch_is_attempted_while_attempts_at_new_tasks_are_running(sandbox):
+    started, all_new_ended = [], asyncio.Event()
+
+    class Tail(ScriptedGenerator):
+        async def sample(self, prompt, *, n, key, sampling):
+            started.append(key)
+            if key == "1/solve/deduction/0000":  # as long as a row that runs to its limit
+                await asyncio.wait_for(all_new_ended.wait(), timeout=20)
+            if key == "1/solve/deduction/0003":
+                all_new_ended.set()
+            return await super().sample(prompt, n=n, key=key, sampling=sampling)
+
+    def two_are_invalid(key, prompt, row):
+        return (
+            "nonsense" if key in ("1/propose/deduction/0001", "1/propose/deduction/0002") else script(key, prompt, row)
+        )
+
+    record = await make(sandbox, generator=Tail(two_are_invalid), kinds=("deduction",)).step(1)
+    assert [attempts.id for attempts in record.solved] == ["1/solve/deduction/0003"]
+    assert started.index("1/solve/deduction/0000") < started.index("1/solve/deduction/0003")
 
 
 async def test_new_tasks_enter_the_buffer_with_their_step_and_parents(sandbox):

@@ -41,7 +41,7 @@ async def seed(
                 break
             stopwatch, first = Stopwatch(), batch * config.batch_size
             slots = [(kind, first + index) for index in range(config.batch_size)]
-            episodes, admitted = await play.propose(0, slots, stopwatch, most=missing)
+            episodes, admitted = await play.propose(slots, stopwatch, most=missing)
             reasons.update(episode.proposal.verdict.reason for episode in episodes)
             yield StepRecord(0, episodes, [], admitted, [], stopwatch)
         if (made := play.buffer.size(kind)) < wanted:

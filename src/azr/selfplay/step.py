@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from azr.concurrency import gather
+from azr.concurrency import Latch, gather
 from azr.config import Config
 from azr.domains.base import Domain, Proposal, ProposalPrompt
 from azr.errors import UserError
@@ -61,39 +61,55 @@ class SelfPlay:
         self._solve_sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
 
     async def step(self, step: int) -> StepRecord:
-        """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded."""
-        play, stopwatch = self.config.selfplay, Stopwatch()
+        """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded.
+
+        A task is attempted as soon as it is valid. When all proposals are in, they are settled, and the rest of the
+        solver's batch is chosen and attempted, beside the attempts that are still running.
+        """
+        play, record = self.config.selfplay, StepRecord(step, [], [], [], [], Stopwatch())
         slots = [(kind, index) for kind in self.domain.kinds for index in range(play.batch_size)]
-        episodes, admitted = await self.propose(step, slots, stopwatch)
-        # Without a learner, attempts only measure learnability, and the episodes' own have done that.
-        solved = await gather(self._solver_batch(episodes, step, stopwatch) if play.learn else ())
-        record = StepRecord(step, episodes, solved, admitted, [], stopwatch)
+        episodes: dict[tuple[Kind, int], Episode] = {}
+        proposed = Latch(len(slots))
+
+        async def play_episode(kind: Kind, index: int) -> None:
+            episode = episodes[kind, index] = await self._propose(step, kind, index, record.stopwatch)
+            proposed.arrive()
+            if (task := episode.task) is not None:
+                name, n = f"{step}/solve/{kind}/{index:04d}", play.samples
+                episode.attempts = await self._attempt(
+                    task, name, record.stopwatch, n=n, learnt=play.learn_from_samples
+                )
+
+        async def solve_others() -> None:
+            await proposed.wait()
+            record.episodes = [episodes[slot] for slot in slots]
+            record.admitted = self._admit(record.episodes, step)
+            # Without a learner, attempts only measure learnability, and the episodes' own have done that.
+            if play.learn:
+                record.solved = await gather(self._solver_batch(record))
+
+        await gather([*(play_episode(*slot) for slot in slots), solve_others()])
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
     async def propose(
-        self, step: int, slots: Iterable[tuple[Kind, int]], stopwatch: Stopwatch, *, most: int | None = None
+        self, slots: Iterable[tuple[Kind, int]], stopwatch: Stopwatch, *, most: int
     ) -> tuple[list[Episode], list[Task]]:
-        """Play the episodes of the given kinds and numbers, and add the accepted tasks to the buffer in their order.
+        """Propose tasks for seeding, none of which is attempted, and add at most `most` of them to the buffer.
 
-        In step 0, seeding, no task is attempted. At most `most` tasks are added.
+        Args:
+            slots: kind and number of each episode.
+            stopwatch: gets the time per stage.
+            most: the number of tasks that the buffer still needs.
 
         Returns:
             the episodes, and the tasks that were added, stamped.
         """
-        episodes = await gather(self._propose(step, kind, index, stopwatch) for kind, index in slots)
-        self._settle(episodes)
-        admitted: list[Task] = []
-        for episode in episodes:
-            if episode.task is not None and (most is None or len(admitted) < most):
-                stamped = self.buffer.add(episode.task, step=step, answer=self.domain.gold(episode.task))
-                if stamped is not None:
-                    episode.proposal = replace(episode.proposal, task=stamped)
-                    admitted.append(stamped)
-        return episodes, admitted
+        episodes = await gather(self._propose(0, kind, index, stopwatch) for kind, index in slots)
+        return episodes, self._admit(episodes, 0, most)
 
     async def _propose(self, step: int, kind: Kind, index: int, stopwatch: Stopwatch) -> Episode:
-        """One episode: propose, parse and validate, attempt n times at once, verify each."""
+        """Propose one task, parse and validate it."""
         name = f"{step}/propose/{kind}/{index:04d}"
         asked, prompt = self._fitting_prompt(step, kind, index)
         with stopwatch("propose"):
@@ -103,12 +119,19 @@ class SelfPlay:
         episode = Episode(name, asked, sample, self.checked(proposal))
         if episode.task is not None:
             episode.intrinsic = self._intrinsic(episode.task, asked.references)
-            if step > 0:
-                play, solve = self.config.selfplay, f"{step}/solve/{kind}/{index:04d}"
-                episode.attempts = await self._attempt(
-                    episode.task, solve, stopwatch, n=play.samples, learnt=play.learn_from_samples
-                )
         return episode
+
+    def _admit(self, episodes: Sequence[Episode], step: int, most: int | None = None) -> list[Task]:
+        """Settle episodes, and add accepted tasks to the buffer in their order; returns those added, stamped."""
+        self._settle(episodes)
+        admitted: list[Task] = []
+        for episode in episodes:
+            if episode.task is not None and (most is None or len(admitted) < most):
+                stamped = self.buffer.add(episode.task, step=step, answer=self.domain.gold(episode.task))
+                if stamped is not None:
+                    episode.proposal = replace(episode.proposal, task=stamped)
+                    admitted.append(stamped)
+        return admitted
 
     async def _attempt(self, task: Task, name: str, stopwatch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
         """Attempt a task n times, and verify each attempt."""
@@ -169,15 +192,13 @@ class SelfPlay:
             else:
                 accepted.append(episode.task)
 
-    def _solver_batch(
-        self, episodes: Sequence[Episode], step: int, stopwatch: Stopwatch
-    ) -> list[Coroutine[Any, Any, Attempts]]:
+    def _solver_batch(self, record: StepRecord) -> list[Coroutine[Any, Any, Attempts]]:
         """The attempts that fill up B tasks per kind, besides those that the episodes have made."""
         play, batch = self.config.selfplay, []
         n = play.samples if play.learn_from_samples else 1
         for kind in self.domain.kinds:
-            new = [episode.task for episode in episodes if episode.task is not None and episode.prompt.kind == kind]
-            rng = stream(self.config.seed, step, "fill", kind)
+            new = [one.task for one in record.episodes if one.task is not None and one.prompt.kind == kind]
+            rng = stream(self.config.seed, record.step, "fill", kind)
             if play.solver_mix == "uniform":
                 tasks = self.buffer.draw([kind], play.batch_size, rng)
             else:
@@ -187,8 +208,8 @@ class SelfPlay:
                     pool = self.buffer.draw([kind], self.buffer.size(kind), rng)
                     tasks += [task for task in pool if task.id not in known][: play.batch_size - len(new)]
             batch += [
-                self._attempt(task, f"{step}/solve/{kind}/{play.batch_size + index:04d}", stopwatch, n=n, learnt=True)
-                for index, task in enumerate(tasks)
+                self._attempt(task, f"{record.step}/solve/{kind}/{number:04d}", record.stopwatch, n=n, learnt=True)
+                for number, task in enumerate(tasks, start=play.batch_size)
             ]
         return batch
 

@@ -74,8 +74,8 @@ class _Product:
         biases = [layer.bias for layer in layers]
         if not join:
             return cls(tuple(weights), tuple(biases))
-        bias = None if biases[0] is None else torch.cat(biases)
-        return cls((torch.cat(weights),), (bias,))
+        bias = None if biases[0] is None else torch.cat(tuple(biases))
+        return cls((torch.cat(tuple(weights)),), (bias,))
 
     def __call__(self, x_RE: Tensor) -> Tensor:
         products = [functional.linear(x_RE, w, b) for w, b in zip(self.weights, self.biases, strict=True)]
