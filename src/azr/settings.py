@@ -1,6 +1,5 @@
 """Builds a `Config` from a preset or TOML file and dotted overrides; every mistake becomes one clear line."""
 
-import difflib
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError, create_model
 
 from azr.config import Config, DomainConfig
-from azr.errors import UserError
+from azr.errors import UserError, nearest
 
 Tree = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -46,7 +45,7 @@ def read(source: str) -> Tree:
     if path.is_file():
         return read_toml(path)
     raise UserError(
-        f"{source}: no such preset or file{_nearest(source, presets())}; the presets are {', '.join(presets())}"
+        f"{source}: no such preset or file{nearest(source, presets())}; the presets are {', '.join(presets())}"
     )
 
 
@@ -142,7 +141,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     first, *rest = error.errors(include_url=False)
     path = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "extra_forbidden":
-        message = f"unknown key {path}{_nearest(str(first['loc'][-1]), _section(model, first['loc'][:-1]))}"
+        message = f"unknown key {path}{nearest(str(first['loc'][-1]), _section(model, first['loc'][:-1]))}"
     elif first["type"] == "missing":
         message = f"{path} is missing"
     elif first["type"] == "tuple_type":
@@ -165,8 +164,3 @@ def _section(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
             return []
         model = annotation
     return list(model.model_fields)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else ""

@@ -13,12 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from azr import settings
 from azr.algorithms.advantages import Baseline, Estimate
 from azr.algorithms.registry import TRRPlusPlus
 from azr.analysis.surrogate import Pass, passes
 from azr.config import AlgorithmConfig, Config, RewardConfig
-from azr.domains import registry
 from azr.errors import UserError
 from azr.run.directory import EVENTS, RunDirectory
 from azr.run.log import Log
@@ -93,7 +91,7 @@ def ledger(run: Path, rollout: str) -> Ledger:
     Raises:
         UserError: no such run, or no such rollout in it.
     """
-    config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run / "config.toml"))
+    config = RunDirectory.open(run).config()
     step = rollout.partition("/")[0]
     try:
         of_step = Log(run / EVENTS, containing=f'"step": {step},'.encode()).new()

@@ -1,7 +1,6 @@
 """Domains by name: those of azr and those that other packages register in the entry-point group `azr.domains`."""
 
 import contextlib
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -9,7 +8,7 @@ from typing import Any
 
 from azr.config import DomainConfig, SandboxConfig
 from azr.domains.base import Domain, Form
-from azr.errors import UserError
+from azr.errors import UserError, nearest
 
 GROUP = "azr.domains"
 REQUIRED = frozenset(name for name in vars(Domain) if not name.startswith("_"))
@@ -48,9 +47,10 @@ def plugin(name: str) -> DomainPlugin:
     """
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
-        nearest = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UserError(f"domain.name = {name}: no such domain{hint}; registered are {', '.join(names())}")
+        known = names()
+        raise UserError(
+            f"domain.name = {name}: no such domain{nearest(name, known)}; registered are {', '.join(known)}"
+        )
     if len(points) > 1:
         sources = ", ".join(sorted(point.value for point in points))
         raise UserError(f"domain {name}: registered more than once: {sources}; uninstall all but one of those packages")

@@ -1,7 +1,6 @@
 """`azr eval`: run every model on every benchmark; write completions and results, print one table."""
 
 import asyncio
-import difflib
 import json
 import re
 import sys
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from azr import settings as trees
 from azr.config import ModelConfig, SandboxConfig
-from azr.errors import UserError
+from azr.errors import UserError, nearest
 from azr.evals import benchmarks, domain_sets, harness, math, models
 from azr.evals.contestants import Contestant, answering, contestants
 from azr.evals.harness import Settings
@@ -127,9 +126,7 @@ def _check(request: Request) -> None:
         raise UserError(f"no benchmark; name one with --bench: {', '.join(known)}")
     for name in request.bench:
         if name not in known and domain_sets.domain_of(name) is None:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise UserError(f"--bench {name}: no such benchmark{hint}; there are {', '.join(known)}")
+            raise UserError(f"--bench {name}: no such benchmark{nearest(name, known)}; there are {', '.join(known)}")
     if chosen.template not in NAMES:
         raise UserError(f"--template {chosen.template}: no such template; there are {', '.join(NAMES)}")
     if chosen.samples > 1 and chosen.temperature == 0 and request.models:

@@ -10,9 +10,9 @@ from azr.domains import registry
 from azr.errors import UserError
 from azr.export.columns import PARTS, Column
 from azr.export.dataset_card import Tally, write_dataset_card
-from azr.export.model import new_folder, read_config
+from azr.export.model import new_folder
 from azr.export.rows import Row, Rows
-from azr.run.directory import EVENTS, SEED, read_jsonl
+from azr.run.directory import EVENTS, SEED, RunDirectory, read_jsonl
 from azr.run.log import TOKENS, Log
 from azr.selfplay.buffer import task_from_json
 
@@ -38,7 +38,7 @@ def export_dataset(run: Path, to: Path) -> dict[str, int]:
         UserError: the run does not exist or is empty, the folder exists, or the extra `data` is missing.
     """
     features = {name: _features(columns) for name, columns in PARTS.items()}
-    config = read_config(run)
+    config = RunDirectory.open(run).config()
     seeds = map(task_from_json, read_jsonl(run / SEED) if (run / SEED).is_file() else ())
     rows = Rows(registry.make_domain(config.domain, config.sandbox), config.seed, seeds)
     tally = Tally()

@@ -7,14 +7,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from azr import settings
-from azr.config import Config
-from azr.domains import registry
 from azr.errors import UserError
 from azr.export.model_card import write_card
 from azr.models import shipped
 from azr.run.checkpoint import Checkpoints, State, read_state
-from azr.run.directory import CONFIG, METRICS, MODEL, RunDirectory, explained, read_jsonl
+from azr.run.directory import METRICS, MODEL, RunDirectory, explained, read_jsonl
 
 
 def export_model(run: Path, to: Path) -> int:
@@ -30,7 +27,7 @@ def export_model(run: Path, to: Path) -> int:
     Raises:
         UserError: the run does not exist or has no model yet, or the folder exists.
     """
-    config = read_config(run)
+    config = RunDirectory.open(run).config()
     checkpoint = Checkpoints(run, keep=config.checkpoint.keep).newest()
     if checkpoint is None or not (checkpoint / MODEL).is_dir():
         raise UserError(f"{run}: no checkpoint with a model yet, so there is nothing to export")
@@ -46,16 +43,6 @@ def export_model(run: Path, to: Path) -> int:
             shutil.copytree(checkpoint / MODEL, partial, dirs_exist_ok=True)
         write_card(partial, config, _summary(run, state))
     return state.step
-
-
-def read_config(run: Path) -> Config:
-    """The resolved configuration of a run.
-
-    Raises:
-        UserError: it is not the folder of a run.
-    """
-    tree = RunDirectory.open(run).tree()
-    return settings.build(tree, registry.config_class, source=str(run / CONFIG))
 
 
 @contextmanager

@@ -10,14 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from azr import settings
 from azr.algorithms.registry import ALGORITHMS
 from azr.analysis.archive import pack
 from azr.analysis.ledger import Account, Facts, Ledger, ledgers
 from azr.analysis.surrogate import Pass, cut
 from azr.analysis.text import visible
 from azr.config import Config
-from azr.domains import registry
 from azr.errors import UserError
 from azr.run.directory import EVENTS, RunDirectory
 from azr.run.log import Log
@@ -161,7 +159,7 @@ def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[d
     """
     steps = sorted(step for step in offsets if step > 0)
     try:
-        config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run))
+        config = RunDirectory.open(run).config()
         decode = token_decoder(run)
     except UserError as error:
         return {}, [f"no ledgers: {error}"]

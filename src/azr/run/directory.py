@@ -18,8 +18,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TextIO
 
+from azr import settings
+from azr.config import Config
+from azr.domains import registry
 from azr.errors import UserError
-from azr.settings import read_toml
 
 CONFIG, SEED, EVENTS, METRICS, MODEL = "config.toml", "seed.jsonl", "events.jsonl", "metrics.jsonl", "model"
 LOGS = (EVENTS, METRICS)
@@ -91,7 +93,11 @@ class RunDirectory:
         Raises:
             UserError: it cannot be read; it was changed.
         """
-        return read_toml(self.path / CONFIG)
+        return settings.read_toml(self.path / CONFIG)
+
+    def config(self) -> Config:
+        """The resolved configuration; raises as `tree` does, and if a key in it is unknown."""
+        return settings.build(self.tree(), registry.config_class, source=str(self.path / CONFIG))
 
     def amend(self, config: str) -> None:
         """Store the configuration that the run continues with; the next resume starts from it.

@@ -3,13 +3,13 @@
 An entry point names a class or a function that makes the sandbox; its keyword parameters are the backend's settings.
 """
 
-import difflib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from azr.errors import nearest
 from azr.sandbox.base import Sandbox, SandboxError
 from azr.sandbox.memo import MemoSandbox
 
@@ -67,7 +67,7 @@ def check_name(backend: str) -> None:
     if not points:
         known = ["auto", *sorted({point.name for point in entry_points(group=GROUP)})]
         raise SandboxError(
-            f"sandbox.backend = {backend!r}: no such backend{_nearest(backend, known)}; registered are"
+            f"sandbox.backend = {backend!r}: no such backend{nearest(backend, known)}; registered are"
             f" {', '.join(known)}"
         )
     if len(points) > 1:
@@ -92,7 +92,7 @@ def check_options(backend: str, options: Mapping[str, Any]) -> set[str]:
             raise SandboxError(f"sandbox.options.{key}: write sandbox.{key}")
         if key not in known:
             has = f"the options of {backend!r} are {', '.join(known)}" if known else f"{backend!r} has no options"
-            raise SandboxError(f"sandbox.options.{key}: unknown key{_nearest(key, known)}; {has}")
+            raise SandboxError(f"sandbox.options.{key}: unknown key{nearest(key, known)}; {has}")
     return taken
 
 
@@ -124,8 +124,3 @@ def _resolve(backend: str) -> str:
             "development only, sandbox.backend = 'unsafe' with sandbox.allow_unsafe = true"
         )
     return "local"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else ""

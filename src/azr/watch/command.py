@@ -9,11 +9,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from azr import settings
 from azr.analysis.run import Follower
-from azr.config import Config
 from azr.domains import registry
-from azr.run.directory import CONFIG, RunDirectory
+from azr.run.directory import RunDirectory
 from azr.watch.server import LivePage, LiveServer
 from azr.watch.terminal import view
 
@@ -27,7 +25,7 @@ def watch(run: Path, *, once: bool = False) -> None:
         UserError: not the folder of a run, or its logs cannot be read.
     """
     console = Console(highlight=False)
-    config: Config = settings.build(RunDirectory.open(run).tree(), registry.config_class, source=str(run / CONFIG))
+    config = RunDirectory.open(run).config()
     show = registry.make_domain(config.domain, config.sandbox).show
     follower = Follower(run, texts=False)
 
