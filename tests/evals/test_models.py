@@ -9,8 +9,8 @@ from azr.config import ModelConfig
 from azr.evals import domain_sets
 from azr.evals.answerers import ModelAnswerer
 from azr.evals.command import Request, _benchmark
+from azr.evals.contestants import open_model
 from azr.evals.harness import Settings
-from azr.evals.models import open_model
 from azr.evals.problems import Problem
 from azr.evals.templates import Template
 from azr.models import shipped

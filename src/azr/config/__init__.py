@@ -4,12 +4,15 @@ Symbols in brackets are the paper's (arXiv 2505.03335). A default is the paper's
 its description says otherwise. `azr.settings` reads files and overrides and words the error messages.
 """
 
-from azr.config.base import Share
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
+
+from azr.config.base import Section, Share
 from azr.config.learning import AlgorithmConfig, LearnerConfig, PPOConfig
 from azr.config.model import EndpointConfig, GenerationConfig, LoRAConfig, ModelConfig, Served, served
 from azr.config.run import CheckpointConfig, EvaluationConfig, EventsConfig, SandboxConfig, TrackersConfig
 from azr.config.selfplay import BufferConfig, DomainConfig, Intrinsic, RewardConfig, SelfPlayConfig, Style
-from azr.config.tree import Config
 
 __all__ = [
     "AlgorithmConfig",
@@ -35,3 +38,64 @@ __all__ = [
     "TrackersConfig",
     "served",
 ]
+
+
+class Config(Section):
+    """Everything that decides a run."""
+
+    steps: PositiveInt = Field(500, description="number of training steps")
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: PositiveInt | None = Field(
+        None, description="torch threads on a CPU; null: OMP_NUM_THREADS, or 1 below 5 million parameters, or all cores"
+    )
+    output_dir: str = Field("runs", description="parent folder of run directories")
+    model: ModelConfig
+    domain: SerializeAsAny[DomainConfig]
+    selfplay: SelfPlayConfig = SelfPlayConfig()
+    buffer: BufferConfig = BufferConfig()
+    generation: GenerationConfig = GenerationConfig()
+    rewards: RewardConfig = RewardConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    learner: LearnerConfig = LearnerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    events: EventsConfig = EventsConfig()
+    trackers: TrackersConfig = TrackersConfig()
+
+    @model_validator(mode="after")
+    def _something_can_learn(self) -> Self:
+        if not self.selfplay.learn:
+            return self
+        if self.generation.top_p < 1:
+            raise ValueError(
+                f"generation.top_p = {self.generation.top_p} cuts off part of the distribution that training"
+                " computes log-probabilities for; set generation.top_p=1, or selfplay.learn=false"
+            )
+        if self.model.quantization != "none" and not self.model.lora.rank:
+            raise ValueError("model.quantization freezes the weights, so it needs model.lora.rank above 0")
+        if self.model.served:
+            raise ValueError(
+                "the weights of a served model stay on the server, so it cannot be trained;"
+                " set selfplay.learn=false to propose tasks only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _buffers_hold_the_seeds(self) -> Self:
+        seeds = self.selfplay.seed_factor * self.selfplay.batch_size
+        if self.selfplay.seed_file is None and self.buffer.cap < seeds:
+            raise ValueError(
+                f"buffer.cap = {self.buffer.cap}: seeding makes selfplay.seed_factor x batch_size = {seeds} tasks per"
+                " kind, and the buffer must hold them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _constant_length_is_the_longest_answer(self) -> Self:
+        algorithm = self.algorithm
+        if algorithm.aggregation == "constant" and algorithm.constant_length is None:
+            longest = max(self.generation.max_propose_tokens, self.generation.max_solve_tokens)
+            # The model is frozen, but still under construction here; config.toml should state the resolved value.
+            object.__setattr__(self, "algorithm", algorithm.model_copy(update={"constant_length": longest}))
+        return self

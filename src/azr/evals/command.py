@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from azr import settings as trees
 from azr.config import ModelConfig, SandboxConfig
 from azr.errors import UserError, nearest
-from azr.evals import benchmarks, domain_sets, harness, math, models
-from azr.evals.contestants import Contestant, answering, contestants
+from azr.evals import benchmarks, domain_sets, harness, math
+from azr.evals.contestants import Contestant, answering, contestants, is_served
 from azr.evals.harness import Settings
 from azr.evals.problems import Benchmark
 from azr.evals.results import Scored, comparison, score, summary, table
@@ -134,7 +134,7 @@ def _check(request: Request) -> None:
     mathematics = any(name in math.TASKS for name in request.bench)
     if mathematics and (request.gold or request.broken):
         raise UserError("--gold and --broken: only for code; benchmarks of lm-eval take models only")
-    if mathematics and any(map(models.is_served, request.models)):
+    if mathematics and any(map(is_served, request.models)):
         raise UserError("benchmarks of lm-eval need a model that is loaded on this machine, not one on a server")
     for k in request.ks:
         if k < 1:

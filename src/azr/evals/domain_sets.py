@@ -9,8 +9,8 @@ from azr.config import SandboxConfig, Style
 from azr.domains import registry
 from azr.domains.base import Domain
 from azr.errors import UserError
+from azr.evals.contestants import played
 from azr.evals.held_out import HeldOut, best_constant, guess
-from azr.evals.models import played
 from azr.evals.problems import Benchmark, Form, Problem
 from azr.evals.results import ALL, MEAN
 from azr.evals.runner import Runner

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from azr.domains import registry
 from azr.errors import UserError
-from azr.export.columns import PARTS, Column
 from azr.export.dataset_card import Tally, write_dataset_card
 from azr.export.model import new_folder
-from azr.export.rows import Row, Rows
+from azr.export.rows import PARTS, Column, Row, Rows
 from azr.run.directory import EVENTS, SEED, RunDirectory, read_jsonl
 from azr.run.log import TOKENS, Log
 from azr.selfplay.buffer import task_from_json

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from azr import __version__
 from azr.config import Config
-from azr.export.columns import PARTS
-from azr.export.rows import StepRows
+from azr.export.rows import PARTS, StepRows
 from azr.settings import dump
 from azr.types import Role
 

@@ -17,7 +17,7 @@ from azr.config import Config
 from azr.domains import registry
 from azr.domains.base import Form
 from azr.errors import UserError
-from azr.evals.models import locate
+from azr.evals.contestants import locate
 from azr.play.game import Game
 from azr.play.screen import record, show, task_panel
 from azr.play.seats import PlainForm, text_of
