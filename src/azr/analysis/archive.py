@@ -35,19 +35,15 @@ LAYERS = {
 
 @dataclass(slots=True)
 class Archive:
-    """The blocks of a run.
-
-    Attributes:
-        most: bytes of compressed blocks that a layer may hold in memory; beyond, it drops every second step.
-        blocks: compressed, by layer and step.
-        strides: a layer holds the steps that are multiples of its stride.
-        shortened: number of texts that were cut in the middle.
-    """
+    """The blocks of a run."""
 
     most: int = 32 << 20
+    """Most bytes of compressed blocks that a layer holds in memory; beyond that, it drops every second step."""
     blocks: dict[str, dict[int, bytes]] = field(default_factory=lambda: {layer: {} for layer in LAYERS})
+    """Compressed, by layer and step."""
     strides: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 1))
-    shortened: int = 0
+    """A layer holds the steps that are multiples of its stride."""
+    shortened: int = 0  # number of texts that were cut in the middle
     _sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
 
     def add(self, step: OpenStep) -> None:

@@ -17,26 +17,18 @@ BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75",
 
 @dataclass(frozen=True, slots=True)
 class KindFigures:
-    """One kind in one step; None if there was nothing to measure.
-
-    Attributes:
-        proposals, accepted: counts of proposals.
-        attempts, solved: counts over all attempted tasks of the kind.
-        learnability: mean of Eq. 4 over the attempted new tasks.
-        novelty, complexity, diversity: means over the accepted tasks.
-        reasons, answers: counts of the verdicts on proposals and on attempts.
-    """
+    """One kind in one step; None if there was nothing to measure."""
 
     proposals: int
-    accepted: int
-    attempts: int
-    solved: int
-    learnability: float | None
-    novelty: float | None
+    accepted: int  # proposals
+    attempts: int  # at all tasks of the kind, old and new
+    solved: int  # attempts that are right
+    learnability: float | None  # mean of Eq. 4 over the attempted new tasks
+    novelty: float | None  # mean over the accepted tasks, as are the next two
     complexity: float | None
     diversity: float | None
-    reasons: Mapping[str, int]
-    answers: Mapping[str, int]
+    reasons: Mapping[str, int]  # counts of the verdicts on proposals
+    answers: Mapping[str, int]  # counts of the verdicts on attempts
 
     @property
     def valid(self) -> float | None:
@@ -61,34 +53,21 @@ class RoleFigures:
 
 @dataclass(frozen=True, slots=True)
 class StepFigures:
-    """One step.
-
-    Attributes:
-        step: its number.
-        kinds, roles: their figures.
-        bands: number of new tasks in each of `BANDS`.
-        accepted: number of new tasks.
-        trivial: number of these by degenerate form.
-        shapes: number of different shapes of new tasks.
-        known: number of new tasks with the shape of a task from an earlier step.
-        novelty, complexity: means over the accepted tasks; None if there are none.
-        rollouts, flat: number of rollouts that were learnt from, and of those with advantage 0.
-        learner: the learner's metrics (entropy in nats, clip_share, mismatch_kl in nats, ...).
-    """
+    """One step."""
 
     step: int
     kinds: Mapping[Kind, KindFigures]
     roles: Mapping[str, RoleFigures]
-    bands: tuple[int, ...]
-    accepted: int
-    trivial: Mapping[str, int]
-    shapes: int
-    known: int
-    novelty: float | None
-    complexity: float | None
-    rollouts: int
-    flat: int
-    learner: Mapping[str, float]
+    bands: tuple[int, ...]  # number of new tasks in each of `BANDS`
+    accepted: int  # number of new tasks
+    trivial: Mapping[str, int]  # number of new tasks by degenerate form
+    shapes: int  # number of different shapes of new tasks
+    known: int  # number of new tasks with the shape of a task from an earlier step
+    novelty: float | None  # mean over the new tasks; None if there are none
+    complexity: float | None  # mean over the new tasks; None if there are none
+    rollouts: int  # number of rollouts that were learnt from
+    flat: int  # number of these with advantage 0
+    learner: Mapping[str, float]  # the learner's metrics (entropy in nats, clip_share, mismatch_kl in nats, ...)
 
 
 def figures(step: OpenStep, known: Set[str]) -> StepFigures:

@@ -14,17 +14,11 @@ from azr.types import Kind
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of the held-out set, at temperature 0.
+    """One evaluation of the held-out set, at temperature 0."""
 
-    Attributes:
-        step: of the evaluated model; 0 is untrained.
-        marks: 1 or 0 for each task, by kind.
-        first: the run's first evaluation, on the same tasks; None if this is it.
-    """
-
-    step: int
-    marks: Mapping[Kind, Sequence[int]]
-    first: Evaluation | None = None
+    step: int  # of the evaluated model; 0 is untrained
+    marks: Mapping[Kind, Sequence[int]]  # 1 or 0 for each task, by kind
+    first: Evaluation | None = None  # the run's first evaluation, on the same tasks; None if this is it
 
     @property
     def tasks(self) -> int:

@@ -12,29 +12,19 @@ from azr.types import Kind
 
 @dataclass(slots=True)
 class Written:
-    """A proposal or an attempt, with the later events about it.
+    """A proposal or an attempt, with the later events about it."""
 
-    Attributes:
-        id: "step/role/kind/index", and "/attempt" for an attempt.
-        tokens: its length; None if the server did not report it.
-        task: id of the attempted task; None for a proposal.
-        references: ids of the tasks in a proposal's prompt.
-        verdict: its `verdict` event; empty until then.
-        born: the `task` event of an accepted proposal.
-        reward, advantage: None if nothing was learnt from it.
-    """
-
-    id: str
+    id: str  # "step/role/kind/index", and "/attempt" for an attempt
     kind: Kind
     text: str
-    tokens: int | None
+    tokens: int | None  # its length; None if the server did not report it
     finished: bool
-    task: str | None
-    references: Sequence[str] = ()
-    verdict: Mapping[str, Any] = field(default_factory=dict)
-    born: Mapping[str, Any] | None = None
-    reward: float | None = None
-    advantage: float | None = None
+    task: str | None  # id of the attempted task; None for a proposal
+    references: Sequence[str] = ()  # ids of the tasks in a proposal's prompt
+    verdict: Mapping[str, Any] = field(default_factory=dict)  # its `verdict` event; empty until then
+    born: Mapping[str, Any] | None = None  # the `task` event of an accepted proposal
+    reward: float | None = None  # None if nothing was learnt from it
+    advantage: float | None = None  # None if nothing was learnt from it
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Written:

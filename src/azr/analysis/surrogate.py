@@ -24,27 +24,16 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pass:
-    """One optimizer step over one rollout; arrays have one entry per token [T].
+    """One optimizer step over one rollout; arrays have one entry per token [T]."""
 
-    Attributes:
-        ids: token ids.
-        sampler: log-probabilities at sampling time (nats).
-        ratio: pi / pi_old.
-        importance: truncated importance weight; 1 without `importance_cap`.
-        advantages: of each token.
-        weight: of a token in the loss.
-        cut: where clipping removed the gradient.
-        push: minus the derivative of the loss by each log-probability.
-    """
-
-    ids: NDArray[np.int32]
-    sampler: Float
-    ratio: Float
-    importance: Float
-    advantages: Float
-    weight: float
-    cut: NDArray[np.bool_]
-    push: Float
+    ids: NDArray[np.int32]  # token ids
+    sampler: Float  # log-probabilities at sampling time (nats)
+    ratio: Float  # pi / pi_old
+    importance: Float  # truncated importance weight; 1 without `importance_cap`
+    advantages: Float  # of each token
+    weight: float  # of a token in the loss
+    cut: NDArray[np.bool_]  # where clipping removed the gradient
+    push: Float  # minus the derivative of the loss by each log-probability
 
 
 def passes(event: Mapping[str, Any], algorithm: AlgorithmConfig) -> tuple[Pass, ...]:

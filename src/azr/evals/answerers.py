@@ -14,38 +14,23 @@ from azr.rollout.openai_client import PromptTooLongError
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One completion.
-
-    Attributes:
-        text: the completion.
-        tokens: its length in tokens; None if no model wrote it, or if the server does not report it.
-        finished: whether the model ended it, rather than a limit.
-    """
+    """One completion."""
 
     text: str
-    tokens: int | None = None
-    finished: bool = True
+    tokens: int | None = None  # its length in tokens; None if no model wrote it, or if the server does not report it
+    finished: bool = True  # whether the model ended it, rather than a limit
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswerer:
-    """A model, loaded in this process or on a server.
+    """A model, loaded in this process or on a server."""
 
-    Attributes:
-        generator: samples from it.
-        sampling: its settings; a completion also ends at the end of the model's context.
-        render: turns a text to which the template has been applied into a prompt.
-        context: tokens of prompt and completion together, at most; None if only the server knows.
-        window: number of problems that are answered at once.
-        seconds: time limit of its programs; None for the evaluation's.
-    """
-
-    generator: Generator
-    sampling: Sampling
-    render: Renderer
-    context: int | None = None
-    window: int = 64
-    seconds: float | None = None
+    generator: Generator  # samples from it
+    sampling: Sampling  # its settings; a completion also ends at the end of the model's context
+    render: Renderer  # turns a text to which the template has been applied into a prompt
+    context: int | None = None  # tokens of prompt and completion together, at most; None if only the server knows
+    window: int = 64  # number of problems that are answered at once
+    seconds: float | None = None  # time limit of its programs; None for the evaluation's
 
     async def replies(self, problem: Problem, prompt: str, key: str, samples: int) -> Sequence[Reply]:
         """Sample completions of a prompt; none if the prompt leaves no room for one. `key` names the random streams."""
@@ -64,15 +49,9 @@ class ModelAnswerer:
 
 @dataclass(frozen=True, slots=True)
 class FixedAnswerer:
-    """Completions that are known beforehand.
+    """Completions that are known beforehand; `seconds` and `window` as in `ModelAnswerer`."""
 
-    Attributes:
-        completions: those of a problem.
-        seconds: see `ModelAnswerer`.
-        window: see `ModelAnswerer`.
-    """
-
-    completions: Callable[[Problem], Sequence[str]]
+    completions: Callable[[Problem], Sequence[str]]  # those of a problem
     seconds: float | None = None
     window: int = 512
 

@@ -32,29 +32,17 @@ COMPLETIONS = "completions"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The command line.
+    """The command line."""
 
-    Attributes:
-        models: folders, hub names, runs or served models; the others are compared with the first.
-        bench: names of benchmarks.
-        out: folder for results and completions.
-        data: folder with the publishers' files; None for the hub.
-        gold: also evaluate the gold answers.
-        broken: broken variants to evaluate too.
-        ks: k of pass@k.
-        settings: shared by all evaluations.
-        assignments: `model.KEY=VALUE` and `sandbox.KEY=VALUE`.
-    """
-
-    models: Sequence[str]
-    bench: Sequence[str]
-    out: Path
-    data: Path | None = None
-    gold: bool = False
-    broken: Sequence[str] = ()
-    ks: Sequence[int] = (1,)
-    settings: Settings = field(default_factory=Settings)
-    assignments: Sequence[str] = ()
+    models: Sequence[str]  # folders, hub names, runs or served models; the others are compared with the first
+    bench: Sequence[str]  # names of benchmarks
+    out: Path  # folder for results and completions
+    data: Path | None = None  # folder with the publishers' files; None for the hub
+    gold: bool = False  # also evaluate the gold answers
+    broken: Sequence[str] = ()  # broken variants to evaluate too
+    ks: Sequence[int] = (1,)  # k of pass@k
+    settings: Settings = field(default_factory=Settings)  # shared by all evaluations
+    assignments: Sequence[str] = ()  # `model.KEY=VALUE` and `sandbox.KEY=VALUE`
 
 
 def beside(names: Sequence[str]) -> Path:

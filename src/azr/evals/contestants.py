@@ -24,17 +24,11 @@ from azr.run.directory import CONFIG, MODEL, RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A column of the table.
+    """A column of the table."""
 
-    Attributes:
-        title: heading of the column.
-        kind: who writes the answers.
-        source: the model's folder or hub name, or the variant's name.
-    """
-
-    title: str
-    kind: Literal["model", "gold", "broken"]
-    source: str
+    title: str  # heading of the column
+    kind: Literal["model", "gold", "broken"]  # who writes the answers
+    source: str  # the model's folder or hub name, or the variant's name
 
     @property
     def identity(self) -> str:

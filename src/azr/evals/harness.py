@@ -28,27 +28,16 @@ HARNESS_VERSION = 3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What determines a score besides model and problems; recorded with every file of completions.
+    """What determines a score besides model and problems; recorded with every file of completions."""
 
-    Attributes:
-        template: form of the prompts; see `azr.evals.templates`.
-        samples: completions per problem.
-        temperature: 0 is greedy.
-        top_p: nucleus mass.
-        max_tokens: tokens per completion, at most.
-        seed: of sampling.
-        seconds: processor time of a program for all calls of a problem, or for one standard input.
-        limit: number of problems, from the first (per kind of a self-play set); None for all.
-    """
-
-    template: str = "complete"
-    samples: int = 1
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 512
-    seed: int = 0
-    seconds: float = 10.0
-    limit: int | None = None
+    template: str = "complete"  # form of the prompts; see `azr.evals.templates`
+    samples: int = 1  # completions per problem
+    temperature: float = 0.0  # 0 is greedy
+    top_p: float = 1.0  # nucleus mass
+    max_tokens: int = 512  # tokens per completion, at most
+    seed: int = 0  # of sampling
+    seconds: float = 10.0  # processor time of a program for all calls of a problem, or for one standard input
+    limit: int | None = None  # number of problems, from the first (per kind of a self-play set); None for all
 
     @property
     def sampling(self) -> Sampling:

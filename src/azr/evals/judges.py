@@ -24,20 +24,13 @@ class PublishedTests:
 
     The tests run without the answer, on values that it returned in another process. If they need a call that was not
     made yet, as `f(f(x))` does, it is made and they run again.
-
-    Attributes:
-        entry: the tested function.
-        tests: source of the assertions.
-        prelude: source that runs before the tests.
-        setup: source that runs after the answer, before it is called.
-        by_source: the answer gets calls as written in the tests; else the tests compute the arguments.
     """
 
-    entry: str
-    tests: str
-    prelude: str = ""
-    setup: str = ""
-    by_source: bool = True
+    entry: str  # the tested function
+    tests: str  # source of the assertions
+    prelude: str = ""  # source that runs before the tests
+    setup: str = ""  # source that runs after the answer, before it is called
+    by_source: bool = True  # the answer gets calls as written in the tests; else the tests compute the arguments
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
@@ -59,19 +52,12 @@ class PublishedTests:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTests:
-    """Calls of a function, whose values have to match those of a reference solution.
+    """Calls of a function, whose values have to match those of a reference solution."""
 
-    Attributes:
-        entry: the tested function.
-        calls: as source.
-        reference: the reference solution.
-        settings: JSON for `azr_check` of `azr.evals.inside.plus`.
-    """
-
-    entry: str
-    calls: Sequence[str]
-    reference: str
-    settings: str
+    entry: str  # the tested function
+    calls: Sequence[str]  # as source
+    reference: str  # the reference solution
+    settings: str  # JSON for `azr_check` of `azr.evals.inside.plus`
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
@@ -86,17 +72,11 @@ class ReferenceTests:
 
 @dataclass(frozen=True, slots=True)
 class CaseTests:
-    """Calls of a function with their expected values; a tuple equals the list that JSON makes of it.
+    """Calls of a function with their expected values; a tuple equals the list that JSON makes of it."""
 
-    Attributes:
-        entry: the tested function.
-        cases: calls as source, with the published value as JSON.
-        before: source that runs before the answer.
-    """
-
-    entry: str
-    cases: Sequence[tuple[str, str]]
-    before: str = ""
+    entry: str  # the tested function
+    cases: Sequence[tuple[str, str]]  # calls as source, with the published value as JSON
+    before: str = ""  # source that runs before the answer
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a program."""
@@ -134,17 +114,11 @@ class InputGives:
 
 @dataclass(frozen=True, slots=True)
 class Prints:
-    """A script that has to print a published output for each standard input.
+    """A script that has to print a published output for each standard input."""
 
-    Attributes:
-        inputs: texts for standard input.
-        outputs: expected output for each.
-        before: source that runs before the answer.
-    """
-
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    before: str = ""
+    inputs: Sequence[str]  # texts for standard input
+    outputs: Sequence[str]  # expected output for each
+    before: str = ""  # source that runs before the answer
 
     async def judge(self, answer: str, runner: Runner) -> Verdict:
         """Judge a script."""

@@ -18,27 +18,17 @@ MEAN = "mean of kinds"
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scores of one model on one benchmark.
+    """The scores of one model on one benchmark."""
 
-    Attributes:
-        model: its name in the table.
-        benchmark: its name in the table.
-        ids: problems, in order.
-        groups: kind or difficulty of each problem.
-        samples: completions per problem [n].
-        correct: correct completions of each problem [c].
-        reasons: number of completions per reason of the verdict.
-        baselines: accuracies to beat, by name and part; only self-play sets have any, and their groups are kinds.
-    """
-
-    model: str
-    benchmark: str
-    ids: Sequence[str]
-    groups: Sequence[str]
-    samples: int
-    correct: Sequence[int]
-    reasons: Mapping[str, int]
+    model: str  # its name in the table
+    benchmark: str  # its name in the table
+    ids: Sequence[str]  # problems, in order
+    groups: Sequence[str]  # kind or difficulty of each problem
+    samples: int  # completions per problem [n]
+    correct: Sequence[int]  # correct completions of each problem [c]
+    reasons: Mapping[str, int]  # number of completions per reason of the verdict
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Accuracies to beat, by name and part; only self-play sets have any, and their groups are kinds."""
 
     def shares(self, k: int, part: str = ALL) -> dict[str, list[float]]:
         """Estimates of pass@k for the problems of a part; by kind for `MEAN`, else under the part's name."""

@@ -16,18 +16,15 @@ _TEST_LIMITS = Limits(wall_seconds=30.0, cpu_seconds=30, memory_bytes=2**30, out
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs answers and tests in a sandbox.
+    """Runs answers and tests in a sandbox."""
 
-    Attributes:
-        sandbox: runs both.
-        seconds: processor time of an answer for all its calls, or for one standard input. The wall-clock limit is
-            `SLACK` times as long, so that a busy machine changes no score.
-        memory_mb: memory of an answer.
-    """
-
-    sandbox: Sandbox
+    sandbox: Sandbox  # runs both
     seconds: float = 10.0
-    memory_mb: int = 512
+    """Processor time of an answer for all its calls, or for one standard input.
+
+    The wall-clock limit is `SLACK` times as long, so that a busy machine changes no score.
+    """
+    memory_mb: int = 512  # memory of an answer
 
     async def values(
         self,

@@ -33,15 +33,11 @@ _PROGRAM_ENDS = re.compile(r'^(?:"""|\'\'\'|assert\b|print\(|if __name__|```|<\|
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A form of prompts and completions.
+    """A form of prompts and completions."""
 
-    Attributes:
-        name: one of `NAMES`.
-        chat: applies a model's chat template to a message; None for gold and broken answers, which no model writes.
-    """
-
-    name: str
+    name: str  # one of `NAMES`
     chat: Callable[[str], str] | None = None
+    """Applies a model's chat template to a message; None for gold and broken answers, which no model writes."""
 
     def prompt(self, problem: Problem) -> str:
         """The model's prompt."""

@@ -16,15 +16,10 @@ _CONSTANT_TEXT = "{('no problem has', 'this answer'): None}"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to be wrong.
+    """One way to be wrong."""
 
-    Attributes:
-        answers: the broken answers to a problem, in the problem's form. Each has to fail.
-        seconds: time limit of the programs; None for the evaluation's.
-    """
-
-    answers: Callable[[Problem], list[str]]
-    seconds: float | None = None
+    answers: Callable[[Problem], list[str]]  # broken answers to a problem, in its form; each has to fail
+    seconds: float | None = None  # time limit of the programs; None for the evaluation's
 
 
 def _single(

@@ -12,19 +12,12 @@ from azr.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One accelerator.
+    """One accelerator."""
 
-    Attributes:
-        memory: bytes.
-        bandwidth: bytes per second.
-        flops: bfloat16 operations per second; None if the card has no bfloat16 units.
-        source: the vendor's document.
-    """
-
-    memory: int
-    bandwidth: float
-    flops: float | None
-    source: str
+    memory: int  # bytes
+    bandwidth: float  # bytes per second
+    flops: float | None  # bfloat16 operations per second; None if the card has no bfloat16 units
+    source: str  # the vendor's document
 
 
 CARDS = {

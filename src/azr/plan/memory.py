@@ -17,27 +17,17 @@ from azr.learn.logprobs import MOST_LOGITS
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The dimensions of a model that decide its memory.
+    """The dimensions of a model that decide its memory."""
 
-    Attributes:
-        parameters: number of parameters, tied ones counted once.
-        linear: parameters in the linear layers of the blocks, which LoRA adapts and quantisation applies to.
-        adapter: parameters of a rank-1 LoRA on all of these layers.
-        layers, hidden, intermediate: depth, residual width, MLP width.
-        attention: total width of the query heads.
-        kv: total width of the key heads, which is also that of the value heads.
-        vocabulary: rows of the output layer.
-    """
-
-    parameters: int
-    linear: int
-    adapter: int
+    parameters: int  # number of parameters, tied ones counted once
+    linear: int  # parameters in the linear layers of the blocks, which LoRA adapts and quantisation applies to
+    adapter: int  # parameters of a rank-1 LoRA on all of these layers
     layers: int
-    hidden: int
-    intermediate: int
-    attention: int
-    kv: int
-    vocabulary: int
+    hidden: int  # width of the residual stream
+    intermediate: int  # width of the MLP
+    attention: int  # total width of the query heads
+    kv: int  # total width of the key heads, which is also that of the value heads
+    vocabulary: int  # rows of the output layer
 
 
 def shape_of(settings: Any) -> Shape:

@@ -35,34 +35,21 @@ _HELD_OUT = 32
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a trial measured. Everything per step is a mean over the steps.
+    """What a trial measured. Everything per step is a mean over the steps."""
 
-    Attributes:
-        batch: proposals of each kind.
-        steps: number of steps.
-        proposal: seconds per proposal while seeding, validation included.
-        valid: share of proposals accepted, by kind.
-        play, learn: seconds per step.
-        rollouts, tokens: per step.
-        unfinished: share of rollouts cut at their limit.
-        jobs, sandbox: sandbox jobs per step, and seconds per step in which at least one was running.
-        events: bytes of events per step.
-        answer: seconds per held-out answer; 0 if the run does not evaluate.
-    """
-
-    batch: int
+    batch: int  # proposals of each kind
     steps: int
-    proposal: float
-    valid: Mapping[Kind, float]
-    play: float
-    learn: float
-    rollouts: float
-    tokens: float
-    unfinished: float
-    jobs: float
-    sandbox: float
-    events: float
-    answer: float
+    proposal: float  # seconds per proposal while seeding, validation included
+    valid: Mapping[Kind, float]  # share of proposals accepted, by kind
+    play: float  # seconds per step
+    learn: float  # seconds per step
+    rollouts: float  # per step
+    tokens: float  # per step
+    unfinished: float  # share of rollouts cut at their limit
+    jobs: float  # sandbox jobs per step
+    sandbox: float  # seconds per step in which at least one of them was running
+    events: float  # bytes of events per step
+    answer: float  # seconds per held-out answer; 0 if the run does not evaluate
 
 
 class Times(NamedTuple):

@@ -36,29 +36,17 @@ ANY_MODEL: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The command line.
+    """The command line."""
 
-    Attributes:
-        model: to play with.
-        mode: the person's role, "propose" or "solve".
-        kind: of the tasks; None for the domain's first.
-        samples: attempts at each proposal [n].
-        seed: random seed; None for the configuration's with `once`, and for a new one without.
-        once: play one round with the given parts, without asking.
-        as_json: print the round as JSON.
-        parts: the person's text, by the name of the part.
-        assignments: KEY.SUB=VALUE.
-    """
-
-    model: str
-    mode: str = "propose"
-    kind: str | None = None
-    samples: int = 8
-    seed: int | None = None
-    once: bool = False
-    as_json: bool = False
-    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    assignments: Sequence[str] = ()
+    model: str  # to play with
+    mode: str = "propose"  # the person's role, "propose" or "solve"
+    kind: str | None = None  # of the tasks; None for the domain's first
+    samples: int = 8  # attempts at each proposal [n]
+    seed: int | None = None  # random seed; None for the configuration's with `once`, and for a new one without
+    once: bool = False  # play one round with the given parts, without asking
+    as_json: bool = False  # print the round as JSON
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the person's text, by the name of the part
+    assignments: Sequence[str] = ()  # overrides, KEY.SUB=VALUE
 
 
 def play(request: Request) -> None:

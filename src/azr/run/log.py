@@ -16,21 +16,13 @@ TOKENS = b'{"event": "tokens"'
 
 @dataclass(slots=True)
 class Log:
-    """A reader of one log.
+    """A reader of one log."""
 
-    Attributes:
-        path: of the file; it need not exist yet.
-        skip: lines that start with it are not parsed; empty for none.
-        containing: lines without it are not parsed.
-        offset: bytes that have been read, always the end of a line.
-        unreadable: lines so far that are not a JSON object.
-    """
-
-    path: Path
-    skip: bytes = b""
-    containing: bytes = b""
-    offset: int = 0
-    unreadable: int = 0
+    path: Path  # of the file; it need not exist yet
+    skip: bytes = b""  # lines that start with it are not parsed; empty for none
+    containing: bytes = b""  # lines without it are not parsed
+    offset: int = 0  # bytes that have been read, always the end of a line
+    unreadable: int = 0  # lines so far that are not a JSON object
     _inode: int | None = field(default=None, repr=False)
 
     def restarted(self) -> bool:

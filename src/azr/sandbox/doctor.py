@@ -17,19 +17,12 @@ _LIMITS = Limits(wall_seconds=10.0, cpu_seconds=5, memory_bytes=128 * 2**20)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One protection, and the result of an attempt to break it.
+    """One protection, and the result of an attempt to break it."""
 
-    Attributes:
-        name: the protection.
-        holds: whether the attempt failed as it should.
-        tried: what was tried.
-        found: the result, in a few words.
-    """
-
-    name: str
-    holds: bool
-    tried: str
-    found: str
+    name: str  # the protection
+    holds: bool  # whether the attempt failed as it should
+    tried: str  # what was tried
+    found: str  # the result, in a few words
 
 
 async def doctor(sandbox: Sandbox) -> list[Check]:

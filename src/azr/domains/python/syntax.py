@@ -42,21 +42,13 @@ def reading() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """What `read` finds in a program.
+    """What `read` finds in a program."""
 
-    Attributes:
-        normal: the program with its names replaced by v0, v1, ... and its docstrings removed.
-        shape: the same with its constants replaced too.
-        complexity: McCabe's cyclomatic number; 1 if nothing branches.
-        grams: counts of each chain of node, child and grandchild.
-        trivial: "identity", "constant" (reads none of its parameters) or None.
-    """
-
-    normal: str
-    shape: str
-    complexity: int
-    grams: Counter[str]
-    trivial: str | None
+    normal: str  # the program with its names replaced by v0, v1, ... and its docstrings removed
+    shape: str  # the same with its constants replaced too
+    complexity: int  # McCabe's cyclomatic number; 1 if nothing branches
+    grams: Counter[str]  # counts of each chain of node, child and grandchild
+    trivial: str | None  # "identity", "constant" (reads none of its parameters) or None
 
 
 @lru_cache(maxsize=8192)

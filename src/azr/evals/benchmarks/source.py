@@ -16,19 +16,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A data set on the Hugging Face hub.
+    """A data set on the Hugging Face hub."""
 
-    Attributes:
-        path: its name.
-        config: its configuration, if it has several.
-        splits: read one after the other, in this order.
-        files: its JSONL files, if it is to be read from them instead.
-    """
-
-    path: str
-    config: str | None = None
-    splits: Sequence[str] = ("test",)
-    files: Sequence[str] = ()
+    path: str  # its name
+    config: str | None = None  # its configuration, if it has several
+    splits: Sequence[str] = ("test",)  # read one after the other, in this order
+    files: Sequence[str] = ()  # its JSONL files, if it is to be read from them instead
 
 
 def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) -> list[Record]:

@@ -32,19 +32,12 @@ COLUMNS = [column.name for column in fields(SampleTask)]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of metrics.
+    """One line of metrics."""
 
-    Attributes:
-        step: its number.
-        series: "step" or "held_out"; steps only increase within a series.
-        values: its numbers, under paths such as "learner/loss".
-        tasks: sample tasks, for some of the steps.
-    """
-
-    step: int
-    series: str
-    values: Mapping[str, float]
-    tasks: Sequence[SampleTask] = ()
+    step: int  # its number
+    series: str  # "step" or "held_out"; steps only increase within a series
+    values: Mapping[str, float]  # its numbers, under paths such as "learner/loss"
+    tasks: Sequence[SampleTask] = ()  # sample tasks, for some of the steps
 
     def rows(self) -> list[list[Any]]:
         """The table of sample tasks, in the order of `COLUMNS`."""
