@@ -53,15 +53,10 @@ def domain_of(name: str) -> tuple[str, str | None] | None:
 async def load(
     name: str, template: str, limit: int | None, sandbox: Sandbox, *, runs: Sequence[str] = (), seed: int = 0
 ) -> Benchmark:
-    """Read a held-out set and measure its baselines.
+    """Read a held-out set, with at most `limit` tasks per kind, and measure its baselines.
 
-    Args:
-        name: see `domain_of`.
-        template: selects the domain's style of prompts.
-        limit: tasks per kind.
-        sandbox: for the domain.
-        runs: names of models; the first run among them that played the domain sets its settings, else the defaults do.
-        seed: of the random guess.
+    The settings of the domain are those of the first of `runs`, names of models, that played it; else the defaults. The
+    template selects the style of prompts; `seed` is that of the random guess.
 
     Raises:
         UserError: there is no such domain or set.

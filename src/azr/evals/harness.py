@@ -65,15 +65,8 @@ async def run(
     Problems are answered in windows whose size depends on the answerer alone, and only whole windows are written. So an
     interrupted and resumed call writes the same lines as an uninterrupted one.
 
-    Args:
-        answerer: writes the completions.
-        benchmark: its problems are asked.
-        template: form of the prompts.
-        settings: recorded; only `samples` and `seconds` have an effect here.
-        sandbox: runs the answers.
-        path: file of completions.
-        identity: of the model with its weights.
-        advance: called with the number of problems done so far.
+    Completions are written to `path`, whose header records `settings` and the `identity` of the model with its weights.
+    `advance` is called with the number of problems done so far.
 
     Returns:
         a record per problem: id, group, prompt, samples (completion, tokens, finished, score, reason, detail).

@@ -30,43 +30,25 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One item of a benchmark.
+    """One item of a benchmark."""
 
-    Attributes:
-        id: unique in its benchmark; the publisher's own if there is one.
-        form: of an answer.
-        stem: text that a base model continues.
-        request: the same problem as a request.
-        gold: a correct answer in the problem's form; empty if none is published.
-        judge: decides on answers.
-        entry: name of the function to write, if there is one.
-        key: what an answer would print that had read the tests; only for `azr.evals.variants`.
-        group: kind or difficulty, reported separately; empty for none.
-    """
-
-    id: str
-    form: Form
-    stem: str
-    request: str
-    gold: str
-    judge: Judge
-    entry: str = ""
-    key: str = ""
-    group: str = ""
+    id: str  # unique in its benchmark; the publisher's own if there is one
+    form: Form  # of an answer
+    stem: str  # text that a base model continues
+    request: str  # the same problem as a request
+    gold: str  # a correct answer in the problem's form; empty if none is published
+    judge: Judge  # decides on answers
+    entry: str = ""  # name of the function to write, if there is one
+    key: str = ""  # what an answer would print that had read the tests; only for `azr.evals.variants`
+    group: str = ""  # kind or difficulty, reported separately; empty for none
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Problems under a name.
+    """Problems under a name."""
 
-    Attributes:
-        name: as on the command line.
-        problems: in the publisher's order.
-        errata: ids of problems that are left out, with the reason.
-        baselines: accuracies to beat, by name and then by group, "all" and "mean of kinds"; only of self-play sets.
-    """
-
-    name: str
-    problems: Sequence[Problem]
-    errata: Mapping[str, str] = field(default_factory=dict)
+    name: str  # as on the command line
+    problems: Sequence[Problem]  # in the publisher's order
+    errata: Mapping[str, str] = field(default_factory=dict)  # ids of problems that are left out, with the reason
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Accuracies to beat, by name and then by group, "all" and "mean of kinds"; only of self-play sets."""

@@ -111,12 +111,7 @@ def comparison(results: Sequence[Scored], ks: Sequence[int], models: Sequence[st
 
 
 def table(results: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> Table:
-    """Benchmarks as rows, contestants as columns.
-
-    Args:
-        results: from `summary`.
-        differences: from `comparison`.
-    """
+    """Benchmarks as rows, contestants as columns; `results` are from `summary`, `differences` from `comparison`."""
     titles = list(dict.fromkeys(result["model"] for result in results))
     numbers = {(result["benchmark"], result["model"]): result["parts"] for result in results}
     gains = {(line["benchmark"], line["part"], line["to"]): line["difference"] for line in differences}

@@ -36,11 +36,7 @@ class Runner:
     ) -> tuple[Outcome, ...]:
         """Evaluate calls or answers after a program, in one process, in this order.
 
-        Args:
-            program: the model's, followed by the benchmark's setup.
-            texts: calls or answers; see `azr.evals.inside.values`.
-            how: the function of that module that reads them.
-            output_bytes: size of a value, at most.
+        `how` is the function of `azr.evals.inside.values` that reads the texts. A value has at most `output_bytes`.
 
         Returns:
             one outcome per text; only `report` may read its value.

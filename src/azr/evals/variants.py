@@ -25,11 +25,9 @@ class Variant:
 def _single(
     statements: Callable[[Problem, Callable[[str], str]], str], expression: Callable[[Problem], str]
 ) -> Callable[[Problem], list[str]]:
-    """One broken answer per problem.
+    """One broken answer per problem: `expression` where a value is asked for, else `statements`.
 
-    Args:
-        statements: makes the body of a function, or a script; it gives x by `give(x)`, which returns or prints x.
-        expression: makes the answer where a value is asked for.
+    These are the body of a function, or a script. They give x by `give(x)`, which returns or prints x.
     """
 
     def answers(problem: Problem) -> list[str]:

@@ -24,11 +24,7 @@ FILE = "train-00000-of-00001.parquet"
 
 
 def export_dataset(run: Path, to: Path) -> dict[str, int]:
-    """Write a run's tasks and rollouts.
-
-    Args:
-        run: the run's folder; it may still be training.
-        to: the folder to create.
+    """Write the tasks and rollouts of a run, which may still be training, to a new folder.
 
     Returns:
         number of rows by part, "tasks" and "rollouts".

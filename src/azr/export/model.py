@@ -15,14 +15,9 @@ from azr.run.directory import METRICS, MODEL, RunDirectory, explained, read_json
 
 
 def export_model(run: Path, to: Path) -> int:
-    """Write the model of the newest checkpoint, with any adapter merged into it, and its card.
+    """Write the model of a run's newest checkpoint, with any adapter merged into it, and its card to a new folder.
 
-    Args:
-        run: the run's folder; it may still be training.
-        to: the folder to create.
-
-    Returns:
-        the step of the checkpoint.
+    The run may still be training. Returns the step of the checkpoint.
 
     Raises:
         UserError: the run does not exist or has no model yet, or the folder exists.

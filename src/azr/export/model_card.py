@@ -47,10 +47,7 @@ It was trained on prompts in the style `{style}` of azr's {domain} domain and ex
 def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None:
     """Write README.md into the folder of an exported model.
 
-    Args:
-        folder: of the model.
-        config: of the run.
-        summary: `before` and `after` as in `HeldOut.summary`; empty if not evaluated.
+    `summary` has `steps`, and as `before` and `after` values of `held_out` in metrics.jsonl; empty if not evaluated.
     """
     before, after = summary["before"], summary["after"]
     measured = "\n".join(gain_lines(before, after)) if before and after else ""

@@ -86,10 +86,8 @@ class StepRows:
 class Rows:
     """Turns events into rows.
 
-    Args:
-        domain: of the run; renders the tasks and the prompts, which are not in the events.
-        seed: of the run.
-        seeds: tasks in its buffers when self-play began.
+    The run's domain renders the tasks and the prompts, which are not in the events. `seed` is the run's, and `seeds`
+    are the tasks in its buffers when self-play began.
     """
 
     def __init__(self, domain: Domain, seed: int, seeds: Iterable[Task]) -> None:

@@ -37,11 +37,8 @@ _SMALLER = (
 def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> Iterator[str]:
     """Compare what a run needs with what this machine or a known card has; yields lines of text.
 
-    Args:
-        source: preset or file.
-        assignments: overrides, KEY.SUB=VALUE.
-        gpu: name of a card in `azr.plan.cards`; None for this machine.
-        timed: whether to run a trial on this machine, which takes a minute or two.
+    The run is that of a preset or file with overrides, KEY.SUB=VALUE. `gpu` names a card in `azr.plan.cards`; None is
+    this machine, on which a trial is run if `timed`, which takes a minute or two.
 
     Raises:
         UserError: the model's configuration cannot be loaded, or the card is unknown.

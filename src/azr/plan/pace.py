@@ -143,7 +143,6 @@ def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: 
 
 
 def _extrapolated(one: Pace, two: Pace, layers: int) -> Pace:
-    """Extrapolate linearly from one and two layers to all of them."""
     pairs = zip(astuple(one), astuple(two), strict=True)
     return Pace(*(first + (layers - 1) * max(0, second - first) for first, second in pairs))
 

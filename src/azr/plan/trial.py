@@ -156,7 +156,6 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
 
 
 def _valid(kinds: Sequence[Kind], episodes: Sequence[Episode]) -> dict[Kind, float]:
-    """Share of proposals accepted, by kind."""
     accepted = {kind: [e.task is not None for e in episodes if e.prompt.kind == kind] for kind in kinds}
     return {kind: sum(marks) / len(marks) for kind, marks in accepted.items() if marks}
 

@@ -43,7 +43,6 @@ class Game:
         buffer: lines of the task buffer that references are drawn from; None for the domain's own seeds.
 
     Attributes:
-        domain: the domain that is played.
         words: the domain in the style `chat`, to show to people.
     """
 

@@ -15,16 +15,9 @@ Person: TypeAlias = Callable[[str], str]
 
 
 class Stage:
-    """A domain in the model's style that plays one kind, and remembers its last prompt in the style for people.
+    """A domain in the model's style that plays one kind, and keeps its `last_prompt` in the style for people.
 
-    Args:
-        domain: in the model's style.
-        words: the same domain in the style `chat`, whose prompts people can read.
-        kind: of the round.
-
-    Attributes:
-        kinds: the kind of the round.
-        last_prompt: the last prompt, in the style `chat`.
+    `words` is the same domain in the style `chat`, whose prompts people can read.
     """
 
     def __init__(self, domain: Domain, words: Domain, kind: Kind) -> None:

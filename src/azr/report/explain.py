@@ -150,12 +150,8 @@ def _about(seen: Pass) -> tuple[str, str, str, str]:
 def ledger_blocks(run: Path, offsets: Mapping[int, int], budget: int) -> tuple[dict[int, str], list[str]]:
     """Ledgers by step as `azr.analysis.archive` blocks, and notes on what is left out.
 
-    A block is an object from rollout to [rows, differences, passes].
-
-    Args:
-        run: the run's folder.
-        offsets: where each step starts in events.jsonl (bytes).
-        budget: characters of base64 in all.
+    A block is an object from rollout to [rows, differences, passes]. `offsets` are the bytes at which each step starts
+    in events.jsonl, and `budget` is the number of characters of base64 in all.
     """
     steps = sorted(step for step in offsets if step > 0)
     try:

@@ -28,17 +28,10 @@ def problem(
     gold: str,
     group: str,
 ) -> Problem:
-    """Make a problem from inputs and outputs.
+    """Make a problem; `starter` is code that the solution begins with, or nothing, and `group` the difficulty.
 
-    Args:
-        name: its id.
-        question: its text.
-        starter: code that the solution begins with, or nothing.
-        function: the function to call, or the method of `Solution`; None for standard input.
-        inputs: texts for standard input; lists of arguments for a function.
-        outputs: expected prints; expected values for a function.
-        gold: a published solution, or nothing.
-        group: its difficulty.
+    `function` is the function to call, or the method of `Solution`; inputs are lists of its arguments, and outputs the
+    values expected. With None, inputs are texts for standard input, and outputs what should be printed.
     """
     begin = f"\n\nThe program has this form:\n\n{starter}" if starter else ""
     judge: Judge

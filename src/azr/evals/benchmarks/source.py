@@ -25,13 +25,9 @@ class Hub:
 
 
 def read(name: str, data: Path | None, files: Sequence[str], hub: Hub | None) -> list[Record]:
-    """All records of a benchmark.
+    """All records of a benchmark: those of the first of `files` that is in the folder `data`, or (None) the hub's.
 
-    Args:
-        name: of the benchmark, for messages.
-        data: folder to look in; None for the hub.
-        files: possible names of the publisher's file; the first that exists is read.
-        hub: where it is on the hub; None if the hub does not have the publisher's format.
+    `hub` is None if the hub does not have the publisher's format.
 
     Raises:
         UserError: the file or the hub cannot be read.

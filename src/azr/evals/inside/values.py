@@ -65,14 +65,10 @@ def azr_call_with(text: str) -> str:
 
 
 def azr_hold(node: azr_ast.AST, names: frozenset[str]) -> None:
-    """Refuse what is not in the language of answers.
+    """Refuse a part of an answer that is not in the language of answers; `names` are those in scope there.
 
     It has literals, operators, lambdas without defaults, calls, methods of text and containers, and names in scope. The
     parameters of a lambda are in scope in its body and nowhere else.
-
-    Args:
-        node: a part of the answer.
-        names: what is in scope there.
 
     Raises:
         SyntaxError: something else.

@@ -24,22 +24,12 @@ TASKS = {
 
 
 def run(
-    source: str,
-    task: str,
-    settings: Settings,
-    *,
-    device: str,
-    include: Path | None = None,
+    source: str, task: str, settings: Settings, *, device: str, include: Path | None = None
 ) -> list[dict[str, Any]]:
     """Run a model on a task of lm-eval; returns its samples as the records of `azr.evals.harness`.
 
-    Args:
-        source: folder or hub name of the model.
-        task: lm-eval's name of the task.
-        settings: `seconds` has no effect; `template` only decides whether the chat template is used, as lm-eval's
-            tasks have their own prompts.
-        device: torch's name of the device.
-        include: folder with further tasks.
+    `task` is lm-eval's name, and `include` a folder with further tasks. `settings.seconds` has no effect, and
+    `settings.template` only decides whether the chat template is used, as lm-eval's tasks have their own prompts.
 
     Raises:
         UserError: lm-eval is missing, or the task's dataset or the model cannot be loaded.
@@ -101,7 +91,6 @@ def _lm_eval(include: Path | None) -> tuple[Any, Any]:
 
 
 def _record(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A problem with its samples of all passes."""
     prompt = samples[0]["arguments"][0][0]
     return {
         "id": str(samples[0]["doc_id"]),

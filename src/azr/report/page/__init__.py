@@ -23,12 +23,9 @@ SCRIPTS = ("data", "charts", "figures", "overview", "curriculum", "tree", "task"
 
 
 def render(data: Mapping[str, Any], *, live: str | None = None) -> str:
-    """The page.
+    """The page with the data of `azr.report.build.page_data`.
 
-    Args:
-        data: of `azr.report.build.page_data`.
-        live: path of the same data as JSON on the page's server, which the page polls to redraw itself; None for a
-            file.
+    `live` is the path of the same data on the page's server, which the page polls to redraw itself; None for a file.
     """
     title = ", ".join([run["name"] for run in data["runs"]] or [found["name"] for found in data["evals"]])
     environment = Environment(loader=PackageLoader("azr.report", "page"), autoescape=True, undefined=StrictUndefined)

@@ -162,7 +162,6 @@ def _outcome(body: bytes, reason: Reason | None, lengths: list[int], mode: Mode)
 
 
 def _death(report: Report, limits: Limits) -> Outcome:
-    """Say why a process ended early."""
     if report.stop is Stop.WALL_CLOCK:
         return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
     if report.stop is Stop.LOST:

@@ -22,14 +22,12 @@ class TensorBoard:
         self._make: Any = SummaryWriter
 
     def open(self, about: About) -> str:
-        """Start an event file."""
         self._writer = self._make(str(about.folder / "tensorboard"))
         if about.id is None:
             self._writer.add_text("config", verbatim(about.toml), 0)
         return "tensorboard"
 
     def log(self, entry: Entry) -> None:
-        """Write numbers as scalars, and sample tasks as text."""
         for path, value in entry.values.items():
             self._writer.add_scalar(path, value, entry.step)
         for number, task in enumerate(entry.tasks):
@@ -38,15 +36,11 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the event file."""
         self._writer.close()
 
 
 class WeightsAndBiases:
-    """Weights & Biases: its server, or RUN/wandb for `wandb sync`.
-
-    Args:
-        mode: None for the value of WANDB_MODE, by default "online".
+    """Weights & Biases: its server, or RUN/wandb for `wandb sync`; mode None is that of WANDB_MODE, else "online".
 
     Raises:
         UserError: not logged in.
@@ -86,14 +80,12 @@ class WeightsAndBiases:
         return str(self._run.id)
 
     def log(self, entry: Entry) -> None:
-        """Send numbers, and sample tasks as a table."""
         row: dict[str, Any] = {"azr_step": entry.step, **entry.values}
         if entry.tasks:
             row["tasks"] = self._wandb.Table(columns=COLUMNS, data=entry.rows())
         self._run.log(row)
 
     def close(self) -> None:
-        """Wait for uploads, at most `FINISH_SECONDS`."""
         self._run.finish()
 
 
@@ -114,7 +106,6 @@ class Trackio:
         return name
 
     def log(self, entry: Entry) -> None:
-        """Send numbers, and sample tasks as a table."""
         row: dict[str, Any] = dict(entry.values)
         if entry.tasks:
             tasks = [replace(task, task=verbatim(task.task)) for task in entry.tasks]  # cells are read as Markdown
@@ -122,5 +113,4 @@ class Trackio:
         self._run.log(row, step=entry.step)
 
     def close(self) -> None:
-        """Send what is left."""
         self._run.finish()
