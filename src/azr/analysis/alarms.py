@@ -81,7 +81,6 @@ def step_alarms(step: StepFigures) -> list[str]:
 
 
 def _watches(steps: Sequence[StepFigures]) -> list[Watch]:
-    """All watches, including one per degenerate form."""
     return [*map(_form_watch, sorted({form for step in steps for form in step.trivial})), *WATCHES]
 
 

@@ -24,12 +24,7 @@ def wilson(successes: int, trials: int) -> Interval:
 def pass_at_k(samples: int, correct: int, k: int) -> float:
     """Unbiased estimate of the chance that one of k samples is right: 1 - C(n - c, k) / C(n, k).
 
-    Source: Chen et al. 2021 (arXiv 2107.03374), equation 1.
-
-    Args:
-        samples: number of samples [n].
-        correct: number of right ones [c].
-        k: at most n.
+    `samples` is n, and `correct` of them, c, are right. Source: Chen et al. 2021 (arXiv 2107.03374), equation 1.
 
     Raises:
         ValueError: not 0 <= c <= n, or not 1 <= k <= n.

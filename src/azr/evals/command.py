@@ -52,10 +52,7 @@ def beside(names: Sequence[str]) -> Path:
 
 
 def evaluate(request: Request) -> int:
-    """Run a request and print its table.
-
-    Returns:
-        the exit code: 1 if a broken answer scored, else 0.
+    """Run a request and print its table; returns the exit code: 1 if a broken answer scored, else 0.
 
     Raises:
         UserError: the request is invalid; raised before anything is loaded where possible.

@@ -36,11 +36,7 @@ CARDS = {
 
 
 def card(name: str) -> Card:
-    """Look up a card by name.
-
-    Raises:
-        UserError: the card is not in the table.
-    """
+    """The card of this name; a UserError if it is not in the table."""
     if name not in CARDS:
         raise UserError(f"--gpu {name}: unknown card; known cards are {', '.join(CARDS)}")
     return CARDS[name]

@@ -20,26 +20,20 @@ STATE, BUFFER = "state.json", "buffer.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The state of a run, besides weights, optimizer and buffers.
+    """The state of a run, besides weights, optimizer and buffers."""
 
-    Attributes:
-        step: completed steps.
-        lengths: of each log, in bytes.
-        failed_steps: consecutive steps without a valid proposal.
-        seconds: training time over all processes of the run.
-        before: held-out accuracy of the untrained model, as in metrics.jsonl.
-        evaluated: the last step after which held-out accuracy was measured.
-        seeding: counts of verdicts by kind while the buffers are seeded, then None. A checkpoint from that time has no
-            model, because it is still the untrained one.
-    """
-
-    step: int
-    lengths: Mapping[str, int]
-    failed_steps: int = 0
-    seconds: float = 0.0
+    step: int  # completed steps
+    lengths: Mapping[str, int]  # of each log, in bytes
+    failed_steps: int = 0  # consecutive steps without a valid proposal
+    seconds: float = 0.0  # training time over all processes of the run
     before: Mapping[str, Any] = field(default_factory=dict)
-    evaluated: int = 0
+    """Held-out accuracy of the untrained model, as in metrics.jsonl."""
+    evaluated: int = 0  # the last step after which held-out accuracy was measured
     seeding: Mapping[str, Mapping[str, int]] | None = None
+    """Counts of verdicts by kind while the buffers are seeded, then None.
+
+    A checkpoint from that time has no model, because it is still the untrained one.
+    """
 
 
 class Checkpoints:

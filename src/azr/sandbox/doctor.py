@@ -26,10 +26,7 @@ class Check:
 
 
 async def doctor(sandbox: Sandbox) -> list[Check]:
-    """Try every protection of a sandbox.
-
-    Returns:
-        one check for each; the sandbox is unsafe if one of them does not hold. It is left open.
+    """Try every protection of a sandbox, which is left open, and return one check for each; all have to hold.
 
     Raises:
         SandboxError: the sandbox cannot run anything at all.

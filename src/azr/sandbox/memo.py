@@ -12,11 +12,8 @@ job that was started again."""
 class MemoSandbox:
     """Keeps the outcomes of the most recent jobs and passes all other jobs to another sandbox.
 
-    Two equal jobs are both run if the second starts before the first has ended.
-
-    Args:
-        sandbox: runs what is not remembered; closed together with this one.
-        entries: how many jobs are remembered.
+    `entries` is how many are kept. Two equal jobs are both run if the second starts before the first has ended. The
+    other sandbox is closed together with this one.
     """
 
     def __init__(self, sandbox: Sandbox, *, entries: int = 4096) -> None:

@@ -82,11 +82,7 @@ class Rewriter(ast.NodeTransformer):
 
 
 def literal(value: object) -> str:
-    """An argument as source text.
-
-    Raises:
-        TypeError: it has none.
-    """
+    """An argument as source text; a TypeError if it has none."""
     if isinstance(value, (list, tuple, set)) and value:
         inner = ", ".join(literal(item) for item in value)
         return {list: f"[{inner}]", tuple: f"({inner},)", set: f"{{{inner}}}"}[type(value)]
