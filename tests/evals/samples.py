@@ -1,4 +1,4 @@
-"""Hand-written records in the publishers' own formats, for benchmarks whose files are not at hand."""
+"""Handwritten records in the publishers' formats, so that tests need no files of the benchmarks."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ BENCHMARKS = (
 
 
 def write_files(folder: Path) -> Path:
-    """Write them all as JSONL; the folder is returned."""
+    """Write all records as JSONL and return the folder."""
     for name, records in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

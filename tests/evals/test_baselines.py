@@ -1,4 +1,4 @@
-"""The lines to beat, on tasks whose best constant is known by counting."""
+"""Baselines, on tasks whose best constant is known by counting."""
 
 from collections import Counter
 
@@ -31,7 +31,7 @@ async def test_an_answer_that_is_right_without_being_gold_counts():
     assert found.correct == {INDUCTION: [1, 1, 1]}
 
 
-async def test_answers_stand_in_the_order_of_the_tasks():
+async def test_answers_are_in_the_order_of_the_tasks():
     mixed = [*tasks(DEDUCTION, (7, 3)), *tasks(INDUCTION, (7, 3)), *tasks(DEDUCTION, (11, 4))]
     found = await best_constant(mixed, DOMAIN, None)
     assert [answer.task for answer in found.answers] == mixed

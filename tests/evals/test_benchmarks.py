@@ -1,4 +1,4 @@
-"""Every benchmark in its publisher's format: gold answers score everything, broken ones nothing."""
+"""Every benchmark in its publisher's format: all gold answers are correct, and no broken answer is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data(tmp_path_factory):
 
 
 async def reasons(answerer, benchmark, template, sandbox):
-    """What became of the answers to each problem, by the very path that a model's completion takes."""
+    """The verdict's reason for each answer to each problem, judged on the path that a model's completion takes."""
     runner = Runner(sandbox, seconds=answerer.seconds or 10.0)
 
     async def one(problem, text):
@@ -96,12 +96,12 @@ def test_packed_tests_that_would_import_something_are_refused():
         livecodebench._unpacked(text)
 
 
-def test_a_missing_file_is_told_by_name(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no HumanEvalPlus.jsonl or HumanEvalPlus.jsonl.gz there, which humaneval\+"):
         benchmarks.LOADERS["humaneval+"](tmp_path)
 
 
-def test_a_file_that_is_no_jsonl_is_told(tmp_path):
+def test_a_file_that_is_not_jsonl_is_refused(tmp_path):
     (tmp_path / "mbpp.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"mbpp.jsonl: cannot be read"):
         benchmarks.LOADERS["mbpp"](tmp_path)

@@ -35,7 +35,7 @@ def held_out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(apprentice, held_out, data, tmp_path_factory):
-    """Two models, of which the second is the first with other weights, on a held-out set and on CRUXEval."""
+    """Results of two models with the same architecture and other weights, on a held-out set and on CRUXEval."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -78,7 +78,7 @@ def test_a_self_play_set_is_counted_by_kind_beside_guess_and_constant(compared):
         assert words in compared[2]
 
 
-def test_the_apprentice_beats_the_noise_and_the_difference_says_so(compared):
+def test_a_trained_model_scores_above_random_weights_and_the_difference_is_reported(compared):
     (line,) = [
         line
         for line in results(compared[0])["differences"]
@@ -93,7 +93,7 @@ def test_the_apprentice_beats_the_noise_and_the_difference_says_so(compared):
     assert line["difference"]["1"]["value"] == pytest.approx(second - first)
 
 
-def test_all_that_decides_a_score_is_recorded_with_the_completions(compared):
+def test_everything_that_decides_a_score_is_recorded_with_the_completions(compared):
     for content in completions(compared[0]).values():
         header = json.loads(content.splitlines()[0])
         assert {"harness", "azr", "template", "temperature", "samples", "seed", "seconds", "model"} <= set(header)
@@ -129,7 +129,7 @@ def _by_result(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_a_call_that_was_cut_short_goes_on_to_the_same_bytes(compared):
+def test_an_interrupted_call_resumes_to_the_same_bytes(compared):
     folder, words, _ = compared
     before, table = completions(folder), results(folder)
     for name, content in before.items():
@@ -159,7 +159,7 @@ def test_samples_give_pass_at_k(apprentice, held_out, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_directory_stands_for_its_model_and_keeps_its_results(apprentice, data, tmp_path):
+def test_a_run_directory_names_its_model_and_gets_the_results(apprentice, data, tmp_path):
     run = tmp_path / "run"
     (run / "model").parent.mkdir()
     shutil.copytree(apprentice, run / "model")
@@ -217,7 +217,7 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path, data, words, expected
     assert expected in line
 
 
-def test_a_run_without_a_model_is_told_to_be_finished(tmp_path):
+def test_a_run_without_a_model_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text("")
     done = azr("eval", "run", "--bench", "cruxeval-o", cwd=tmp_path)

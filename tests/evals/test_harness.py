@@ -1,4 +1,4 @@
-"""The file of completions: what an earlier call wrote is kept, whatever happens when it goes on."""
+"""The file of completions: resuming never loses what an earlier call wrote."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(tmp_path):
 
 @contextmanager
 def full_disk():
-    """Let no file grow beyond nothing, as if the disk were full."""
+    """Limit the size of files to 0, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
@@ -47,14 +47,14 @@ def test_whole_windows_are_kept_byte_for_byte(path, window, total, kept):
     assert path.read_bytes() == b"".join(before.splitlines(keepends=True)[: kept + 1])
 
 
-def test_a_line_that_was_cut_short_goes(path):
+def test_an_incomplete_last_line_is_removed(path):
     before = path.read_bytes()
     path.write_bytes(before[:-3])
     assert resume(path, HEADER, total=9) == RECORDS[:4]
     assert before.startswith(path.read_bytes())
 
 
-def test_a_header_that_was_cut_short_is_written_again(path):
+def test_an_incomplete_header_is_written_again(path):
     path.write_bytes(path.read_bytes()[:9])
     assert resume(path, HEADER, total=9) == []
     assert json.loads(path.read_text()) == HEADER

@@ -1,4 +1,4 @@
-"""What the judges believe: values as data, and nothing that an answer does to its own process."""
+"""Judges: they compare values as data, and nothing that an answer does to its own process changes a verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runner(sandbox):
 
 
 def carried(value):
-    """A value as the tests' process gets it."""
+    """A value as it arrives in the process of the tests."""
     return replay.read(repr(values.azr_json.dumps(values.azr_plain(value))))
 
 
@@ -112,7 +112,7 @@ async def test_a_wrong_program_fails_and_says_why(judge, program, reason, runner
         "AssertionError = Exception\n__builtins__['AssertionError'] = None",
     ],
 )
-async def test_what_a_program_does_to_its_own_process_decides_nothing(trick, runner):
+async def test_a_program_cannot_pass_by_changing_its_own_process(trick, runner):
     assert not (await SQUARE.judge(f"{trick}\ndef square(x):\n    return True", runner)).passed
 
 

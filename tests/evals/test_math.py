@@ -1,4 +1,4 @@
-"""lm-eval's samples as records of the harness, on a small task of its own."""
+"""lm-eval's samples become records of the harness; on a small task that needs no download."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_every_task_is_known_to_lm_eval():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_an_unknown_task_is_told(apprentice):
+def test_an_unknown_task_is_refused(apprentice):
     with pytest.raises(UserError, match="lm-eval has no task nothing"):
         math.run(str(apprentice), "nothing", Settings(), device="cpu")
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_told_in_one_line(apprentice, tmp_path):
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_line(apprentice, tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = azr("eval", apprentice, "--bench", "amc23", "--max-tokens", 8, cwd=tmp_path, env=env, fresh=True)
     assert done.returncode == 2, done.stderr

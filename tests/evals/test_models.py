@@ -1,4 +1,4 @@
-"""Models under evaluation: how much they may write."""
+"""How long the completions of evaluated models may be."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def problem() -> Problem:
     return benchmark.problems[0]
 
 
-async def test_a_model_of_short_context_answers_where_longer_completions_are_allowed(answerer, problem):
+async def test_a_model_with_a_short_context_answers_if_longer_completions_are_allowed(answerer, problem):
     (reply,) = await answerer.replies(problem, problem.stem, "key", 1)
     assert reply.finished
     assert reply.text.startswith("<answer>")
@@ -53,7 +53,7 @@ async def test_a_prompt_that_fills_the_context_gets_no_reply(answerer, problem):
     assert not await answerer.replies(problem, "\n" * CONTEXT, "key", 1)
 
 
-async def test_a_set_of_a_domain_is_drawn_as_the_first_run_that_played_it_had_it(tmp_path):
+async def test_a_domain_set_has_the_settings_of_the_first_run_that_played_the_domain(tmp_path):
     for name, section in {"python": "", "first": "min_prime = 89", "second": "min_prime = 5"}.items():
         (tmp_path / name).mkdir()
         domain = "python" if name == "python" else "primes"

@@ -1,4 +1,4 @@
-"""The whole of HumanEval, MBPP and CRUXEval through the public command; skipped where their files are not at hand."""
+"""All of HumanEval, MBPP and CRUXEval through the public command; skipped if their files are missing."""
 
 from __future__ import annotations
 

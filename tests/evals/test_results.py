@@ -20,7 +20,7 @@ def scored(model: str, correct: list[int], *, samples: int = 1, groups: list[str
 
 
 @pytest.mark.parametrize(("samples", "correct", "k"), list(itertools.product([5], range(6), range(1, 6))))
-def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(samples, correct, k):
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(samples, correct, k):
     marks = [at < correct for at in range(samples)]
     subsets = list(itertools.combinations(marks, k))
     assert pass_at_k(samples, correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
@@ -42,7 +42,7 @@ def test_a_paired_difference_has_the_interval_of_an_independent_bootstrap():
     assert found["interval"] == pytest.approx(tuple(expected), abs=0.25 / 120 * 2)  # two samples more or less
 
 
-def test_pairing_makes_the_interval_of_like_models_narrow():
+def test_pairing_narrows_the_interval_of_similar_models():
     marks = [1, 0] * 50
     better = [*marks]
     better[1] = 1
@@ -55,7 +55,7 @@ def test_models_that_were_asked_different_problems_are_not_compared():
         difference(scored("a", [1]), scored("b", [1, 0]), 1)
 
 
-def test_every_problem_counts_in_the_whole_and_in_its_group():
+def test_every_problem_counts_in_the_total_and_in_its_group():
     found = summary(scored("a", [1, 0, 1, 1], groups=["easy", "hard", "easy", "hard"]), [1])["parts"]
     assert {part: (of["problems"], of["pass"]["1"]["value"]) for part, of in found.items()} == {
         "all": (4, 0.75),
@@ -64,7 +64,7 @@ def test_every_problem_counts_in_the_whole_and_in_its_group():
     }
 
 
-def test_kinds_count_the_same_in_their_mean_however_many_tasks_they_have():
+def test_all_kinds_have_equal_weight_in_their_mean():
     def one(name: str, correct: list[int]) -> Scored:
         kinds = ["deduction"] * 2 + ["induction"] * 6
         return replace(scored(name, correct, groups=kinds), baselines={"random guess": {MEAN: 0.25}})
@@ -79,7 +79,7 @@ def test_kinds_count_the_same_in_their_mean_however_many_tasks_they_have():
     assert (low, high) == pytest.approx((0.55, 0.95), abs=0.05)
 
 
-def test_a_completion_that_could_not_be_asked_for_counts_as_wrong():
+def test_a_problem_without_room_for_a_completion_counts_as_wrong():
     sample = {"score": 0.0, "reason": "prompt_too_long"}
     records = [
         {"id": "1", "group": "", "samples": [sample]},

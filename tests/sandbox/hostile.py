@@ -746,10 +746,10 @@ program(
     "class A:\n def __eq__(s, o): return True\n def __hash__(s): return 1\ndef f(): return A()",
     UNSUPPORTED,
 )
-program("an int that is none", "class I(int):\n def __repr__(s): return '42'\ndef f(): return I(7)", UNSUPPORTED)
-program("a str that is none", "class S(str):\n def __repr__(s): return '42'\ndef f(): return [S('x')]", UNSUPPORTED)
+program("an int in disguise", "class I(int):\n def __repr__(s): return '42'\ndef f(): return I(7)", UNSUPPORTED)
+program("a str in disguise", "class S(str):\n def __repr__(s): return '42'\ndef f(): return [S('x')]", UNSUPPORTED)
 program(
-    "a dict that is none",
+    "a dict in disguise",
     "class D(dict):\n def items(s): return [(1, 2)]\n keys = values = items\ndef f(): return D()",
     UNSUPPORTED,
 )

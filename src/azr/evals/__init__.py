@@ -1,1 +1,1 @@
-"""Evaluation that can be believed: held-out accuracy with intervals, beside the line to beat."""
+"""Evaluation: accuracy on benchmarks and held-out tasks, with intervals and baselines."""

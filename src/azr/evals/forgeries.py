@@ -42,11 +42,11 @@ for module in list(sys.modules.values()):
 return code
 """,
     "outcomes of its own in every open descriptor": _OUTCOMES.format(value=f"repr({_OBJECT!r})", count=3),
-    "a value that breaks whoever reads it": """\
+    "a value that breaks its reader": """\
 globals()['azr_call'] = lambda text: '{"set": [' + '[' * 2000 + ']' * 2000 + ']}'
 return float('nan')
 """,
-    "builtins that judge otherwise": """\
+    "builtins replaced so that every test passes": """\
 import builtins, gc, json
 builtins.AssertionError = builtins.StopIteration
 json.loads = lambda *_, **__: {'wanted': [], 'failures': [], 'assertions': 9}
@@ -61,8 +61,8 @@ return NotImplemented
 SCRIPTS = {
     "a report of passed tests": f"print({_REPORT!r})",
     "outcomes of its own in every open descriptor": _OUTCOMES.format(value=repr(_REPORT), count=1),
-    "text that is no number and equals any": "print('sNaN')\nprint('nan', 'inf', '1e999999999999')",
-    "a stream that says it printed what was asked": """\
+    "text that is not a number but compares as one": "print('sNaN')\nprint('nan', 'inf', '1e999999999999')",
+    "an output stream that claims to equal anything": """\
 import gc, sys
 class Same(bytearray):
     def __eq__(self, other): return True
@@ -72,8 +72,8 @@ for found in gc.get_objects():
         found.content = Same()
 sys.stdout = None
 """,
-    "an early end": "import os\nos._exit(0)",
-    "inputs as outputs": "import sys\nsys.stdout.write(sys.stdin.read())\nprint('azr')",
+    "an early exit": "import os\nos._exit(0)",
+    "the input as output": "import sys\nsys.stdout.write(sys.stdin.read())\nprint('azr')",
 }
 """Scripts, by what they try."""
 
