@@ -220,8 +220,10 @@ async def test_without_overlap_a_request_that_follows_an_answer_joins_rows_that_
 async def test_a_step_of_decoding_after_a_failure_belongs_to_nobody(policy):
     generator = make(policy)
     waiting = asyncio.ensure_future(generator.sample("abc", n=1, key="k", sampling=Sampling(60)))
-    while not generator._decoder.rows:
-        await asyncio.sleep(0.001)
+    started, step = asyncio.Event(), generator._decoder.step
+    loop = asyncio.get_running_loop()
+    generator._decoder.step = lambda: (loop.call_soon_threadsafe(started.set), step())[1]
+    await started.wait()
     generator._driver.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
