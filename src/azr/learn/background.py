@@ -1,4 +1,4 @@
-"""Work that takes its time, in a thread of its own, so that the event loop goes on delivering signals."""
+"""Long work in its own thread, so that the event loop can still deliver signals."""
 
 import asyncio
 import threading
@@ -11,22 +11,22 @@ import torch
 from azr.learn.base import UpdateStopped
 
 Check: TypeAlias = Callable[[], None]
-"""Called where work may end early; raises `UpdateStopped` where it is to."""
+"""Called wherever work can end early; raises `UpdateStopped` if it should."""
 
 _Result = TypeVar("_Result")
 
 
 class Background:
-    """One thread, which does one thing after the other."""
+    """A thread that does one piece of work after another."""
 
     def __init__(self) -> None:
-        # A new thread computes with as many threads as torch was told to only once it has asked for their number.
+        # A new thread uses the number of threads that torch was given only after it has asked for that number.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="azr-learner", initializer=torch.get_num_threads)
 
     async def run(self, work: Callable[[Check], _Result]) -> _Result:
-        """Do the work in the thread. The check that it gets ends it once the caller was cancelled."""
+        """Do the work in the thread; the check that it gets ends it if the caller is cancelled."""
         cancelled, loop = threading.Event(), asyncio.get_running_loop()
-        check = check_also(_nothing, cancelled.is_set)
+        check = check_also(nothing, cancelled.is_set)
         try:
             return await loop.run_in_executor(self._thread, work, check)
         except asyncio.CancelledError:
@@ -35,7 +35,7 @@ class Background:
 
 
 def check_also(check: Check, asked: Callable[[], bool]) -> Check:
-    """A check that raises once `asked` says so, too."""
+    """A check that also raises once `asked` returns True."""
 
     def both() -> None:
         check()
@@ -45,5 +45,5 @@ def check_also(check: Check, asked: Callable[[], bool]) -> Check:
     return both
 
 
-def _nothing() -> None:
-    """Nobody asks for an end."""
+def nothing() -> None:
+    """The check that never ends the work."""

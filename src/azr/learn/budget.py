@@ -1,4 +1,4 @@
-"""How much the learner reads at once, and what happens when memory runs out."""
+"""How many tokens the learner reads at once, and what happens when memory runs out."""
 
 import gc
 import logging
@@ -9,7 +9,8 @@ import torch
 
 from azr.errors import UserError
 from azr.learn.base import TrainSample
-from azr.learn.packing import micro_batches, share_prompts
+from azr.learn.packing import micro_batches, share_prompts, split
+from azr.learn.ranks import Ranks
 from azr.models.failures import out_of_memory
 
 _log = logging.getLogger(__name__)
@@ -18,29 +19,32 @@ _Result = TypeVar("_Result")
 
 
 class TokenBudget:
-    """Tokens of a micro-batch: halved when memory runs out, so that the step is taken all the same.
+    """The tokens in a micro-batch. They are halved when memory runs out, and the step is repeated with smaller ones.
 
     Args:
         tokens: `learner.token_budget`.
         shares_prompts: whether rollouts of one prompt may share a row.
+        ranks: the processes that share a step's rollouts.
     """
 
-    def __init__(self, tokens: int, *, shares_prompts: bool) -> None:
-        self.tokens, self._shares = tokens, shares_prompts
+    def __init__(self, tokens: int, *, shares_prompts: bool, ranks: Ranks) -> None:
+        self.tokens, self._shares, self._ranks = tokens, shares_prompts, ranks
         self._most_rows = 0
 
     def cut(self, samples: Sequence[TrainSample]) -> list[list[list[int]]]:
-        """Micro-batches of rows of indices."""
+        """This rank's micro-batches of rows of indices. Every rank gets the same number, so the last may be empty."""
         rows = share_prompts(samples) if self._shares else [[i] for i in range(len(samples))]
-        parts = micro_batches(samples, rows, self.tokens)
-        self._most_rows = max(len(part) for part in parts)
-        return parts
+        shares = [micro_batches(samples, share, self.tokens) for share in split(samples, rows, self._ranks.size)]
+        self._most_rows = max(len(part) for share in shares for part in share)
+        own = shares[self._ranks.rank]
+        return own + [[] for _ in range(max(map(len, shares)) - len(own))]
 
     def within(self, attempt: Callable[[], _Result]) -> _Result:
-        """Try, and where memory runs out, try again with half the budget, until it is enough.
+        """Try, and if memory runs out, try again with half the budget until it is enough.
 
         Args:
-            attempt: cuts its rollouts by `cut`, and leaves nothing behind when it fails.
+            attempt: cuts its rollouts by `cut`, and leaves nothing behind when it fails. If memory runs out on one
+                rank, it must fail on all (`Ranks.guard`).
 
         Raises:
             UserError: memory does not hold one row.
@@ -59,7 +63,15 @@ class TokenBudget:
                     ) from error
             # Outside of the handler, whose traceback still holds the tensors of the failed pass.
             self.tokens = max(1, self.tokens // 2)
-            _log.warning("out of memory while learning: learner.token_budget is now %d; the step goes on", self.tokens)
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            if self._ranks.rank == 0:
+                _log.warning(
+                    "out of memory while learning: learner.token_budget is now %d; the step goes on", self.tokens
+                )
+            free_memory()
+
+
+def free_memory() -> None:
+    """Give back the memory of tensors that nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ class ValueHead(nn.Module):
 
     Args:
         width: of the hidden states.
-        device: where it computes.
+        device: of its weights.
     """
 
     def __init__(self, width: int, device: torch.device) -> None:
@@ -42,8 +42,8 @@ class Critic:
 
     Args:
         model: the policy's language model.
-        learner: betas, weight decay, gradient clipping and schedule, which the critic shares with the policy.
-        ppo: its learning rate and the clipping of its loss.
+        learner: betas, weight decay, gradient clipping and schedule, shared with the policy.
+        ppo: learning rate and clipping of the value loss.
     """
 
     def __init__(self, model: Any, learner: LearnerConfig, ppo: PPOConfig) -> None:
@@ -58,7 +58,7 @@ class Critic:
         Args:
             states_NH: hidden states in which the tokens were drawn.
             old_values_N: the critic's values before the update.
-            returns_N: what the values should have been.
+            returns_N: targets of the values.
         """
         return clipped_value_loss(self.values(states_NH), old_values_N, returns_N, self._clip)
 

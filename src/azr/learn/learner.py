@@ -1,12 +1,10 @@
-"""The learner: from rollouts with advantages to a step of the weights."""
+"""The learner: turns rollouts with advantages into a step of the weights."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +16,23 @@ from torch import Tensor
 
 from azr.algorithms.registry import ALGORITHMS
 from azr.errors import UserError
-from azr.learn.background import Background, Check, check_also
-from azr.learn.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
+from azr.learn import sharded_state
+from azr.learn.background import Background, Check, check_also, nothing
+from azr.learn.base import Trace, TrainSample, UpdateResult, never
 from azr.learn.budget import TokenBudget
 from azr.learn.critic import Critic
 from azr.learn.logprobs import Scorer
 from azr.learn.loss import divergence, sequence_weights
-from azr.learn.objective import Example, Objective, flat, known
+from azr.learn.objective import Example, Objective, known
 from azr.learn.optimizer import Optimizer, learning_rate
+from azr.learn.passes import Gradient, Passes
+from azr.learn.ranks import ALONE, Ranks
 from azr.learn.tally import Tally
 from azr.models.failures import out_of_memory
 from azr.models.load import LanguageModel
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
-
-
-@dataclass(slots=True)
-class _Gradient:
-    """What is known of a minibatch besides the gradient itself, which the optimizer holds."""
-
-    loss: float = 0.0
-    tally: Tally = field(default_factory=Tally)
-    traces: dict[int, Trace] = field(default_factory=dict)
 
 
 class PolicyLearner:
@@ -51,13 +43,14 @@ class PolicyLearner:
 
     Args:
         policy: the model that learns, in place; a generator over the same `LanguageModel` samples from the new weights.
-        config: optimizer, schedule, and how a step's rollouts are cut up.
+        config: optimizer, schedule, and how a step's rollouts are divided.
         algorithm: the loss.
         temperature: the sampling temperature, at which probabilities are compared.
         total_steps: updates in the whole run, for the schedule.
         seed: for the order of rollouts when there are several minibatches.
-        reference: the frozen model that `kl_coefficient` pulls towards; None: the policy without its adapter, or a copy
-            of the policy as it is now where it has none, made only if the coefficient is not 0.
+        reference: the frozen model that `kl_coefficient` pulls towards. None: the policy without its adapter or, if it
+            has no adapter, a copy of the policy as it is now. The copy is only made if the coefficient is not 0.
+        ranks: the processes that share each update; None: this one alone.
 
     Raises:
         UserError: the weights are float16, whose gradients vanish or overflow.
@@ -73,22 +66,27 @@ class PolicyLearner:
         total_steps: int,
         seed: int,
         reference: Any | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if policy.model.dtype == torch.float16:
             raise UserError("model.dtype = float16 cannot be trained here; use bfloat16 or float32")
         self._policy, self._config, self._algorithm = policy, config, algorithm
+        self._ranks = ranks = ranks or ALONE
         self._total_steps, self._seed = total_steps, seed
         self._critic = Critic(policy.model, config, algorithm.ppo) if ALGORITHMS[algorithm.name].has_critic else None
-        self._scorer = Scorer(policy.model, temperature=temperature, keeps_states=self._critic is not None)
-        self._budget = TokenBudget(config.token_budget, shares_prompts=self._scorer.shares_prompts)
-        self._reference: Scorer | None = None
-        if algorithm.kl_coefficient and policy.adapted and reference is None:
-            self._reference = self._scorer
-        elif algorithm.kl_coefficient:
-            frozen = copy.deepcopy(policy.model) if reference is None else reference
-            self._reference = Scorer(frozen.eval().requires_grad_(False), temperature=temperature)
+        model = ranks.own(policy.model)
+        scorer = Scorer(model, temperature=temperature, keeps_states=self._critic is not None)
+        distant: Scorer | None = None
+        if algorithm.kl_coefficient and not (policy.adapted and reference is None):
+            frozen = copy.deepcopy(model) if reference is None else reference
+            distant = ranks.shard(Scorer(frozen.eval().requires_grad_(False), temperature=temperature))
+        self._scorer = ranks.shard(scorer)
+        self._budget = TokenBudget(config.token_budget, shares_prompts=scorer.shares_prompts, ranks=ranks)
+        self._reference = self._scorer if algorithm.kl_coefficient and distant is None else distant
         self._objective = Objective(self._scorer, algorithm, reference=self._reference, critic=self._critic)
-        self._optimizer = Optimizer([p for p in policy.model.parameters() if p.requires_grad], config)
+        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self._optimizer = Optimizer([p for p in model.parameters() if p.requires_grad], config, ranks.norm)
+        self._passes = Passes(self._scorer, self._objective, self._optimizer, self._critic, self._budget, ranks)
         self._background = Background()
         self.updates = 0
 
@@ -100,15 +98,9 @@ class PolicyLearner:
 
     async def values(self, samples: Sequence[TrainSample]) -> list[NDArray[np.float32]] | None:
         """The critic's values of the states in which tokens were drawn; None without a critic."""
-        if (critic := self._critic) is None:
+        if self._critic is None:
             return None
-
-        def score(rows: Sequence[Sequence[TrainSample]]) -> Tensor:
-            values_N: Tensor = critic.values(self._scorer.states(rows))
-            return values_N
-
-        found = await self._background.run(lambda check: self._by_sample(samples, score, check))
-        return [values_T.cpu().numpy() for values_T in found]
+        return await self._background.run(lambda check: self._values(samples, check))
 
     async def update(
         self, samples: Sequence[TrainSample], *, traced: bool = False, stopping: Callable[[], bool] = never
@@ -130,10 +122,10 @@ class PolicyLearner:
             ValueError: no rollouts, or one that is empty or whose parts differ in length.
             FloatingPointError: a loss or gradient is not finite, and the weights stay as they were before that step; or
                 the step drove them beyond bounds, and only a checkpoint has what they were.
-            UserError: memory does not hold a single row, or the optimizer's state.
+            UserError: a single row, or the optimizer's state, does not fit into memory.
         """
         _check(samples, critic=self._critic is not None)
-        return await self._background.run(lambda check: self._update(samples, traced, stopping, check))
+        return await self._background.run(lambda check: self._update(samples, traced, check, stopping))
 
     def weights(self) -> dict[str, Tensor]:
         """The model's state dict, without copies; with LoRA the adapter's matrices are beside the frozen weights."""
@@ -141,10 +133,18 @@ class PolicyLearner:
         return weights
 
     def save(self, folder: Path) -> None:
-        """Write `model/` (see `LanguageModel.save`) and `optimizer.pt` into an existing folder."""
+        """Write `model/` (see `LanguageModel.save`) and `optimizer.pt` into an existing folder.
+
+        If the weights are sharded, the optimizer's state is in `optimizer/` instead, where each rank writes its part.
+        """
+        if self._ranks.sharded:
+            self._ranks.call("save", folder)
+            sharded_state.write(folder / "optimizer", self._names, self._optimizer, self._ranks.control)
+        if self._ranks.rank:
+            return
         self._policy.save(folder / "model")
         state = {
-            "optimizer": self._optimizer.state(),
+            "optimizer": None if self._ranks.sharded else self._optimizer.state(),
             "updates": self.updates,
             "token_budget": self._budget.tokens,
             "rng": torch.get_rng_state(),
@@ -155,15 +155,23 @@ class PolicyLearner:
             torch.save(state, file)
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, exactly: weights, moments, schedule, counters, torch's random state.
+        """Restore what `save` wrote, exactly, on any number of ranks.
+
+        Restores weights, moments, schedule, counters, torch's random state.
 
         Raises:
             UserError: the folder is not complete, or belongs to another model.
         """
+        self._ranks.call("load", folder)
         try:
-            self._policy.restore(folder / "model")
+            if not self._ranks.sharded or self._ranks.rank == 0:
+                self._policy.restore(folder / "model")
+            self._ranks.receive(self._scorer.model, self._policy.model)
             state = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
-            self._optimizer.restore(state["optimizer"])
+            self._optimizer.restore(
+                state["optimizer"]
+                or sharded_state.read(folder / "optimizer", self._names, self._optimizer, self._ranks.control)
+            )
             if self._critic is not None:
                 self._critic.restore(state["critic"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -171,6 +179,17 @@ class PolicyLearner:
         self.updates = state["updates"]
         self._budget.tokens = state["token_budget"]
         torch.set_rng_state(state["rng"])
+
+    def obey(self, name: str, *arguments: Any) -> None:
+        """Carry out what rank 0 has called with `Ranks.call`; for all other ranks."""
+        calls: dict[str, Callable[..., object]] = {
+            "penalties": self._penalties,
+            "values": self._values,
+            "update": self._update,
+            "save": self.save,
+            "load": self.load,
+        }
+        calls[name](*arguments)
 
     def _minibatches(self, size: int) -> list[list[int]]:
         """Indices of each optimizer step's rollouts: as given if all go into one step, else shuffled in every epoch."""
@@ -181,8 +200,13 @@ class PolicyLearner:
         return [part.tolist() for order in orders for part in np.array_split(order, parts)]
 
     def _update(
-        self, samples: Sequence[TrainSample], traced: bool, stopping: Callable[[], bool], check: Check
+        self,
+        samples: Sequence[TrainSample],
+        traced: bool,
+        check: Check = nothing,
+        stopping: Callable[[], bool] = never,
     ) -> UpdateResult:
+        self._ranks.call("update", samples, traced)
         rate = learning_rate(self._config, self.updates, self._total_steps)
         check_unmoved = check_also(check, stopping)
         olds = self._old_logprobs(samples, check_unmoved)
@@ -198,6 +222,7 @@ class PolicyLearner:
             for index, trace in seen.traces.items():
                 traces[index].append(trace)
         self.updates += 1
+        self._ranks.publish(self._scorer.model, self._policy.model)
         losses, norms = zip(*steps, strict=True)
         metrics = tally.means() | {
             "loss": sum(losses) / len(steps),
@@ -210,53 +235,38 @@ class PolicyLearner:
         }
         return UpdateResult(metrics, traces)
 
-    def _penalties(self, samples: Sequence[TrainSample], check: Check) -> NDArray[np.float64]:
+    def _penalties(self, samples: Sequence[TrainSample], check: Check = nothing) -> NDArray[np.float64]:
+        self._ranks.call("penalties", samples)
         result = np.zeros(len(samples))
-        for i, reference_T in enumerate(self._by_sample(samples, self._objective.refer, check)):
-            sampler_T = flat([samples[i].logprobs_T], reference_T)
-            kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, reference_T, self._algorithm.kl_estimator)
-            result[i] = float(kl_T.cpu().double().sum())
+        for i, reference_T in enumerate(self._passes.by_sample(samples, self._objective.refer, check)):
+            sampler_T, other_T = torch.from_numpy(samples[i].logprobs_T), torch.from_numpy(reference_T)
+            kl_T = self._algorithm.kl_coefficient * divergence(sampler_T, other_T, self._algorithm.kl_estimator)
+            result[i] = float(kl_T.double().sum())
         return result
+
+    def _values(self, samples: Sequence[TrainSample], check: Check = nothing) -> list[NDArray[np.float32]]:
+        self._ranks.call("values", samples)
+        critic = self._critic
+        assert critic is not None
+        return self._passes.by_sample(samples, lambda rows: critic.values(self._scorer.states(rows)), check)
 
     def _old_logprobs(self, samples: Sequence[TrainSample], check: Check) -> Sequence[NDArray[np.float32] | None]:
         if self._algorithm.importance_cap is None:
             return [sample.logprobs_T for sample in samples]
         if self._config.epochs == 1 and min(self._config.minibatches, len(samples)) == 1:
             return [None] * len(samples)  # the only forward pass gives them
-        own = self._by_sample(samples, lambda rows: self._scorer.score(rows).logprobs_N, check)
-        return [own_T.cpu().numpy() for own_T in own]
-
-    def _by_sample(
-        self,
-        samples: Sequence[TrainSample],
-        score: Callable[[Sequence[Sequence[TrainSample]]], Tensor],
-        check: Check,
-    ) -> list[Tensor]:
-        """One number for each token of each sample, read in micro-batches and without gradient."""
-
-        def attempt() -> list[Tensor]:
-            found: dict[int, Tensor] = {}
-            for part in self._budget.cut(samples):
-                check()
-                chosen = list(itertools.chain.from_iterable(part))
-                scores_N = score([[samples[i] for i in row] for row in part])
-                lengths = [len(samples[i].completion_ids_T) for i in chosen]
-                found.update(zip(chosen, torch.split(scores_N, lengths), strict=True))
-            return [found[i] for i in range(len(samples))]
-
-        with torch.no_grad():
-            return self._budget.within(attempt)
+        return self._passes.by_sample(samples, lambda rows: self._scorer.score(rows).logprobs_N, check)
 
     def _step(
         self, examples: Sequence[Example], rate: float, check: Check, *, first: bool, traced: bool
-    ) -> tuple[_Gradient, float]:
-        """One optimizer step: what was seen on the way, and the gradient's norm before clipping."""
-        seen = self._budget.within(lambda: self._gradient(examples, check, first=first, traced=traced))
+    ) -> tuple[Gradient, float]:
+        """One optimizer step; returns what it saw, and the gradient's norm before clipping."""
+        seen = self._passes.gradient(examples, check, first=first, traced=traced)
         loss = seen.loss
         norm, critic = self._optimizer.clip(), self._critic
         value_norm = 0.0 if critic is None else critic.optimizer.clip()
         if not (math.isfinite(loss) and math.isfinite(norm) and math.isfinite(value_norm)):
-            self._clear()
+            self._passes.clear()
             raise FloatingPointError(f"update {self.updates}: loss {loss}, gradient norm {norm}; the weights are kept")
         try:
             self._optimizer.step(rate)
@@ -272,34 +282,6 @@ class PolicyLearner:
         if self._optimizer.lost() or (critic is not None and critic.optimizer.lost()):
             raise FloatingPointError(f"update {self.updates}: the step drove the weights beyond all bounds")
         return seen, norm
-
-    def _gradient(self, examples: Sequence[Example], check: Check, *, first: bool, traced: bool) -> _Gradient:
-        """Compute the gradient over all micro-batches; from the start at every call."""
-        model, result = self._policy.model, _Gradient()
-        self._clear()
-        model.train(model.is_gradient_checkpointing)  # transformers checkpoints in training mode only; dropout is 0
-        try:
-            for part in self._budget.cut([example.sample for example in examples]):
-                check()
-                rows = [[examples[i] for i in row] for row in part]
-                share = self._objective.share(rows, result.tally, first=first, traced=traced)
-                (share.loss + share.value_loss).backward()  # type: ignore[no-untyped-call]
-                self._optimizer.collect()
-                result.loss += float(share.loss.detach())
-                result.traces.update(share.traces)
-            check()  # once more, before the weights move
-        except UpdateStopped:
-            self._clear()
-            raise
-        finally:
-            model.eval()
-        return result
-
-    def _clear(self) -> None:
-        """Forget the gradient, the critic's too."""
-        self._optimizer.clear()
-        if self._critic is not None:
-            self._critic.optimizer.clear()
 
 
 def _check(samples: Sequence[TrainSample], *, critic: bool) -> None:

@@ -12,16 +12,16 @@ from azr.learn.base import TrainSample
 from azr.learn.packing import Layout, lay_out
 
 MOST_LOGITS = 2**25
-"""Most logits held at once (128 MiB in float32). What goes beyond is computed again in the backward pass instead."""
+"""Maximum number of logits held at once (128 MiB in float32). With more, they are recomputed in the backward pass."""
 
 
 class Scores(NamedTuple):
-    """What a model makes of the completion tokens of a micro-batch, rollout after rollout.
+    """Scores of the completion tokens of a micro-batch, rollout after rollout.
 
     Attributes:
         logprobs_N: log-probability of each token (nats, float32).
         entropy_N: entropy of the distribution that it was drawn from (nats, float32).
-        states_NH: last hidden state from which it was predicted; None unless the scorer keeps them.
+        states_NH: last hidden state that the token was predicted from; None unless the scorer keeps them.
     """
 
     logprobs_N: Tensor
@@ -30,12 +30,12 @@ class Scores(NamedTuple):
 
 
 class Scorer:
-    """Reads whole rollouts through a causal language model.
+    """Scores whole rollouts with a causal language model.
 
-    The output layer is applied to completion positions only, piece by piece: with a vocabulary of 150,000, the logits
-    of prompts and padding would take more memory than everything else together. That is possible where logits are the
-    output layer of the last hidden state and nothing more; an architecture that scales or caps them (Gemma, Cohere)
-    is found out by comparing both ways on a short probe, and goes through its own full forward pass.
+    The output layer is applied to completion positions only, in pieces: with a vocabulary of 150,000, the logits of
+    prompts and padding would take more memory than everything else together. This requires that the logits are exactly
+    the output layer of the last hidden state. Some architectures (Gemma, Cohere) scale or cap them. A comparison on a
+    short probe detects this, and such a model goes through its own full forward pass.
 
     Args:
         model: a Hugging Face causal language model.
@@ -50,19 +50,19 @@ class Scorer:
 
     @property
     def model(self) -> Any:
-        """What it scores with."""
+        """The language model."""
         return self._model
 
     @property
     def split(self) -> bool:
-        """Whether the output layer is applied apart from the body."""
+        """Whether body and output layer are called separately."""
         return self._body is not None
 
     def score(self, rows: Sequence[Sequence[TrainSample]], *, entropy_gradient: bool = False) -> Scores:
         """Scores of every completion token, rollout after rollout.
 
         Args:
-            rows: rollouts of one micro-batch; those in one row have one prompt, which is read once where the
+            rows: rollouts of one micro-batch. Those in one row have the same prompt, which is read once if the
                 architecture allows it.
             entropy_gradient: whether the entropy is part of the loss.
         """
@@ -71,13 +71,13 @@ class Scorer:
         return Scores(*self._in_pieces(outputs_NX, targets_N, entropy_gradient), states_NH)
 
     def states(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
-        """Hidden states [N, H] alone, without the cost of the output layer; for a scorer that keeps them."""
+        """Only the hidden states [N, H], without the cost of the output layer. The scorer must keep them."""
         states_NH = self._read(rows)[2]
         assert states_NH is not None
         return states_NH
 
     def _read(self, rows: Sequence[Sequence[TrainSample]]) -> tuple[Layout, Tensor, Tensor | None]:
-        """Run rows through the model: their layout, what the head is applied to [N, X], and the hidden states."""
+        """Run rows through the model: their layout, the input of the head [N, X], and the hidden states."""
         device, hidden = self._model.device, self._keeps_states
         layout = lay_out(rows if self.shares_prompts else [[sample] for row in rows for sample in row])
         inputs: dict[str, Any] = {"input_ids": layout.ids_BL.to(device), "use_cache": False}
@@ -114,10 +114,10 @@ def _token_scores(
 
 
 def _takes_masks(model: Any) -> bool:
-    """Whether attention follows a mask of ours and nothing else: transformers' own code, full attention, SDPA.
+    """Whether attention uses exactly the mask that it is given: transformers' own code, full attention, SDPA.
 
-    A sliding window would be lost, since a ready-made mask replaces it; flash kernels take no such mask, and the eager
-    ones would add a boolean one to the scores.
+    A given mask would replace a sliding window. Flash kernels do not accept such a mask, and eager ones would add a
+    boolean mask to the scores.
     """
     config, body = model.config.get_text_config(), model.get_decoder()
     full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
@@ -131,7 +131,7 @@ def _takes_masks(model: Any) -> bool:
 
 
 def _split(model: Any) -> tuple[Any | None, Callable[[Tensor], Tensor]]:
-    """The model's body and output layer, if its logits are exactly the one after the other; else None and identity."""
+    """The model's body and output layer if together they give exactly its logits, else None and the identity."""
     body, head = model.get_decoder(), model.get_output_embeddings()
     if head is None or body is model:
         return None, _identity

@@ -1,6 +1,6 @@
-"""The policy's loss, token by token: surrogate, divergence, importance weight, and how tokens become one number.
+"""The policy's loss per token: surrogate, divergence, importance weight, and how tokens are aggregated.
 
-Everything here takes flat vectors with one entry a completion token (suffix N) and knows no model. With ratio
+All functions take flat vectors with one entry per completion token (suffix N). With ratio
 r = pi(a) / pi_old(a) and advantage A, the loss of a token is
 
     w * surrogate(r, A) + kl_coefficient * D - entropy_coefficient * H
@@ -26,12 +26,12 @@ def clipped_surrogate(
 ) -> tuple[Tensor, Tensor]:
     """PPO's clipped surrogate, as a loss: -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A).
 
-    It is the ratio that is clipped, never the advantage. Different bounds below and above are DAPO's "clip higher"
-    (arXiv 2503.14476). `dual_clip` = c > 1 bounds the loss of a negative advantage by -c A, where r alone would let
-    one improbable token grow without limit (arXiv 1912.09729).
+    Different bounds below and above are DAPO's "clip higher"
+    (arXiv 2503.14476). `dual_clip` = c > 1 limits the loss of a token with negative advantage to -c A; otherwise a
+    single token with a large ratio has no limit (arXiv 1912.09729).
 
     Returns:
-        the loss of each token, and whether clipping cut off its gradient.
+        the loss of each token, and whether clipping removed its gradient.
     """
     ratio_N = torch.exp(logprobs_N - old_logprobs_N)
     plain_N = -ratio_N * advantages_N
@@ -49,8 +49,8 @@ def divergence(logprobs_N: Tensor, other_N: Tensor, estimator: Literal["k1", "k2
     """Schulman's estimators of KL(pi || other) from tokens drawn from pi (joschu.net/blog/kl-approx.html).
 
     With d = log other - log pi: k1 = -d is unbiased and of high variance, k2 = d^2 / 2 is biased and of low variance,
-    k3 = e^d - 1 - d is both unbiased and never negative. As losses they differ more: the gradient of k1 is 0 on
-    average, that of k2 is the gradient of the divergence itself, that of k3 lies near it while the policies are close.
+    k3 = e^d - 1 - d is unbiased and never negative. As losses they differ more: the expected gradient of k1 is 0, that
+    of k2 is the gradient of the divergence, and that of k3 is close to it while the policies are.
     """
     d_N = other_N - logprobs_N
     if estimator == "k1":
@@ -63,9 +63,9 @@ def divergence(logprobs_N: Tensor, other_N: Tensor, estimator: Literal["k1", "k2
 def importance_weight(old_logprobs_N: Tensor, sampler_logprobs_N: Tensor, cap: float) -> Tensor:
     """min(pi_old / pi_sampler, cap), without gradient.
 
-    Sampler and learner compute the same probabilities by different kernels, so that tokens come from a slightly
-    different policy than the one that learns; the truncation keeps a rare large ratio from ruling the step (arXiv
-    2510.18927 has such weights for this very mismatch).
+    Sampler and learner compute the same probabilities with different kernels, so tokens come from a policy that differs
+    slightly from the one that learns. Truncation keeps a rare large ratio from dominating the step (arXiv 2510.18927
+    uses such weights for this mismatch).
     """
     return torch.exp(old_logprobs_N - sampler_logprobs_N).clamp(max=cap).detach()
 
@@ -75,15 +75,14 @@ def sequence_weights(
     aggregation: Literal["token_mean", "sequence_mean", "constant"],
     constant_length: int | None = None,
 ) -> list[float]:
-    """What each token of a sequence counts in the loss of a minibatch, one number a sequence.
+    """The weight of each sequence's tokens in the loss of a minibatch, one number per sequence.
 
-    They refer to the minibatch as a whole, so that micro-batches add up to exactly the same gradient however they are
-    cut.
+    Weights refer to the whole minibatch, so micro-batches add up to the same gradient however they are cut.
 
     Args:
         lengths: completion tokens of each sequence in the minibatch.
-        aggregation: `token_mean`: every token the same. `sequence_mean`: every sequence the same, whatever its length.
-            `constant`: every sequence's sum over a fixed length (Dr. GRPO, arXiv 2503.20783), without length bias.
+        aggregation: `token_mean`: every token counts the same. `sequence_mean`: every sequence counts the same.
+            `constant`: each sequence's sum is divided by a fixed length (Dr. GRPO, arXiv 2503.20783).
         constant_length: that length, in tokens.
     """
     if aggregation == "token_mean":

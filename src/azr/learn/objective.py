@@ -1,4 +1,4 @@
-"""What a micro-batch adds to the loss of its minibatch, and what there is to see on the way."""
+"""A micro-batch's share of the loss of its minibatch, with metrics and traces."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """A sample with what one optimizer step needs besides.
+    """A sample with what else one optimizer step needs.
 
     Attributes:
         index: its place among the samples of the update.
         sample: the rollout.
         old_T: log-probabilities that ratios refer to; None: the learner's own, as they are at this step.
-        weight: what each of its tokens counts in the minibatch (`sequence_weights`).
+        weight: of each of its tokens in the minibatch (`sequence_weights`).
     """
 
     index: int
@@ -43,12 +43,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a micro-batch adds to a minibatch.
+    """A micro-batch's share of a minibatch.
 
     Attributes:
         loss: its share of the policy's loss, with gradient.
         value_loss: its share of the critic's; 0 without a critic.
-        traces: what was seen of each rollout, by its index; empty unless asked for.
+        traces: of each rollout, by its index; empty unless requested.
     """
 
     loss: Tensor
@@ -61,8 +61,8 @@ class Objective:
 
     Args:
         scorer: of the policy.
-        algorithm: what the loss is made of.
-        reference: what the divergence is measured from; the policy's own scorer means the policy without its adapter.
+        algorithm: the terms of the loss.
+        reference: scores the reference model; the policy's own scorer means the policy without its adapter.
         critic: PPO's.
     """
 
@@ -72,7 +72,7 @@ class Objective:
         self._scorer, self._algorithm, self._reference, self._critic = scorer, algorithm, reference, critic
 
     def refer(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
-        """Log-probabilities [N] under the model that the divergence is measured from; only where there is one."""
+        """Log-probabilities [N] under the reference model, which there must be."""
         assert self._reference is not None
         bare = without_adapter(self._scorer.model) if self._reference is self._scorer else nullcontext()
         with torch.no_grad(), bare:
@@ -83,9 +83,9 @@ class Objective:
 
         Args:
             rows: each has one prompt.
-            tally: counts what metrics are made of.
+            tally: for the metrics.
             first: whether the weights have not moved in this update, so that sampler and learner can be compared.
-            traced: whether traces are wanted.
+            traced: whether to return traces.
         """
         algorithm, examples = self._algorithm, list(itertools.chain.from_iterable(rows))
         samples = [example.sample for example in examples]
@@ -123,6 +123,13 @@ class Objective:
         traces = _traces(examples, logprobs_N.detach(), old_N, reference_N) if traced else {}
         return Share((loss_N * weights_N).sum(), value_loss, traces)
 
+    def nothing(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
+        """A loss of 0 that needs the same passes as `share`, for a rank that only takes part in transfers."""
+        loss: Tensor = self._scorer.score(rows).logprobs_N.sum() * 0.0
+        if self._reference is not None and self._algorithm.kl_in == "loss":
+            self.refer(rows)
+        return loss
+
     def _value_loss(
         self, states_NH: Tensor | None, samples: Sequence[TrainSample], weights_N: Tensor, tally: Tally
     ) -> Tensor | float:
@@ -137,12 +144,12 @@ class Objective:
 
 
 def flat(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
-    """Arrays in a row [N], as a tensor of the same precision and place as another."""
+    """Concatenate arrays [N] into a tensor with the dtype and device of another."""
     return torch.from_numpy(np.concatenate(parts)).to(like.dtype).to(like.device)  # MPS has no float64
 
 
 def known(array: NDArray[Any] | None) -> NDArray[Any]:
-    """An array of a sample that the learner cannot do without.
+    """An array that the sample must have.
 
     Raises:
         ValueError: it is None.
@@ -155,7 +162,7 @@ def known(array: NDArray[Any] | None) -> NDArray[Any]:
 def _traces(
     examples: Sequence[Example], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None
 ) -> dict[int, Trace]:
-    """What this pass saw of each rollout, by its index."""
+    """The trace of each rollout, by its index."""
     ends = np.cumsum([len(example.sample.logprobs_T) for example in examples])[:-1]
     logprobs, old = (np.split(part_N.cpu().numpy(), ends) for part_N in (logprobs_N, old_N))
     reference = [None] * len(examples) if reference_N is None else np.split(reference_N.cpu().numpy(), ends)

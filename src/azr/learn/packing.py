@@ -1,7 +1,7 @@
-"""How rollouts are laid out for the learner's forward passes: prompts shared, padding low, memory bounded.
+"""How rollouts are laid out for the learner's forward passes: shared prompts, little padding, bounded memory.
 
-Attempts at one task have the same prompt. In one row, behind a prompt that is read once, each completion sees the
-prompt and itself but not its siblings, at the positions that it had when it was sampled; log-probabilities and
+Attempts at one task have the same prompt. They can share a row: the prompt is read once, and each completion attends
+to the prompt and to itself but not to the others, at the positions at which it was sampled. Log-probabilities and
 gradients are those of separate rows.
 """
 
@@ -20,10 +20,10 @@ from azr.learn.base import TrainSample
 
 
 def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
-    """Put rollouts of one prompt into common rows; indices.
+    """Group rollouts of one prompt into rows of indices.
 
-    A row takes completions up to the length of its prompt together. Beyond that, the attention between completions,
-    which is computed only to be masked, would cost more than reading the prompt once more.
+    The completions in a row are together at most as long as its prompt. Beyond that, the masked attention between
+    completions costs more than reading the prompt again.
     """
     rows: list[list[int]] = []
     open_rows: dict[bytes, list[int]] = {}
@@ -38,12 +38,26 @@ def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
     return rows
 
 
+def split(samples: Sequence[TrainSample], rows: Sequence[list[int]], parts: int) -> list[list[list[int]]]:
+    """Divide rows among processes so that each gets about the same number of tokens; some may get no row."""
+    if parts == 1:
+        return [list(rows)]
+    shares: list[list[list[int]]] = [[] for _ in range(parts)]
+    loads = [0] * parts
+    sized = [(_length([samples[i] for i in row]), number) for number, row in enumerate(rows)]
+    for size, number in sorted(sized, key=lambda pair: (-pair[0], pair[1])):
+        least = loads.index(min(loads))
+        shares[least].append(rows[number])
+        loads[least] += size
+    return shares
+
+
 def micro_batches(
     samples: Sequence[TrainSample], rows: Sequence[list[int]], token_budget: int
 ) -> list[list[list[int]]]:
-    """Cut rows into micro-batches of at most `token_budget` tokens, padding included; a longer row goes alone.
+    """Cut rows into micro-batches of at most `token_budget` tokens, padding included. A longer row gets its own.
 
-    Neighbours in length go together, which keeps padding low.
+    Rows of similar length go together, to keep padding low.
     """
     parts: list[list[list[int]]] = [[]]
     sized = sorted((_length([samples[i] for i in row]), number) for number, row in enumerate(rows))
@@ -59,9 +73,10 @@ class Layout:
     """Rows as tensors.
 
     Attributes:
-        ids_BL: token ids, padded on the right. positions_BL: position ids. mask_B1LL: which token sees which; None
-        when rows hold one completion each, since plain causal attention then never
-            looks at the padding, and its fast kernels take no mask.
+        ids_BL: token ids, padded on the right.
+        positions_BL: position ids.
+        mask_B1LL: True where a token sees another. None if each row holds one completion: causal attention never sees
+            the padding then, and its fast kernels accept no mask.
         rows_N: row of the state that predicts each completion token, completion after completion.
         columns_N: column of that state.
         targets_N: the token itself.
@@ -108,5 +123,5 @@ def _mask(segments_BL: Tensor) -> Tensor:
 
 
 def _length(row: Sequence[TrainSample]) -> int:
-    """Tokens fed for a row; nothing is predicted from a completion's last one."""
+    """Input tokens of a row; the last token of a completion predicts nothing."""
     return len(row[0].prompt_ids_P) + sum(len(sample.completion_ids_T) - 1 for sample in row)

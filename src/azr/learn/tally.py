@@ -1,4 +1,4 @@
-"""What an update counts as it goes, from which its metrics are made."""
+"""Running sums over an update's tokens, from which its metrics are computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Tally:
-    """Sums and extremes over tokens, from which an update's metrics are made."""
+    """Sums and extremes over tokens."""
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -18,18 +18,18 @@ class Tally:
     ratio_max: float = -math.inf
 
     def add(self, name: str, values_N: Tensor) -> None:
-        """Count one value a token."""
+        """Add one value per token."""
         total = float(values_N.detach().cpu().double().sum())  # on the host, since Apple's MPS has no float64
         self.sums[name] = self.sums.get(name, 0.0) + total
         self.counts[name] = self.counts.get(name, 0) + len(values_N)
 
     def ratios(self, ratios_N: Tensor) -> None:
-        """Count ratios of probabilities, one a token."""
+        """Add probability ratios, one per token."""
         self.ratio_min = min(self.ratio_min, float(ratios_N.min()))
         self.ratio_max = max(self.ratio_max, float(ratios_N.max()))
 
     def take(self, other: Tally) -> None:
-        """Add what another tally counted."""
+        """Add another tally."""
         for name, total in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
             self.counts[name] = self.counts.get(name, 0) + other.counts[name]
@@ -37,5 +37,5 @@ class Tally:
         self.ratio_max = max(self.ratio_max, other.ratio_max)
 
     def means(self) -> dict[str, float]:
-        """The mean over tokens of what was added, by name."""
+        """Means over tokens, by name."""
         return {name: total / self.counts[name] for name, total in self.sums.items()}
