@@ -66,7 +66,14 @@ class Config(Section):
     @model_validator(mode="after")
     def _something_can_learn(self) -> Self:
         if not self.selfplay.learn:
+            if self.learner.processes > 1:
+                raise ValueError(
+                    f"learner.processes = {self.learner.processes}, but with selfplay.learn = false nothing is learned;"
+                    " leave it out"
+                )
             return self
+        if self.model.quantization != "none" and self.learner.sharding == "sharded":
+            raise ValueError("model.quantization cannot be sharded; set learner.sharding=replicated")
         if self.generation.top_p < 1:
             raise ValueError(
                 f"generation.top_p = {self.generation.top_p} cuts off part of the distribution that training"

@@ -103,3 +103,19 @@ class LearnerConfig(Section):
     )
     epochs: PositiveInt = Field(1, description="passes over the rollouts of a step; 1 is on-policy")
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass")
+    processes: PositiveInt = Field(
+        1,
+        description="processes that share each update, on one machine; under torchrun, as many as it starts. Equal runs"
+        " need the same number",
+    )
+    sharding: Literal["auto", "replicated", "sharded"] = Field(
+        "auto",
+        description="with several processes: every one has the whole model (replicated), or a part of it (sharded, by"
+        " FSDP2); auto: sharded on CUDA",
+    )
+
+    @model_validator(mode="after")
+    def _eight_bit_moments_are_not_sharded(self) -> Self:
+        if self.optimizer == "adamw-8bit" and self.sharding == "sharded":
+            raise ValueError("optimizer = adamw-8bit cannot be sharded; set sharding=replicated or optimizer=adamw")
+        return self

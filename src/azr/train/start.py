@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from azr import settings
 from azr.config import Config, SandboxConfig
+from azr.distributed.launch import is_follower
 from azr.domains import registry
 from azr.errors import UserError
 from azr.models import shipped
@@ -17,7 +18,8 @@ from azr.models.threads import threads
 from azr.sandbox.factory import make_sandbox
 
 if TYPE_CHECKING:
-    from azr.learn.base import Learner
+    from azr.learn.learner import PolicyLearner
+    from azr.learn.ranks import Ranks
     from azr.models.load import LanguageModel
     from azr.rollout.base import Generator
     from azr.run.directory import RunDirectory
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 STOPPED = 3
 """Exit code of a run that was stopped and can be resumed."""
 
-RESUMABLE = ("steps", "threads", "checkpoint.", "sandbox.workers", "trackers.")
+RESUMABLE = ("steps", "threads", "checkpoint.", "learner.processes", "learner.sharding", "sandbox.workers", "trackers.")
 """Keys that may change on resume; any other would make it a different run."""
 
 
@@ -46,9 +48,11 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
     """Start a run; returns the exit code."""
     from azr.run.directory import RunDirectory
 
+    if is_follower():
+        return _follow()
     config = resolve(source, assignments)
     name = source if source in settings.presets() else Path(source).stem
-    return _carry_out(config, lambda: RunDirectory.create(Path(config.output_dir), name, settings.dump(config)))
+    return _carry_out(config, lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used)))
 
 
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
@@ -59,20 +63,30 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
     """
     from azr.run.directory import RunDirectory
 
+    if is_follower():
+        return _follow()
     run = RunDirectory.open(path)
     for assignment in assignments:
         if not assignment.startswith(RESUMABLE):
             raise UserError(f"{assignment}: cannot change on resume; only {', '.join(RESUMABLE)} can")
     tree = settings.override(run.tree(), assignments)
     config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
-    return _carry_out(config, lambda: run)
+    return _carry_out(config, lambda _: run)
 
 
-def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int:
+def _follow() -> int:
+    """Take part in a run that torchrun has started, on another rank than the first; returns the exit code."""
+    from azr.train.ranks import follow_run
+
+    return follow_run()
+
+
+def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory]) -> int:
     """Build the parts, open the run directory, and train. If the model cannot be loaded, no folder is created."""
     from rich.console import Console
 
     from azr.analysis.text import visible
+    from azr.train.ranks import Leader, leading
     from azr.train.screen import make_screen
     from azr.train.summary import closing_lines
     from azr.train.trackers.feed import Feed, make_trackers
@@ -83,20 +97,23 @@ def _carry_out(config: Config, run_directory: Callable[[], RunDirectory]) -> int
     def say(line: str) -> None:
         console.print(visible(line), soft_wrap=True, highlight=False, markup=False)
 
-    async def go() -> int:
+    async def go(config: Config, leader: Leader | None) -> int:
         trackers = make_trackers(config.trackers)
-        async with open_parts(config) as parts:
-            run = run_directory()
+        async with open_parts(config, leader.ranks if leader else None) as parts:
+            run = run_directory(config)
             say(f"run directory: {run.path}")
             screen = make_screen(config.steps, console)
             with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
                 training = Training(config, run, parts, screen, feed)
+                if leader:
+                    leader.guard(training.ask_to_stop)
                 state = await training.run()
         for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
             say(line)
         return STOPPED if training.stopped else 0
 
-    return asyncio.run(go())
+    with leading(config) as (config, leader):
+        return asyncio.run(go(config, leader))
 
 
 def examine_sandbox(assignments: Sequence[str]) -> int:
@@ -128,8 +145,12 @@ def examine_sandbox(assignments: Sequence[str]) -> int:
 
 
 @asynccontextmanager
-async def open_parts(config: Config) -> AsyncIterator[TrainingParts]:
+async def open_parts(config: Config, ranks: Ranks | None = None) -> AsyncIterator[TrainingParts]:
     """The parts of a run. On exit, the sandbox and the connections to a served model are closed.
+
+    Args:
+        config: of the run.
+        ranks: that learn together; None: this process alone.
 
     Raises:
         UserError: see `make_parts`.
@@ -139,7 +160,7 @@ async def open_parts(config: Config) -> AsyncIterator[TrainingParts]:
     sandbox = make_sandbox(**config.sandbox.choice)
     try:
         if config.model.served is None:
-            yield make_parts(config, sandbox)
+            yield make_parts(config, sandbox, ranks)
             return
         from azr.rollout.endpoint import EndpointGenerator
 
@@ -150,20 +171,35 @@ async def open_parts(config: Config) -> AsyncIterator[TrainingParts]:
         await sandbox.close()
 
 
-def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
+def load_policy(config: Config, *, processes: int = 1) -> LanguageModel:
+    """Load the model of a run, and set the number of threads that torch computes with.
+
+    Args:
+        config: of the run.
+        processes: that share this machine's cores.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+    import torch
+
+    from azr.models.load import load_model
+
+    policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
+    torch.set_num_threads(config.threads or max(1, threads(policy.model.num_parameters()) // processes))
+    return policy
+
+
+def make_parts(config: Config, sandbox: Sandbox, ranks: Ranks | None = None) -> TrainingParts:
     """Load the model, and build domain, generator and, with `selfplay.learn`, the learner.
 
     Raises:
         UserError: the model cannot be loaded, or its context is too short for the configured lengths.
     """
-    import torch
-
     from azr.export.model_card import write_card
-    from azr.models.load import load_model
     from azr.train.training import TrainingParts
 
-    policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
-    torch.set_num_threads(config.threads or threads(policy.model.num_parameters()))
+    policy = load_policy(config, processes=ranks.local_size if ranks else 1)
     _check_lengths(config, policy.context_length)
 
     def export(folder: Path, summary: Any) -> None:
@@ -173,7 +209,7 @@ def make_parts(config: Config, sandbox: Sandbox) -> TrainingParts:
     return TrainingParts(
         domain=registry.make_domain(config.domain, config.sandbox),
         generator=make_generator(config, policy),
-        learner=make_learner(config, policy) if config.selfplay.learn else None,
+        learner=make_learner(config, policy, ranks) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=policy.renderer(chat=config.domain.style == "chat"),
         export=export if config.selfplay.learn else None,
@@ -187,7 +223,7 @@ def make_generator(config: Config, policy: LanguageModel) -> Generator:
     return LocalGenerator(policy, config.generation, seed=config.seed)
 
 
-def make_learner(config: Config, policy: LanguageModel) -> Learner:
+def make_learner(config: Config, policy: LanguageModel, ranks: Ranks | None = None) -> PolicyLearner:
     """The learner of a run."""
     from azr.learn.learner import PolicyLearner
 
@@ -198,6 +234,7 @@ def make_learner(config: Config, policy: LanguageModel) -> Learner:
         temperature=config.generation.temperature,
         total_steps=config.steps,
         seed=config.seed,
+        ranks=ranks,
     )
 
 

@@ -21,7 +21,7 @@ class Stop:
     """
 
     def __init__(self, announce: Callable[[], None] = lambda: None) -> None:
-        self._announce, self._asked = announce, asyncio.Event()
+        self._announce, self._asked, self._signalled = announce, asyncio.Event(), False
 
     @property
     def asked(self) -> bool:
@@ -60,8 +60,15 @@ class Stop:
             await asyncio.gather(task, asked, return_exceptions=True)
         raise Stopped
 
+    def ask(self) -> None:
+        """Request a stop, unless one was requested before."""
+        if not self.asked:
+            self._asked.set()
+            self._announce()
+
     def _ask(self) -> None:
-        if self.asked:
+        """Treat a signal. Only a second signal counts as a second request: several ranks may pass on the first."""
+        if self._signalled:
             raise KeyboardInterrupt
-        self._asked.set()
-        self._announce()
+        self._signalled = True
+        self.ask()

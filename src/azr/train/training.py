@@ -64,6 +64,10 @@ class Training:
         self._stop = Stop(lambda: screen.say("stopping and saving; press Ctrl-C again to stop without saving"))
         self.stopped = False
 
+    def ask_to_stop(self) -> None:
+        """Stop as on SIGTERM; for a rank of the learner that has received it. Asking again changes nothing."""
+        self._stop.ask()
+
     async def run(self) -> State:
         """Play the remaining steps, and return the state at the end.
 

@@ -1,0 +1,166 @@
+"""A group of processes that learn together, over torch.distributed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from azr.learn.base import UpdateStopped
+from azr.learn.ranks import Ranks
+from azr.models.failures import out_of_memory
+
+_Value = TypeVar("_Value")
+
+_PATIENCE = timedelta(days=30)
+"""How long a rank waits for the next call; rank 0 may play for hours. `azr.distributed.watch` notices dead ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This process's place among the ranks of a run.
+
+    Attributes:
+        rank: its number; 0 leads.
+        size: number of ranks.
+        local_rank: its number among the ranks of its machine; the index of its GPU.
+        local_size: number of ranks on its machine.
+        control: process group for calls and agreements, on the CPU.
+        data: process group for gradients and weights, on the devices that compute.
+        watch: process group for `azr.distributed.watch`.
+        cuda: whether the ranks compute on CUDA.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    control: Any
+    data: Any
+    watch: Any
+    cuda: bool
+
+    def share(self, value: _Value) -> _Value:
+        """Rank 0's value, on all ranks."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+
+def join(store: Any | None, *, patience: float) -> Membership:
+    """Join the group that the environment describes, as torchrun sets it up (RANK, WORLD_SIZE, LOCAL_RANK, ...).
+
+    Args:
+        store: through which the ranks find each other; None: the one that torchrun started.
+        patience: seconds after which a rank that does not answer the watch counts as dead.
+    """
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    data = dist.new_group(backend="nccl" if cuda else "gloo", timeout=timedelta(minutes=30))
+    watch = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience))
+    return Membership(rank, size, local_rank, local_size, dist.group.WORLD, data, watch, cuda)
+
+
+class Replicas(Ranks):
+    """Ranks that all hold the whole model: each takes a share of the rollouts, and the gradients are summed.
+
+    Args:
+        membership: of this process.
+    """
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self.rank, self.size, self.local_size = membership.rank, membership.size, membership.local_size
+        self.control, self._data = membership.control, membership.data
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Make the other ranks carry out a method of their learner; see `Ranks.call`."""
+        if self.rank == 0:
+            self.membership.share((name, arguments))
+
+    def next_call(self) -> tuple[str, tuple[Any, ...]] | None:
+        """Wait for what rank 0 calls next; None at the end of the run."""
+        return self.membership.share(None)
+
+    def dismiss(self) -> None:
+        """Tell the other ranks that the run has ended."""
+        self.membership.share(None)
+
+    def check(self, check: Callable[[], None]) -> None:
+        """Stop on all ranks if one is asked to; see `Ranks.check`."""
+        stopped = False
+        try:
+            check()
+        except UpdateStopped:
+            stopped = True
+        if self._any(stopped):
+            raise UpdateStopped
+
+    def guard(self, work: Callable[[], None] | None, idle: Callable[[], object]) -> None:
+        """Do one micro-batch's work, and find out whether memory ran out anywhere; see `Ranks.guard`."""
+        failed = work is not None and runs_out_of_memory(work)
+        self.agree(failed)
+
+    def agree(self, failed: bool) -> None:
+        """Raise on all ranks if memory ran out on one of them.
+
+        Raises:
+            torch.OutOfMemoryError: it did.
+        """
+        if self._any(failed):
+            raise torch.OutOfMemoryError("out of memory on a rank of the learner")
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """The values of all ranks, by rank."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def reduce(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Sum gradients over the ranks. A rank without a share of the rollouts has none, and adds zeros."""
+        shapes = self.gather([None if gradient is None else gradient.shape for gradient in gradients])
+        known = [next((shape for shape in each if shape is not None), None) for each in zip(*shapes, strict=True)]
+        device = self._device()
+        total: list[Tensor | None] = []
+        for gradient, shape in zip(gradients, known, strict=True):
+            if shape is None:
+                total.append(None)
+                continue
+            summed = torch.zeros(shape) if gradient is None else gradient
+            there = summed.to(device)
+            dist.all_reduce(there, group=self._data)
+            total.append(there.to(summed.device))
+        return total
+
+    def reduce_policy(self, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """Sum the policy's gradients over the ranks."""
+        return self.reduce(gradients)
+
+    def _any(self, here: bool) -> bool:
+        flag = torch.tensor([int(here)])
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(flag.item())
+
+    def _device(self) -> torch.device:
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def runs_out_of_memory(work: Callable[[], object]) -> bool:
+    """Do some work; returns whether it failed because memory ran out. Any other error is raised."""
+    try:
+        work()
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return True
+    return False
