@@ -282,6 +282,28 @@ def plan(
 
 
 @app.command()
+def serve(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder, hub name or shipped model.", show_default=False)
+    ],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- VLLM_ARGUMENT...]", help="Passed on to vLLM.", show_default=False)
+    ] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs to use, such as 2-7 or 0,2.", show_default=False)] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Serve on the CPU instead.")] = False,
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs that share one copy of the model.")] = 1,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Start a vLLM server that a run can sample from: generation.urls=http://HOST:PORT."""
+    from azr.serve import Request, serve
+
+    if (gpus is None) != cpu:
+        raise UserError("azr serve takes either --gpus, such as --gpus 0-3, or --cpu")
+    serve(Request(model, gpus, tensor_parallel, host, port, more or []))
+
+
+@app.command()
 def presets() -> None:
     """List the presets."""
     from azr import settings

@@ -86,13 +86,13 @@ class PatientClient:
         async with self._free:
             return await retrying(self._once, route, body, read, read_seconds)
 
-    async def get(self, route: str) -> httpx.Response:
+    async def get(self, route: str, *, read_seconds: float = 5.0) -> httpx.Response:
         """Send a GET request, without retries.
 
         Raises:
             httpx.TransportError: there was no response.
         """
-        return await self._http.get(route)
+        return await self._http.get(route, timeout=httpx.Timeout(10.0, read=read_seconds))
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+IMPORTANCE_CAP = 2.0
+"""`algorithm.importance_cap` where servers sample, whose log-probabilities are never quite the learner's."""
+
+
 class Config(Section):
     """Everything that decides a run."""
 
@@ -86,6 +90,20 @@ class Config(Section):
                 "the weights of a served model stay on the server, so it cannot be trained;"
                 " set selfplay.learn=false to propose tasks only"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _servers_sample_from_weights_of_this_process(self) -> Self:
+        if not self.generation.urls:
+            return self
+        if self.model.served:
+            raise ValueError(
+                "generation.urls are servers that sample from weights of this process, so model.name must be a folder"
+                " or a hub name, not a served model"
+            )
+        if self.algorithm.importance_cap is None:  # see `_constant_length_is_the_longest_answer`
+            algorithm = self.algorithm.model_copy(update={"importance_cap": IMPORTANCE_CAP})
+            object.__setattr__(self, "algorithm", algorithm)
         return self
 
     @model_validator(mode="after")

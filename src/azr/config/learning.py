@@ -60,7 +60,9 @@ class AlgorithmConfig(Section):
         None, description="normalizer for aggregation = constant, in tokens; null: the longest completion allowed"
     )
     importance_cap: PositiveFloat | None = Field(
-        None, description="cap of the importance weights between sampler and learner; null: no weights"
+        None,
+        description="cap of the importance weights between sampler and learner; null: no weights, but 2 with"
+        " generation.urls",
     )
     ppo: PPOConfig = PPOConfig()
 

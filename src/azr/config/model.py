@@ -1,10 +1,10 @@
 """Which model, where it is, and how it is sampled."""
 
 import re
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from azr.config.base import Section
 
@@ -110,3 +110,47 @@ class GenerationConfig(Section):
         None,
         description="admit new rows while others decode; null: only off the CPU, where false makes runs reproducible",
     )
+    urls: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="addresses of vLLM servers that sample instead of this process (`azr serve` starts one); on the"
+        " command line `generation.urls=http://a:8000,http://b:8000`",
+    )
+    sync: Literal["disk", "nccl"] = Field(
+        "disk", description="how servers get new weights: through a folder that they can read, or broadcast by NCCL"
+    )
+    weights_folder: str | None = Field(
+        None,
+        description="for sync = disk: where weights are written, at the same path on the servers' machines; null: a"
+        " temporary folder, for servers on this machine",
+    )
+    probe_tolerance: PositiveFloat | None = Field(
+        None,
+        description="largest mean difference (nats) between a server's log-probabilities and the learner's after new"
+        " weights were sent; null: 0.001 in float32, 0.05 in 16 bits",
+    )
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _addresses_in_a_row(cls, value: Any) -> Any:
+        return [url.strip().rstrip("/") for url in value.split(",") if url.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _addresses_of_servers(self) -> Self:  # not a field validator, whose message would show a password
+        for url in self.urls:
+            address = urlsplit(url)
+            if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
+                raise ValueError("each address in urls has the form http://host:port")
+            if address.path.strip("/") or "@" in address.netloc or address.query or address.fragment:
+                raise ValueError("an address in urls is http://host:port alone: no route, no password, no ?key=value")
+        if len(set(self.urls)) != len(self.urls):
+            raise ValueError("each server may be listed in urls only once")
+        return self
+
+    @model_validator(mode="after")
+    def _servers_report_what_they_sample_from(self) -> Self:
+        if self.urls and self.top_p < 1 and self.temperature != 1:
+            raise ValueError(
+                f"vLLM has no log-probabilities at temperature {self.temperature} before the cut of top_p ="
+                f" {self.top_p}; set generation.top_p=1 or generation.temperature=1"
+            )
+        return self

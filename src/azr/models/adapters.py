@@ -7,7 +7,7 @@ for a model whose weights all learn.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,16 +87,37 @@ def plain_copy(model: Any) -> Any:
 
     Merging in place would quantise the sums again, and training could not continue from the result.
     """
-    settings = copy.deepcopy(model.config)
-    if hasattr(settings, "quantization_config"):
-        del settings.quantization_config
     with torch.device("meta"):
-        plain = type(model)(settings)
+        plain = type(model)(_plain_config(model))
     weights = {name: _merged(model, name) for name in plain.state_dict()}
     plain.load_state_dict(weights, assign=True)
     plain.tie_weights()
     plain.generation_config = model.generation_config
     return plain
+
+
+def plain_weights(model: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The weights as a Hugging Face folder of the model has them, one at a time, and a tied head as one of its own.
+
+    Args:
+        model: what the weights are of; adapters and scales of quantised weights are read from it.
+        weights: its state dict, or tensors gathered from elsewhere under the same names.
+    """
+    adapted = any(hasattr(module, "get_base_layer") for module in model.modules())
+    if not adapted and not quantize.is_quantized(model):
+        yield from weights.items()
+        return
+    with torch.device("meta"):
+        names = list(type(model)(_plain_config(model)).state_dict())
+    for name in names:
+        yield name, _merged(model, name)
+
+
+def _plain_config(model: Any) -> Any:
+    settings = copy.deepcopy(model.config)
+    if hasattr(settings, "quantization_config"):
+        del settings.quantization_config
+    return settings
 
 
 def _merged(model: Any, name: str) -> Tensor:

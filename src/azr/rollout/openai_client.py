@@ -117,8 +117,8 @@ class OpenAIClient:
 
     def _settled(self, answer: httpx.Response) -> httpx.Response:
         """An answer that another attempt would not change."""
-        if answer.status_code >= 500 or answer.status_code in _BUSY:
-            raise UnavailableError(f"status {answer.status_code}{self._words(answer)}", wait=_asked_to_wait(answer))
+        if worth_another(answer):
+            raise UnavailableError(f"status {answer.status_code}{self._words(answer)}", wait=asked_to_wait(answer))
         return answer
 
     async def _refusal(self, route: str, answer: httpx.Response) -> RefusedError:
@@ -148,20 +148,31 @@ class OpenAIClient:
 
     def _words(self, answer: httpx.Response) -> str:
         """What the server says of an error, ready to be put behind a sentence."""
-        try:
-            content = answer.json()
-            error = content.get("error", content)
-            said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-        except (ValueError, AttributeError):
-            said = None
-        return f": {self._said(said)}" if isinstance(said, str) and said else ""
+        said = error_message(answer)
+        return f": {self._said(said)}" if said else ""
 
     def _said(self, text: str) -> str:
         """One line of somebody else's words, without the key."""
         return one_line(text.replace(self._key, "***") if self._key else text)
 
 
-def _asked_to_wait(answer: httpx.Response) -> float:
+def worth_another(answer: httpx.Response) -> bool:
+    """Whether another attempt may succeed: the server is busy, restarting or broken."""
+    return answer.status_code >= 500 or answer.status_code in _BUSY
+
+
+def error_message(answer: httpx.Response) -> str:
+    """What a server says of an error, in its own words; empty if it says nothing."""
+    try:
+        content = answer.json()
+        error = content.get("error", content)
+        said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    except (ValueError, AttributeError):
+        said = None
+    return said if isinstance(said, str) else ""
+
+
+def asked_to_wait(answer: httpx.Response) -> float:
     """Seconds of a `Retry-After`; its other form, a date, is not worth a clock that may differ."""
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isdecimal() else 0.0

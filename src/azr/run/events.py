@@ -2,8 +2,8 @@
 
 Types and their fields (all have `event` and `step`):
 
-    proposal   id, kind, references, text, tokens, finished
-    attempt    id, kind, task, text, tokens (null if a server does not report it), finished
+    proposal   id, kind, references, text, tokens, finished, version (of the weights that sampled it)
+    attempt    id, kind, task, text, tokens (null if a server does not report it), finished, version
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
@@ -120,7 +120,8 @@ def _attempt_events(attempts: Attempts, step: int) -> Iterator[Event]:
 
 
 def _sample(sample: Sample) -> Event:
-    return {"text": sample.text, "tokens": sample.tokens, "finished": sample.finished}
+    told = {"text": sample.text, "tokens": sample.tokens, "finished": sample.finished}
+    return told | {"version": sample.version}
 
 
 def _verdict(name: str, step: int, verdict: Verdict) -> Event:

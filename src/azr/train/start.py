@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 STOPPED = 3
 """Exit code of a run that was stopped and can be resumed."""
 
-RESUMABLE = ("steps", "threads", "checkpoint.", "learner.processes", "learner.sharding", "sandbox.workers", "trackers.")
+RESUMABLE = (
+    *("steps", "threads", "checkpoint.", "sandbox.workers", "trackers."),
+    *("generation.urls", "generation.weights_folder", "learner.processes", "learner.sharding"),
+)
 """Keys that may change on resume; any other would make it a different run."""
 
 
@@ -146,7 +149,7 @@ def examine_sandbox(assignments: Sequence[str]) -> int:
 
 @asynccontextmanager
 async def open_parts(config: Config, ranks: Ranks | None = None) -> AsyncIterator[TrainingParts]:
-    """The parts of a run. On exit, the sandbox and the connections to a served model are closed.
+    """The parts of a run. On exit, the sandbox and the connections to servers are closed.
 
     Args:
         config: of the run.
@@ -160,7 +163,11 @@ async def open_parts(config: Config, ranks: Ranks | None = None) -> AsyncIterato
     sandbox = make_sandbox(**config.sandbox.choice)
     try:
         if config.model.served is None:
-            yield make_parts(config, sandbox, ranks)
+            async with AsyncExitStack() as stack:
+                parts = make_parts(config, sandbox, ranks)
+                if isinstance(parts.generator, AbstractAsyncContextManager):
+                    await stack.enter_async_context(parts.generator)
+                yield parts
             return
         from azr.rollout.endpoint import EndpointGenerator
 
@@ -220,6 +227,10 @@ def make_generator(config: Config, policy: LanguageModel) -> Generator:
     """The generator of a run whose model is in this process."""
     from azr.rollout.local.generator import LocalGenerator
 
+    if config.generation.urls:
+        from azr.train.serving import make_vllm_generator
+
+        return make_vllm_generator(config, policy)
     return LocalGenerator(policy, config.generation, seed=config.seed)
 
 
