@@ -23,7 +23,7 @@ from azr.train.serving import make_vllm_generator, scorer
 from azr.train.start import resolve
 from tests.distributed.engines import Engine, interpreter, untied
 from tests.rollout.vllm import capture
-from tests.runs import azr, events, only_run
+from tests.runs import azr, events, metrics, only_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
@@ -145,6 +145,18 @@ TINY = [
 ]
 
 
+def test_steps_begin_while_the_learner_works_with_samples_of_the_weights_before(engines, tmp_path):
+    urls = f"generation.urls={engines.lasting.url},{engines.doomed.url}"
+    words = ["train", "demo", *TINY, urls, "generation.max_staleness=1", f"output_dir={tmp_path}"]
+    done = azr(*words, cwd=tmp_path, timeout=900)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    _whole(run, steps=3, stale=1)
+    missed = [line["learner"]["staleness"] for line in metrics(run) if "learner" in line]
+    assert missed[0] == 0
+    assert 0 < max(missed) <= 1
+
+
 def test_a_step_whose_server_dies_has_every_rollout_once_and_without_servers_the_run_can_be_resumed(engines, tmp_path):
     """The last test: it ends the doomed server."""
     urls = f"generation.urls={engines.lasting.url},{engines.doomed.url}"
@@ -183,13 +195,13 @@ def _kill_in_step_two(engine: Engine, folder: Path, ended: threading.Event) -> N
     engine.kill()
 
 
-def _whole(run: Path, *, steps: int) -> None:
-    """Every rollout of every step is there once, from the newest weights."""
+def _whole(run: Path, *, steps: int, stale: int = 0) -> None:
+    """Every rollout of every step is there once, from the newest weights or some that are that much older."""
     written = events(run)
     for step in range(1, steps + 1):
         drawn = [event for event in written if event["step"] == step and event["event"] in ("proposal", "attempt")]
         assert Counter(event["id"] for event in drawn).most_common(1)[0][1] == 1
         assert sum(event["event"] == "proposal" for event in drawn) == 3 * 3
-        assert {event["version"] for event in drawn} == {step - 1}
+        assert {event["version"] for event in drawn} <= {*range(max(0, step - 1 - stale), step)}
         rewards = [event["id"] for event in written if event["step"] == step and event["event"] == "reward"]
         assert len(rewards) == len(set(rewards)) > 0

@@ -1,6 +1,7 @@
 """Runs that sample on vLLM servers: what is trained on, and what happens when servers die."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ SMALL = [
 def train(apprentice, tmp_path):
     """Start a short run on servers; what it said, and its folder."""
 
-    def start(*fakes: FakeVLLM):
-        words = [*SMALL, f"generation.urls={','.join(fake.url for fake in fakes)}"]
+    def start(*fakes: FakeVLLM, words: Sequence[str] = ()):
+        words = [*SMALL, f"generation.urls={','.join(fake.url for fake in fakes)}", *words]
         done = azr("train", tiny_config(tmp_path, apprentice), *words, cwd=tmp_path)
         return done, only_run(tmp_path / "runs")
 
@@ -39,14 +40,14 @@ def dies_in_step(fake: FakeVLLM, step: int) -> None:
     fake.before_sample = look
 
 
-def whole(run: Path, steps: int) -> None:
-    """Every rollout of every step is there once, from the newest weights."""
+def whole(run: Path, steps: int, stale: int = 0) -> None:
+    """Every rollout of every step is there once, from the newest weights or some that are that much older."""
     for step in range(1, steps + 1):
         written = [event for event in events(run) if event["step"] == step]
         drawn = [event for event in written if event["event"] in ("proposal", "attempt")]
         assert set(Counter(event["id"] for event in drawn).values()) == {1}
         assert sum(event["event"] == "proposal" for event in drawn) == 2
-        assert {event["version"] for event in drawn} == {step - 1}
+        assert {event["version"] for event in drawn} <= {*range(max(0, step - 1 - stale), step)}
         rewarded = [event["id"] for event in written if event["event"] == "reward"]
         assert len(rewarded) == len(set(rewarded)) > 0
     assert [line["step"] for line in metrics(run) if "learner" in line] == [*range(1, steps + 1)]
@@ -69,6 +70,20 @@ def test_a_server_that_dies_within_a_step_is_replaced_by_the_other(apprentice, t
     assert done.returncode == 0, done.stderr
     assert f"vLLM at {first.url} is lost" in done.stderr
     whole(run, steps=3)
+
+
+@pytest.mark.parametrize("stale", [1, 2])
+def test_steps_begin_while_the_learner_works_and_are_as_stale_as_allowed(apprentice, train, stale):
+    with serving(apprentice, count=2) as fakes:
+        done, run = train(*fakes, words=["steps=4", f"generation.max_staleness={stale}"])
+    assert done.returncode == 0, done.stderr
+    whole(run, steps=4, stale=stale)
+    learner = [line["learner"] for line in metrics(run) if "learner" in line]
+    missed = [line["staleness"] for line in learner]
+    assert missed[0] == 0
+    assert 0 < max(missed) <= stale
+    found = {event["step"] - 1 - event["version"] for event in events(run) if event["event"] == "proposal"} - {-1}
+    assert max(found) <= stale
 
 
 def test_without_servers_the_run_ends_in_one_line_and_goes_on_when_there_are_some(apprentice, train, tmp_path):

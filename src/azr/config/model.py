@@ -123,6 +123,10 @@ class GenerationConfig(Section):
         description="for sync = disk: where weights are written, at the same path on the servers' machines; null: a"
         " temporary folder, for servers on this machine",
     )
+    max_staleness: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="updates that a sample may miss, at most; above 0, the next steps begin while the learner works",
+    )
     probe_tolerance: PositiveFloat | None = Field(
         None,
         description="largest mean difference (nats) between a server's log-probabilities and the learner's after new"
@@ -144,6 +148,14 @@ class GenerationConfig(Section):
                 raise ValueError("an address in urls is http://host:port alone: no route, no password, no ?key=value")
         if len(set(self.urls)) != len(self.urls):
             raise ValueError("each server may be listed in urls only once")
+        return self
+
+    @model_validator(mode="after")
+    def _only_servers_sample_while_the_model_learns(self) -> Self:
+        if self.max_staleness and not self.urls:
+            raise ValueError(
+                "max_staleness needs generation.urls: a model in this process cannot be sampled while it learns"
+            )
         return self
 
     @model_validator(mode="after")

@@ -35,6 +35,11 @@ class TaskBuffer:
         """All tasks of the given kinds, oldest first within each."""
         return [task for kind in kinds for task in self._tasks[kind].values()]
 
+    @property
+    def shapes(self) -> set[str]:
+        """Shapes of all tasks."""
+        return {task.shape for task in self.tasks(*self._tasks)}
+
     def refusal(self, task: Task, *, beside: Collection[Task] = ()) -> str | None:
         """Why a task may not be added: "duplicate" or "shape_limit"; None if it may.
 

@@ -7,9 +7,10 @@ determines the next step is in a checkpoint, or a function of the seed and the s
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from azr.analysis.figures import figures
@@ -30,6 +31,7 @@ from azr.selfplay.records import StepRecord
 from azr.selfplay.seeding import seed, seed_from
 from azr.selfplay.step import Parts, SelfPlay, buffer_kinds, counted
 from azr.settings import dump
+from azr.train.ahead import Player
 from azr.train.learning import Learnt, learn
 from azr.train.screen import Screen
 from azr.train.stopping import Stop, Stopped
@@ -57,7 +59,10 @@ class Training:
     def __init__(self, config: Config, run: RunDirectory, parts: TrainingParts, screen: Screen, feed: Feed) -> None:
         self._config, self._run, self._parts, self._screen, self._feed = config, run, parts, screen, feed
         self._checkpoints = Checkpoints(run.path, keep=config.checkpoint.keep)
-        self._selfplay = SelfPlay(config, parts, TaskBuffer(buffer_kinds(parts.domain), config.buffer))
+        self._buffer = TaskBuffer(buffer_kinds(parts.domain), config.buffer)
+        """The tasks after the last whole step; of `_selfplay`, they may be those of a step that is being played."""
+        self._selfplay = SelfPlay(config, parts, self._buffer)
+        self._player = Player(self._selfplay, ahead=config.generation.max_staleness, last=config.steps)
         self._held_out: Sequence[Task] = ()
         self._state = State(step=0, lengths={}, seeding={})
         self._saved = self._state
@@ -86,6 +91,8 @@ class Training:
                 self.stopped = True
                 if self._state is not self._saved:
                     await self._save()
+            finally:
+                await self._player.abandon()
         return self._state
 
     async def _play(self) -> None:
@@ -155,7 +162,7 @@ class Training:
             self._parts.learner.load(checkpoint)
             await self._parts.generator.update_weights(state.step, self._parts.learner.weights())
         kinds = buffer_kinds(self._parts.domain)
-        self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
+        self._buffer = self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
         self._screen.say("resumed while seeding" if state.seeding is not None else f"resumed after step {state.step}")
         self._state = self._saved = state
 
@@ -170,23 +177,11 @@ class Training:
             await asyncio.to_thread(self._parts.export, self._run.path / run_directory.MODEL, summary)
 
     async def _step(self) -> None:
-        buffer = self._selfplay.buffer.copy()
-        known = {task.shape for task in buffer.tasks(*buffer_kinds(self._parts.domain))}
-        try:
-            await self._whole_step(self._state.step + 1, known)
-        except Stopped:
-            self._selfplay.buffer = buffer
-            raise
-
-    async def _whole_step(self, step: int, known: Set[str]) -> None:
-        """Play, learn, and log the step. If it is stopped before the weights have moved, it writes nothing.
-
-        `known` are the shapes of the tasks that were in the buffer before.
-        """
-        begin = time.perf_counter()
+        """Play, learn, and log the step. If it is stopped before the weights have moved, it changes nothing."""
+        step, begin = self._state.step + 1, time.perf_counter()
         self._screen.doing(f"step {step}: proposing and solving")
-        record = await self._stop.unless(self._selfplay.step(step))
-        played = time.perf_counter()
+        played = await self._stop.unless(self._player.take(step))
+        record, taken = played.record, time.perf_counter()
         learner, domain = self._parts.learner, self._parts.domain
         # Nothing is learnt from a step in which no task was valid, the proposer is frozen and the buffers are empty.
         learnt = await self._learn(step, learner, record.rollouts) if learner and record.rollouts else None
@@ -195,15 +190,16 @@ class Training:
         written = OpenStep(step)
         self._run.write(run_directory.EVENTS, written.passing(step_events(record, domain.trivial)))
         self._run.write(run_directory.EVENTS, written.passing(learnt.events(step) if learnt else ()))
-        sizes = {kind: self._selfplay.buffer.size(kind) for kind in domain.kinds}
-        metrics = step_metrics(figures(written, known), sizes)
+        sizes = {kind: played.buffer.size(kind) for kind in domain.kinds}
+        metrics = step_metrics(figures(written, played.known), sizes)
         end = time.perf_counter()
-        metrics["seconds"] = {"step": end - begin, "learn": end - played, **record.stopwatch.shares(played - begin)}
+        metrics["seconds"] = {"step": end - begin, "learn": end - taken, **record.stopwatch.shares(played.seconds)}
         self._run.write(run_directory.METRICS, [metrics])
         shown = sample_tasks(record, domain.show) if is_due(step, self._config.steps) else ()
         self._feed.send(metrics, tuple(shown))
         self._screen.step(metrics)
         failed, seconds = self._count_failure(record), self._state.seconds + end - begin
+        self._buffer = played.buffer
         self._state = replace(self._state, step=step, failed_steps=failed, seconds=seconds)
 
     async def _learn(self, step: int, learner: Learner, rollouts: Sequence[Rollout]) -> Learnt:
@@ -211,11 +207,15 @@ class Training:
         every = self._config.events.tokens_every
         try:
             traced = every > 0 and step % every == 0
-            return await learn(learner, rollouts, self._config.algorithm, traced=traced, stop=self._stop)
+            learnt = await learn(learner, rollouts, self._config.algorithm, traced=traced, stop=self._stop)
         except FloatingPointError as error:
             raise UserError(
                 f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"
             ) from error
+        if not self._config.generation.max_staleness:
+            return learnt
+        missed = fmean(step - 1 - rollout.sample.version for rollout in rollouts)
+        return replace(learnt, metrics={**learnt.metrics, "staleness": missed})
 
     def _count_failure(self, record: StepRecord) -> int:
         if any(episode.task is not None for episode in record.episodes):
@@ -235,7 +235,7 @@ class Training:
         if state.seeding is None:
             self._screen.doing(f"saving after step {state.step}")
         save = learner.save if learner and state.seeding is None else lambda folder: None
-        await asyncio.to_thread(self._checkpoints.save, state, self._selfplay.buffer.dump(), save)
+        await asyncio.to_thread(self._checkpoints.save, state, self._buffer.dump(), save)
         self._state = self._saved = state
 
     async def _evaluate_if_due(self) -> None:

@@ -67,9 +67,9 @@ class FakeVLLM:
         self.violations: list[str] = []
         self.before_sample: Callable[[int], None] = lambda number: None
         self.dead = False
-        self._running = threading.Event()
-        self._running.set()
         self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
+        self._paused, self._under_way = False, 0
         self._connections: set[socket.socket] = set()
         handler = type("Handler", (_Handler,), {"fake": self})
         self._http = _Quiet(("127.0.0.1", 0), handler)
@@ -78,8 +78,9 @@ class FakeVLLM:
 
     def die(self) -> None:
         """Break off everything, as a process that is killed."""
-        self.dead = True
-        self._running.set()
+        with self._turn:
+            self.dead, self._paused = True, False
+            self._turn.notify_all()
         self._http.shutdown()
         self._http.server_close()
         for connection in list(self._connections):
@@ -105,9 +106,13 @@ class FakeVLLM:
     def _develop(self, route: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if route == "/pause":
             assert query == {"mode": ["wait"], "clear_cache": ["true"]}
-            self._running.clear()
+            with self._turn:
+                self._paused = True
+                self._turn.wait_for(lambda: self.dead or not self._under_way)
         elif route == "/resume":
-            self._running.set()
+            with self._turn:
+                self._paused = False
+                self._turn.notify_all()
         elif route == "/collective_rpc":
             return self._reload(Path(body["kwargs"]["weights_path"]))
         elif route == "/update_weight_version":
@@ -123,19 +128,29 @@ class FakeVLLM:
 
     def _reload(self, folder: Path) -> tuple[int, Any]:
         files = sorted(folder.glob("*.safetensors"))
-        if not files or self._running.is_set():
+        if not files or not self._paused:
             return 500, {"error": {"message": f"Worker failed with error '{folder}'", "type": "E", "code": 500}}
         weights = {name: tensor for file in files for name, tensor in load_file(file).items()}
         if self.loads:
             self.model.load_state_dict(weights)
         return 200, {"results": [None]}
 
-    def _sample(self, prompt: list[int], how: dict[str, Any]) -> tuple[list[int], list[float]]:
+    def _sample(self, prompt: list[int], how: dict[str, Any]) -> tuple[list[int], list[float], str]:
         with self._lock:
             number = len(self.drawn)
             self.drawn.append(how | {"prompt_ids": prompt})
         self.before_sample(number)
-        self._running.wait()
+        with self._turn:
+            self._turn.wait_for(lambda: not self._paused)
+            self._under_way += 1
+        try:
+            return *self._draw(prompt, how), self.label
+        finally:
+            with self._turn:
+                self._under_way -= 1
+                self._turn.notify_all()
+
+    def _draw(self, prompt: list[int], how: dict[str, Any]) -> tuple[list[int], list[float]]:
         rng = torch.Generator().manual_seed(how["seed"])
         ends = set() if how["ignore_eos"] else {*how["stop_token_ids"]}
         ids, logprobs, cache = list(prompt), [], None
@@ -154,7 +169,7 @@ class FakeVLLM:
         return ids[len(prompt) :], logprobs
 
     def _generate(self, body: Any) -> tuple[int, Any]:
-        ids, logprobs = self._sample(body["token_ids"], body["sampling_params"])
+        ids, logprobs, label = self._sample(body["token_ids"], body["sampling_params"])
         content = [
             {"token_id": token, "logprob": logprob, "rank": 1}
             | {"top_logprobs": [{"token_id": token, "logprob": logprob, "rank": 1}]}
@@ -164,7 +179,7 @@ class FakeVLLM:
         answer["choices"][0] |= {
             "token_ids": ids,
             "logprobs": {"content": content},
-            "weight_versions": [{"version": self.label, "start": 0, "end": len(ids)}],
+            "weight_versions": [{"version": label, "start": 0, "end": len(ids)}],
             "finish_reason": "stop" if ids[-1] in body["sampling_params"]["stop_token_ids"] else "length",
         }
         return 200, answer
@@ -172,7 +187,7 @@ class FakeVLLM:
     def _complete(self, body: Any) -> tuple[int, Any]:
         if body["model"] != "served":
             return 404, {"error": {"message": "no such model", "type": "E", "code": 404}}
-        ids, logprobs = self._sample(body["prompt"], body)
+        ids, logprobs, _ = self._sample(body["prompt"], body)
         answer = json.loads(json.dumps(ROUTES["answers"]["/v1/completions"]))
         answer["choices"][0] |= {
             "token_ids": ids,

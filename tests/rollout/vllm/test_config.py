@@ -19,6 +19,7 @@ def test_addresses_are_listed_with_commas():
         (["generation.urls=http://a:8000/v1"], "http://host:port alone"),
         ([f"{ONE},http://a:8000"], "only once"),
         ([ONE, "generation.top_p=0.9", "generation.temperature=0.8"], r"set generation\.top_p=1 or"),
+        (["generation.max_staleness=1"], r"max_staleness needs generation\.urls"),
         ([ONE, "model.name=m@http://b:8000/v1", "selfplay.learn=false"], "not a served model"),
     ],
 )

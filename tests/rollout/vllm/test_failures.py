@@ -49,6 +49,7 @@ async def test_a_server_that_is_not_there(policy):
             "start it with --logprobs-mode raw_logprobs",
         ),
         ({"context": 300}, [], "holds 300 tokens, .* come to 456; start it with --max-model-len 456"),
+        ({"scale_out": False}, ["generation.max_staleness=1"], "has no /inference/v1/generate; .* needs that route"),
         ({"key": "secret"}, [], "refuses the API key"),
     ],
 )

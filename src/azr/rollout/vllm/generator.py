@@ -114,13 +114,13 @@ class VLLMGenerator:
             UserError: no server is left, one refuses, or one's log-probabilities are not the learner's.
         """
         self._pool.forgive()
+        self._version = version  # from now on, since a server may answer with it before the others have it
         await self._sync.send(self._pool, self._label(version), self._plain(weights))
-        self._version = version
         await self._pool.with_each(self._probe)
 
     async def _meet(self, server: VLLMServer, longest: int, mode: str | None) -> None:
         try:
-            await server.meet(longest=longest, logprobs_mode=mode)
+            await server.meet(longest=longest, logprobs_mode=mode, stale=self._config.max_staleness > 0)
         except LostServerError as error:
             raise UserError(
                 f"no vLLM server answers at {server.url} ({error}); start it with azr serve, or check generation.urls"
@@ -139,7 +139,7 @@ class VLLMGenerator:
         while True:
             try:
                 drawn = await server.draw(request)
-                version = self._version_of(drawn)
+                version = self._version_of(drawn, stale=self._config.max_staleness)
             except LostServerError as error:
                 self._pool.lose(server, str(error))
             else:
@@ -153,19 +153,21 @@ class VLLMGenerator:
     def _label(self, version: int) -> str:
         return f"{self._run}-{version}"
 
-    def _version_of(self, drawn: Drawn) -> int:
-        """The version of the weights that sampled a completion.
+    def _version_of(self, drawn: Drawn, *, stale: int = 0) -> int:
+        """The version of the oldest weights that sampled a part of a completion.
 
         Raises:
-            LostServerError: they are not this run's, or not the newest.
+            LostServerError: they are not this run's, or older than the newest by more than `stale` versions.
         """
         assert self._version is not None
-        expected = self._label(self._version)
-        if odd := [label for label in drawn.labels if label != expected]:
+        versions = range(self._version, max(0, self._version - stale) - 1, -1)
+        expected = {self._label(version): version for version in versions}
+        if odd := [label for label in drawn.labels if label not in expected]:
             raise LostServerError(
-                f"it sampled from weights {odd[0]} instead of {expected}: it was started anew, or serves another run"
+                f"it sampled from weights {odd[0]} instead of {self._label(self._version)}: it was started anew, or"
+                " serves another run"
             )
-        return self._version
+        return min(expected[label] for label in drawn.labels)
 
     async def _probe(self, server: VLLMServer) -> None:
         """Compare a server's log-probabilities of what it samples with the learner's.

@@ -105,12 +105,13 @@ class VLLMServer:
         # Of its own, so that a change of weights never waits behind completions; not repeated, since it may have begun.
         self._control = client(connections=1, attempts=1)
 
-    async def meet(self, *, longest: int, logprobs_mode: str | None) -> None:
+    async def meet(self, *, longest: int, logprobs_mode: str | None, stale: bool) -> None:
         """Find out what the server offers.
 
         Args:
             longest: tokens of the longest prompt and completion together.
             logprobs_mode: the `--logprobs-mode` that is needed; None: any is right.
+            stale: whether weights change while completions are awaited.
 
         Raises:
             LostServerError: it does not answer.
@@ -132,7 +133,9 @@ class VLLMServer:
         self._route = GENERATE
         try:
             await self.draw(Request([0], 1, 1.0, 1.0, 0, []))
-        except NoRouteError:
+        except NoRouteError as error:
+            if stale:  # /v1/completions does not tell which weights sampled, and asking afterwards would be too late
+                raise UserError(f"{error}; generation.max_staleness above 0 needs that route") from None
             self._route = COMPLETIONS
 
     async def draw(self, request: Request) -> Drawn:
