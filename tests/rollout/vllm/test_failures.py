@@ -127,3 +127,14 @@ async def test_a_refused_request_is_not_repeated(policy, folders):
             fake.scale_out = False  # whatever the reason
             with pytest.raises(UserError, match="has no /inference/v1/generate"):
                 await generator.sample(policy.renderer(chat=False)("t"), n=1, key="k", sampling=Sampling(4, 0.7))
+
+
+async def test_a_server_that_stays_away_is_reported_once_and_the_others_go_on(policy, folders, capsys):
+    with serving(folders["qwen2"], count=2) as [mine, other]:
+        async with opened(policy, [mine, other]) as generator:
+            await drawn(generator, policy, tasks=1)
+            other.die()
+            for version in (1, 2):
+                await generator.update_weights(version, policy.model.state_dict())
+                await drawn(generator, policy, tasks=2)
+    assert capsys.readouterr().err.count("is lost") == 1

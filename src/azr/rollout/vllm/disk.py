@@ -62,7 +62,7 @@ class DiskSync:
             finally:
                 await server.call("/resume")
 
-        await pool.with_each(load)
+        await pool.with_each(load, lost=True)
         if self._previous is not None and self._previous != folder:
             await asyncio.to_thread(shutil.rmtree, self._previous, ignore_errors=True)
         self._previous = folder

@@ -113,7 +113,6 @@ class VLLMGenerator:
         Raises:
             UserError: no server is left, one refuses, or one's log-probabilities are not the learner's.
         """
-        self._pool.forgive()
         self._version = version  # from now on, since a server may answer with it before the others have it
         await self._sync.send(self._pool, self._label(version), self._plain(weights))
         await self._pool.with_each(self._probe)

@@ -96,7 +96,7 @@ class NCCLSync:
             await server.call("/pause?mode=wait&clear_cache=true")
             pausing.append(server)
 
-        await pool.with_each(pause)
+        await pool.with_each(pause, lost=True)
         servers = tuple(server for server in pool.servers if server in pausing)
         if self._group is None or servers != self._members:
             await self._join(servers)

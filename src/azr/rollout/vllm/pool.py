@@ -35,8 +35,12 @@ class Pool:
             print(f"azr: vLLM at {server.url} is lost ({reason})", file=sys.stderr)
         self._lost[server] = reason
 
-    async def with_each(self, work: Callable[[VLLMServer], Awaitable[None]]) -> None:
+    async def with_each(self, work: Callable[[VLLMServer], Awaitable[None]], *, lost: bool = False) -> None:
         """Do something with every server that is left, at once; those that do not answer are lost.
+
+        Args:
+            work: to do.
+            lost: also with lost servers, which count again if it succeeds: they may have been started anew.
 
         Raises:
             UserError: none is left, or the work raised it.
@@ -47,13 +51,11 @@ class Pool:
                 await work(server)
             except LostServerError as error:
                 self.lose(server, str(error))
+            else:
+                self._lost.pop(server, None)
 
-        await gather(attempt(server) for server in self._left())
+        await gather(attempt(server) for server in (self.servers if lost else self._left()))
         self._left()
-
-    def forgive(self) -> None:
-        """Count lost servers in again: they may have been started anew, and are about to get new weights."""
-        self._lost.clear()
 
     async def close(self) -> None:
         """Close all connections."""
