@@ -54,6 +54,7 @@ def train_and_save(ranks, model, samples, options, source, target, count):
     return lead(ranks, learner, work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "lora"), [("float32", 0), ("bfloat16", 0), ("float32", 4)])
 def test_a_checkpoint_goes_from_two_ranks_to_one_and_to_three(folders, samples, tmp_path, dtype, lora):
     model, options = folders["qwen2"], {"model": {"dtype": dtype}, "lora": lora}
@@ -114,6 +115,7 @@ def save_and_die(ranks, model, samples, run, victim):
         follow(ranks, learner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_rank_that_is_killed_while_saving_leaves_the_checkpoint_before(folders, samples, tmp_path, victim):
     together(2, "sharded", save_and_die, folders["qwen2"], samples, tmp_path, victim, fails=True)

@@ -17,8 +17,18 @@ def assert_equal_steps(found, wanted, *, weights: float = 1e-5):
         np.testing.assert_allclose(found[1][name], tensor, atol=weights, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("lora", [0, 4], ids=["full", "lora"])
-@pytest.mark.parametrize("sharding", ["sharded", "replicated"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("sharding", "lora"),
+    [
+        pytest.param("sharded", 0, id="sharded"),
+        pytest.param("sharded", 4, id="sharded, LoRA", marks=SLOW),
+        pytest.param("replicated", 0, id="replicated", marks=SLOW),
+        pytest.param("replicated", 4, id="replicated, LoRA", marks=SLOW),
+    ],
+)
 def test_two_ranks_take_the_steps_of_one_process_on_a_tied_model_with_an_uneven_vocabulary(sharding, lora):
     folder = shipped.resolve("nursery")
     samples, options = rollouts(folder), {"lora": lora}

@@ -17,6 +17,7 @@ def samples(folders):
     return rollouts(folders["qwen2"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", SHARDINGS)
 @pytest.mark.parametrize("count", [1, 5])
 def test_ranks_with_unequal_rollouts_or_none_take_the_same_step(folders, samples, sharding, count):
@@ -72,6 +73,7 @@ def test_torch_fails_as_it_does_without_memory():
     assert out_of_memory(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("sharding", "victim"), [("sharded", 0), ("sharded", 1), ("replicated", 1)])
 def test_memory_that_runs_out_on_one_rank_halves_the_budget_of_all(folders, samples, sharding, victim, place):
@@ -83,6 +85,7 @@ def test_memory_that_runs_out_on_one_rank_halves_the_budget_of_all(folders, samp
     assert_equal_steps(([metrics], found), (wanted[0], wanted[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"lora": 4}, {"algorithm": {**KL_AND_CAP, "kl_in": "reward"}, "minibatches": 2}])
 def test_memory_that_runs_out_in_other_passes_is_agreed_on_too(folders, samples, options):
     options = {"token_budget": 100, **options}
@@ -91,6 +94,7 @@ def test_memory_that_runs_out_in_other_passes_is_agreed_on_too(folders, samples,
     assert_equal_steps(([ranks[0][0]], ranks[0][1]), (wanted[0], wanted[1]))
 
 
+@pytest.mark.slow
 def test_the_whole_step_is_the_same_with_gradient_checkpointing(folders, samples):
     options = {"model": {"gradient_checkpointing": True}}
     (wanted,) = together(1, "", steps, folders["qwen2"], 2, samples, {})
@@ -98,6 +102,7 @@ def test_the_whole_step_is_the_same_with_gradient_checkpointing(folders, samples
     assert_equal_steps(found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_the_critic_of_ppo_learns_on_all_ranks(folders, samples, sharding):
     (wanted,) = together(1, "", learn_values, folders["qwen2"], samples)
