@@ -30,6 +30,7 @@ class PythonConfig(DomainConfig):
     induction_inputs: PositiveInt = Field(10, description="inputs that an induction proposal writes [N]")
     induction_shown: PositiveInt = Field(5, description="of those, pairs that the solver sees; the rest is hidden")
     composite_share: Share = Field(0.0, description="share of deduction and abduction proposals that must build on a g")
+    line_numbers: bool = Field(False, description="number the lines of the program in a prompt that poses a task [N]")
     program_bytes: PositiveInt = Field(4096, description="longer programs are rejected")
     forbidden_modules: Annotated[tuple[str, ...], Field(strict=False)] = FORBIDDEN_MODULES
     held_out: str = Field("nursery-iid", description="held-out set for the evaluation during training")

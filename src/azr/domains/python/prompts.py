@@ -29,8 +29,16 @@ def propose_prompt(config: PythonConfig, kind: Kind, references: Sequence[Task],
 
 def solve_prompt(config: PythonConfig, task: Task) -> str:
     """Pose a task without its gold value; an induction task shows only its first pairs."""
+    data = dict(task.data)
+    if config.line_numbers and "program" in data:
+        data["program"] = with_line_numbers(data["program"])
     shown = shown_pairs(task) if task.kind == INDUCTION else []
-    return _render(config, Role.SOLVE, task.kind, task=task.data, shown=shown)
+    return _render(config, Role.SOLVE, task.kind, task=data, shown=shown)
+
+
+def with_line_numbers(program: str, first: int = 1) -> str:
+    """Write a number and a space before each line of a program, so that a thought can refer to a line by its number."""
+    return "\n".join(f"{number} {line}" for number, line in enumerate(program.split("\n"), first))
 
 
 def shown_pairs(task: Task) -> list[tuple[str, str]]:

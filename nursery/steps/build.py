@@ -1,0 +1,96 @@
+"""Make `nursery-steps` from scratch: train on documents about short programs and save a Hugging Face folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nursery.build import save
+from nursery.steps.documents import Mix, documents
+from nursery.steps.heldout import is_held_out
+from nursery.steps.tokenizer import build_tokenizer
+from nursery.steps.train import Plan, new_model, train
+from nursery.train import Shape
+
+FOLDER = Path(str(resources.files("azr.models"))) / "weights" / "nursery-steps"
+"""The model that ships."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of training: what is read, and how it is trained on."""
+
+    mix: Mix
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the model.
+
+    Attributes:
+        stages: one after another. The first is arithmetic alone, which is much slower to learn inside traces.
+        shape: the architecture.
+        partly_nope: whether every other layer has no positions.
+        seed: of weights, documents and positions.
+    """
+
+    stages: tuple[Stage, ...]
+    shape: Shape = Shape(hidden=96, feed_forward=256)  # noqa: RUF009  # frozen
+    partly_nope: bool = False
+    seed: int = 0
+
+
+ARITHMETIC = Mix(drill=1.0)
+TRACES = Mix(drill=0.1, propose=0.15)
+SHIPPED = Recipe(
+    stages=(
+        Stage(ARITHMETIC, Plan(steps=350, batch=120)),
+        Stage(Mix(drill=0.3), Plan(steps=400, batch=22)),
+        Stage(TRACES, Plan(steps=500, batch=18)),
+        Stage(TRACES, Plan(steps=200, batch=16, lr=4e-3, positions="gaps")),
+    )
+)
+"""What the model that ships is made of."""
+QUICK = Recipe(
+    stages=(Stage(ARITHMETIC, Plan(steps=50, batch=60)), Stage(TRACES, Plan(steps=100, batch=8))),
+    shape=Shape(64, 2, 2, 128),
+)
+"""A tiny model in a minute or two: it knows the formats and little else."""
+
+
+def build(folder: Path, recipe: Recipe, *, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train a model and save it (bf16 safetensors), or go on where an interrupted build stopped.
+
+    Args:
+        folder: made if need be. While training, it has a checkpoint of each stage.
+        recipe: `SHIPPED`, `QUICK`, or another.
+        report: called with each line of progress.
+
+    Returns:
+        the record that is written to `nursery.json` in the folder.
+    """
+    tokenizer = build_tokenizer()
+    model = new_model(recipe.shape, tokenizer, partly_nope=recipe.partly_nope, seed=recipe.seed)
+    began = time.process_time()
+    checkpoints = [folder / f"stage-{number}.pt" for number in range(1, len(recipe.stages) + 1)]
+    tokens = []
+    for stage, checkpoint in zip(recipe.stages, checkpoints, strict=True):
+        plan = replace(stage.plan, seed=recipe.seed)
+        source = partial(documents, stage.mix, known=is_held_out)
+        tokens.append(train(model, tokenizer, source, plan, checkpoint=checkpoint, report=report))
+    record = {
+        "recipe": asdict(recipe),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tokens": tokens,
+        "processor_seconds_since_the_last_start": round(time.process_time() - began),
+    }
+    save(model, tokenizer, record, folder)
+    for checkpoint in checkpoints:
+        checkpoint.unlink()
+    return record

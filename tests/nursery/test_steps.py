@@ -1,0 +1,155 @@
+"""The language, documents and held-out sets of `nursery-steps`."""
+
+import json
+import random
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azr.config import ModelConfig
+from azr.domains.python import prompts
+from azr.domains.python.syntax import read
+from azr.domains.python.tasks import load_held_out
+from azr.models.load import load_model
+from azr.types import DEDUCTION
+from nursery.steps.build import Recipe, Stage, build
+from nursery.steps.documents import PLAIN, STYLE, Mix, attempt, calculations, deduction_task, documents, gold_attempt
+from nursery.steps.heldout import SETS, draw_set, held_out_programs
+from nursery.steps.language import draw_program, draw_state, execute, join_lines
+from nursery.steps.positions import training_positions
+from nursery.steps.tokenizer import build_tokenizer
+from nursery.steps.train import Plan, encode, new_model, train
+from nursery.train import Shape
+
+TOKENIZER = build_tokenizer()
+TINY = Shape(hidden=16, layers=2, heads=2, feed_forward=16)
+
+
+@given(st.integers(1, 12), st.integers(0, 10**6))
+def test_the_interpreter_agrees_with_cpython(statements, seed):
+    rng = random.Random(seed)
+    program, state = draw_program(statements, rng), draw_state(rng)
+    scope = {}
+    exec(program, scope)
+    assert list(execute(program, state)[1]) == scope["f"](*state)
+
+
+@given(st.integers(0, 12), st.integers(0, 10**6))
+def test_every_variable_stays_a_digit(statements, seed):
+    rng = random.Random(seed)
+    assert all(0 <= digit <= 9 for digit in execute(draw_program(statements, rng), draw_state(rng))[1])
+
+
+def test_the_trace_of_a_small_program_by_hand():
+    program = join_lines(["a = min(a + b, 9)", "b = c if a > 4 else b", "c = 9 - c"])
+    lines = ["381", "a = min(3 + 8, 9) = 9 | 981", "b = 1 if 9 > 4 else 8 = 1 | 911", "c = 9 - 1 = 8 | 918"]
+    assert execute(program, (3, 8, 1)) == ([*lines, "return [9, 1, 8]"], (9, 1, 8))
+
+
+def test_a_line_outside_the_language_is_refused():
+    with pytest.raises(ValueError, match="not in the language"):
+        execute(join_lines(["a = __import__('os')"]), (1, 2, 3))
+
+
+@given(st.integers(0, 10**6))
+def test_the_tokenizer_gives_every_document_back(seed):
+    text = "".join(piece for piece, _ in next(documents(Mix(propose=0.5), random.Random(seed))))
+    assert TOKENIZER.decode(TOKENIZER(text)["input_ids"]) == text
+
+
+def test_a_line_number_is_one_token_in_program_and_trace():
+    task = deduction_task(draw_program(12, random.Random(0)), (1, 2, 3))
+    tokens = TOKENIZER.convert_ids_to_tokens(
+        TOKENIZER(prompts.solve_prompt(STYLE, task) + gold_attempt(task))["input_ids"]
+    )
+    assert tokens.count("\n14 ") == 2
+
+
+def test_without_line_numbers_a_prompt_shows_the_program_as_it_is():
+    task = deduction_task(draw_program(2, random.Random(0)), (1, 2, 3))
+    assert task.data["program"] in prompts.solve_prompt(PLAIN, task)
+    assert "1 def f(a, b, c):\n2     " in prompts.solve_prompt(STYLE, task)
+
+
+@pytest.mark.parametrize(("statements", "name"), SETS.items())
+def test_a_shipped_set_is_what_is_drawn(statements, name):
+    shipped = [dict(task.data) for task in load_held_out(name, (DEDUCTION,), 10**6)]
+    assert shipped == json.loads(json.dumps([dict(task.data) for task in draw_set(statements)]))
+    assert len(shipped) == 300
+
+
+def test_no_document_is_about_a_held_out_program():
+    known = sorted(held_out_programs())[:200]
+    chosen = iter([*known, draw_program(2, random.Random(1))])
+    found = next(documents(Mix(numbered=False), random.Random(0), lambda program: next(chosen) in held_out_programs()))
+    assert next(chosen, None) is None
+    assert found
+
+
+def test_equal_held_out_programs_have_equal_texts():
+    programs = held_out_programs()
+    assert len({read(program).normal for program in programs}) == len(programs)
+
+
+@given(st.sampled_from(["plain", "random", "gaps"]), st.integers(0, 1000))
+def test_positions_rise_and_stay_below_the_longest(how, seed):
+    ids, _ = encode(list(islice(documents(Mix(), random.Random(seed)), 3)), TOKENIZER)
+    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"\n{number} ") for number in range(1, 30)])
+    positions = training_positions(how, ids, starts, 384, torch.Generator().manual_seed(seed))
+    assert (positions.diff(dim=1) > 0).all()
+    assert positions.min() >= 0
+    assert positions.max() < 384
+
+
+def test_gaps_leave_the_tokens_of_a_line_together():
+    ids, _ = encode([[("a\n1 bcd\n2 efg", 1.0)]], TOKENIZER)
+    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"\n{number} ") for number in (1, 2)])
+    steps = training_positions("gaps", ids, starts, 384, torch.Generator().manual_seed(0)).diff(dim=1)[0]
+    inside = ~torch.isin(ids[0, 1:], starts)
+    assert (steps[inside] == 1).all()
+    assert (steps[~inside] > 1).any()
+
+
+@pytest.mark.parametrize("partly_nope", [False, True])
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path, partly_nope):
+    def trained(stops):
+        model = new_model(TINY, TOKENIZER, partly_nope=partly_nope)
+        for stop in stops:
+            plan = Plan(steps=stop, batch=2, lr=1e-3, last=1.0, warmup=1, positions="gaps")
+            file = tmp_path / f"{len(stops)}.pt"
+            train(model, TOKENIZER, lambda rng: documents(Mix(), rng), plan, checkpoint=file, report=lambda _: None)
+            model = new_model(TINY, TOKENIZER, partly_nope=partly_nope) if stop != stops[-1] else model
+        return model.state_dict()
+
+    once, twice = trained([4]), trained([2, 4])
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+def test_a_built_folder_loads_like_any_model_and_leaves_no_checkpoint(tmp_path):
+    stages = (Stage(Mix(drill=1.0), Plan(steps=1, batch=2)), Stage(Mix(propose=0.5), Plan(steps=2, batch=2)))
+    record = build(tmp_path, Recipe(stages=stages, shape=TINY), report=lambda _: None)
+    policy = load_model(ModelConfig(name=str(tmp_path), device="cpu"))
+    assert len(record["tokens"]) == 2
+    assert policy.decode(policy.encode("<solve>\n1 def f(a, b, c):")) == "<solve>\n1 def f(a, b, c):"
+    assert sorted(tmp_path.glob("*.pt")) == []
+
+
+def test_a_calculation_has_a_loss_on_its_value_alone():
+    pieces = calculations(random.Random(0), 3)
+    assert [weight for _, weight in pieces] == [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    assert all(text.isdigit() for text, weight in pieces if weight)
+
+
+def test_a_shuffled_prompt_has_the_same_numbered_lines_in_another_order():
+    program, state = draw_program(8, random.Random(0)), (1, 2, 3)
+    plain, shuffled = (
+        attempt(program, state, Mix(shuffle=share, latest_start=1), random.Random(0))[0][0].split("\n")
+        for share in (0, 1)
+    )
+    moved = [line.removesuffix("</program><input>1, 2, 3</input>") for line in shuffled]
+    assert "2 " + program.split("\n")[1] in shuffled
+    assert shuffled != plain
+    assert sorted(moved) == sorted(line.removesuffix("</program><input>1, 2, 3</input>") for line in plain)
