@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.analysis.statistics import bootstrap_gain, bootstrap_mean, mean_of_kinds, wilson
+from azr.analysis.statistics import (
+    bootstrap_gain,
+    bootstrap_mean,
+    mean_of_kinds,
+    over_runs,
+    student,
+    wilson,
+    with_interval,
+)
 
 marks = st.lists(st.integers(0, 1), min_size=1, max_size=30)
 
@@ -55,3 +63,24 @@ def test_the_mean_lies_within_its_interval_or_at_its_edge(correct):
 def test_other_tasks_cannot_be_compared():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         bootstrap_gain({"a": [1, 0]}, {"a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (30, 2.042), (120, 1.980)],
+)
+def test_students_quantile_equals_the_printed_tables(freedom, quantile):
+    assert student(freedom) == pytest.approx(quantile, abs=5e-4)
+
+
+def test_the_interval_over_runs_equals_one_computed_by_hand():
+    # mean 2, standard deviation 1, t of 2 degrees of freedom 4.3027: half the width is 4.3027 / sqrt(3) = 2.4841
+    mean, interval = over_runs([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert interval == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+    assert with_interval([1.0, 2.0, 3.0]) == "+2.0 (-0.5 to +4.5)"
+
+
+def test_a_single_run_has_no_interval():
+    assert over_runs([1.5]) == (1.5, None)
+    assert with_interval([1.5]) == "+1.5 (one run)"

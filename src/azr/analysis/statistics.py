@@ -1,9 +1,11 @@
 """95 % intervals for accuracies and their differences."""
 
 from collections.abc import Mapping, Sequence
-from math import comb, sqrt
+from functools import cache
+from math import atan, comb, cos, isnan, pi, sin, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 Z = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -65,3 +67,52 @@ def bootstrap_gain(
         kind: [new - old for old, new in zip(marks, after[kind], strict=True)] for kind, marks in before.items()
     }
     return bootstrap_mean(differences, draws=draws, seed=seed)
+
+
+@cache
+def student(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t, by bisection of its distribution function.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+
+    Args:
+        freedom: degrees of freedom, at least 1.
+    """
+
+    def within(t: float) -> float:
+        """Probability that a value is at most t from 0."""
+        angle, first = atan(t / sqrt(freedom)), freedom % 2
+        term, total = cos(angle) if first else 1.0, 0.0
+        for power in range(first, freedom - 1, 2):
+            total += term
+            term *= cos(angle) ** 2 * (power + 1) / (power + 2)
+        return 2 / pi * (angle + sin(angle) * total) if first else sin(angle) * total
+
+    low, high = 0.0, 13.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return (low + high) / 2
+
+
+def half_width(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half the width of the 95 % interval of the mean by Student's t, over the first axis; nan for a single value."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 1:
+        return np.full(array.shape[1:], np.nan)
+    half: NDArray[np.float64] = student(len(array) - 1) * array.std(axis=0, ddof=1) / sqrt(len(array))
+    return half
+
+
+def over_runs(values: Sequence[float]) -> tuple[float, Interval | None]:
+    """Mean over runs and its 95 % interval by Student's t; a single run has none."""
+    centre, half = float(np.mean(values)), float(half_width(values))
+    return centre, None if isnan(half) else (centre - half, centre + half)
+
+
+def with_interval(values: Sequence[float] | NDArray[np.float64], digits: int = 1) -> str:
+    """`over_runs` in words, such as "+2.0 (+1.2 to +2.8)"."""
+    centre, interval = over_runs(list(values))
+    if interval is None:
+        return f"{centre:+.{digits}f} (one run)"
+    return f"{centre:+.{digits}f} ({interval[0]:+.{digits}f} to {interval[1]:+.{digits}f})"
