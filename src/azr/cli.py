@@ -20,7 +20,25 @@ app = typer.Typer(
 sandbox_app = typer.Typer(help="The sandbox in which the model's programs run.", no_args_is_help=True)
 app.add_typer(sandbox_app, name="sandbox")
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+
+def _find(text: str) -> Path:
+    from azr.run.directory import RunDirectory
+
+    return RunDirectory.find(text)
+
+
+def _model(name: str) -> str:
+    """A model's name, or the path of the run meant by `latest` or the beginning of a name with its date.
+
+    Without the date it could as well be a name on the hub.
+    """
+    may_be_run = name == "latest" or ("-20" in name and "://" not in name)
+    return str(_find(name)) if may_be_run else name
+
+
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The run: a folder, latest, or the beginning of a name.", parser=_find)
+]
 PresetWords = Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)]
 
 
@@ -70,7 +88,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed: seed=N.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume the run in this folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=_find)] = None,
 ) -> None:
     """Train a model by self-play from a preset or a TOML file, or resume a run."""
     from azr.train.start import resume_run, start_run
@@ -88,6 +106,18 @@ def train(
         named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
         raise UserError(f"azr train takes one preset or file, but {named}; try: azr train demo")
     raise typer.Exit(start_run(sources[0], assignments))
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Parent folder of the runs.")] = Path("runs"),
+) -> None:
+    """List runs: steps, points gained in held-out accuracy, state, and time since the last change."""
+    from rich.console import Console
+
+    from azr.report.runs import runs_table
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(runs_table(folder))
 
 
 @app.command()
@@ -109,7 +139,8 @@ def explain(
 @app.command()
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of azr eval.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Runs, or folders of azr eval.", parser=_find),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html in the first")] = None,
 ) -> None:
@@ -154,9 +185,9 @@ def evaluate(
 
     models, assignments = _split(words)
     request = Request(
-        models=models,
+        models=(names := [_model(name) for name in models]),
         bench=_listed(bench),
-        out=out or beside(models),
+        out=out or beside(names),
         data=data,
         gold=gold,
         broken=_listed(broken),
@@ -252,7 +283,7 @@ def play(
     parts = {name: texts for name, texts in given.items() if texts}
     if (parts or as_json) and not once:
         raise UserError(f"--{next(iter(parts), 'json')} needs --once")
-    play(Request(model, mode, kind, samples, seed, once, as_json, parts, assignments))
+    play(Request(_model(model), mode, kind, samples, seed, once, as_json, parts, assignments))
 
 
 @app.command()

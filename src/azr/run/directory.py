@@ -10,11 +10,13 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, TextIO
 
@@ -24,7 +26,10 @@ from azr.domains import registry
 from azr.errors import UserError
 
 CONFIG, SEED, EVENTS, METRICS, MODEL = "config.toml", "seed.jsonl", "events.jsonl", "metrics.jsonl", "model"
+PARENT = "parent.json"
 LOGS = (EVENTS, METRICS)
+RUNS = Path("runs")
+"""Where run folders are unless output_dir says otherwise."""
 
 
 class RunDirectory:
@@ -39,10 +44,13 @@ class RunDirectory:
         self._lock: TextIO | None = None
 
     @classmethod
-    def create(cls, parent: Path, name: str, config: str) -> RunDirectory:
+    def create(
+        cls, parent: Path, name: str, config: str, fill: Callable[[Path], None] = lambda folder: None
+    ) -> RunDirectory:
         """Create a folder named after the preset and the time, with the resolved configuration in it.
 
-        It is created under another name and renamed, so that nobody sees a run without its configuration.
+        It is created under another name and renamed, so that nobody sees a run without its configuration or without
+        what `fill` writes.
 
         Raises:
             UserError: the folder cannot be created or written.
@@ -51,7 +59,12 @@ class RunDirectory:
             parent.mkdir(parents=True, exist_ok=True)
             partial = Path(mkdtemp(prefix=".partial-", dir=parent))
             partial.chmod(0o755)
-            (partial / CONFIG).write_text(config, encoding="utf-8")
+            try:
+                (partial / CONFIG).write_text(config, encoding="utf-8")
+                fill(partial)
+            except BaseException:
+                rmtree(partial, ignore_errors=True)
+                raise
             stamp = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
             names = chain([stamp], (f"{stamp}-{number}" for number in count(2)))
             return cls(partial.rename(next(path for each in names if not (path := parent / each).exists())))
@@ -67,11 +80,63 @@ class RunDirectory:
             raise UserError(f"{path}: no {CONFIG} there, so it is not a run; name the folder that azr train made")
         return cls(path)
 
+    @staticmethod
+    def find(text: str) -> Path:
+        """The folder of a run, named by a path, as `latest`, or by the beginning of its path within `runs/`.
+
+        What fits nothing is returned as a path, for whoever opens it to explain.
+
+        Raises:
+            UserError: several runs begin like this, or there is none yet.
+        """
+        if Path(text).exists():
+            return Path(text)
+        runs = runs_in(RUNS)
+        if text == "latest":
+            if not runs:
+                raise UserError("latest: there is no run in runs/ yet; start one with: azr train demo")
+            return runs[0]
+        named = {str(run.relative_to(RUNS)): run for run in runs}
+        found = sorted(name for name in named if text and name.startswith(text))
+        if len(found) > 1 and text not in named:
+            raise UserError(f"{text}: {len(found)} runs begin like this: {', '.join(found)}; type more of the name")
+        return named.get(text, named[found[0]]) if found else Path(text)
+
+    def held(self) -> bool:
+        """Whether a process is training the run."""
+        try:
+            with (self.path / ".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def changed(self) -> float:
+        """When the run was last written to, in seconds since 1970."""
+        return max((self.path / name).stat().st_mtime for name in (CONFIG, *LOGS) if (self.path / name).exists())
+
+    def parent(self) -> str | None:
+        """The run and step that this run was forked from, as RUN@STEP; None if it was not forked.
+
+        Raises:
+            UserError: its file cannot be read; it was changed.
+        """
+        path = self.path / PARENT
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return f"{Path(found['run']).name}@{found['step']}"
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); it was changed, restore it") from None
+
     def __enter__(self) -> RunDirectory:
         with explained(self.path):
             self._lock = (self.path / ".lock").open("w")
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(self._lock)
             except BlockingIOError:
                 self._lock.close()
                 raise UserError(f"{self.path}: another process is training this run; wait for it, or stop it") from None
@@ -181,3 +246,23 @@ def explained(path: Path, *, remedy: str | None = None) -> Iterator[None]:
         else:
             hint = remedy or "choose another output_dir, or make it writable"
         raise UserError(f"{re.sub(r'/+$', '', str(path))}: {reason}; {hint}") from error
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Folders of runs in a folder, at any depth; the one that was written to last first."""
+    found: list[Path] = []
+    for path, folders, files in os.walk(folder):
+        if CONFIG in files:
+            found.append(Path(path))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(found, key=lambda run: (RunDirectory(run).changed(), run.name), reverse=True)
+
+
+def _take(lock: TextIO) -> None:
+    """Lock a file. `RunDirectory.held` of another process may hold the lock for a moment, so this tries again."""
+    for wait in (0.05, 0.2):
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(wait)
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
