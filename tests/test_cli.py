@@ -216,6 +216,7 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
 def test_what_decides_a_run_cannot_change_when_it_goes_on(run, tmp_path):
     line = error_line(azr("train", "--resume", run[0], "learner.lr=1", cwd=tmp_path))
     assert "learner.lr=1: cannot change on resume" in line
+    assert f"azr train --fork {run[0]} learner.lr=1" in line
 
 
 @pytest.mark.slow

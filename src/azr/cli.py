@@ -89,19 +89,24 @@ def train(
     model: Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=_find)] = None,
+    fork: Annotated[
+        str | None, typer.Option(metavar="RUN[@STEP]", help="Start a run from a checkpoint of this one.")
+    ] = None,
 ) -> None:
-    """Train a model by self-play from a preset or a TOML file, or resume a run."""
-    from azr.train.start import resume_run, start_run
+    """Train a model by self-play from a preset or a TOML file, or resume or fork a run."""
+    from azr.train.start import fork_run, resume_run, start_run
 
     sources, assignments = _split(words)
     options = {"steps": steps, "seed": seed, "model.name": model, "output_dir": output_dir}
     assignments += [f"{key}={value}" for key, value in options.items() if value is not None]
     if config is not None:
         sources.append(str(config))
-    if resume is not None:
+    if resume is not None or fork is not None:
         if sources:
-            raise UserError(f"{sources[0]}: a run is resumed with its own configuration; omit the preset")
-        raise typer.Exit(resume_run(resume, assignments))
+            raise UserError(f"{sources[0]}: a run is resumed or forked with its own configuration; omit the preset")
+        if resume is not None and fork is not None:
+            raise UserError("--resume continues a run and --fork starts a new one; use only one of them")
+        raise typer.Exit(resume_run(resume, assignments) if resume else fork_run(str(fork), assignments))
     if len(sources) != 1:
         named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
         raise UserError(f"azr train takes one preset or file, but {named}; try: azr train demo")

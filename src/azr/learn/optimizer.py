@@ -112,12 +112,17 @@ class Optimizer:
         return {"adam": self._adam.state_dict(), "masters": [None if p is m else m for p, m in pairs]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned, after the model's weights; tensors may be those of the unsharded weights."""
+        """Restore what `state` returned except settings, after the model's weights.
+
+        Its tensors may be those of the unsharded weights.
+        """
         moments = {
             i: {key: own_part(value, self.parameters[i]) for key, value in tensors.items()}
             for i, tensors in state["adam"]["state"].items()
         }
-        self._adam.load_state_dict({**state["adam"], "state": moments})
+        pairs = zip(self._adam.state_dict()["param_groups"], state["adam"]["param_groups"], strict=True)
+        groups = [own | {"params": saved["params"]} for own, saved in pairs]
+        self._adam.load_state_dict({"state": moments, "param_groups": groups})
         with torch.no_grad():
             for parameter, master, saved in zip(self.parameters, self._masters, state["masters"], strict=True):
                 if parameter is not master:

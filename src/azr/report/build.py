@@ -74,7 +74,8 @@ def page_data(
 
 def run_data(follower: Follower, name: str) -> dict[str, Any]:
     """One run as JSON, without its texts."""
-    data, tree = follower.analysis.data(), RunDirectory.open(follower.run).tree()
+    run = RunDirectory.open(follower.run)
+    data, tree = follower.analysis.data(), run.tree()
     done = follower.analysis.steps[-1].step if follower.analysis.steps else 0
     notes = [f"events skipped: {count:,} of type {event}" for event, count in data["unknown"].items()]
     if follower.unreadable:
@@ -83,7 +84,7 @@ def run_data(follower: Follower, name: str) -> dict[str, Any]:
         notes.insert(0, f"step {data['unfinished']} is not complete: it is left out of the curves")
     return {
         "name": name,
-        "about": about(tree),
+        "about": about(tree) | ({"forked from": parent} if (parent := run.parent()) else {}),
         "planned": tree.get("steps"),
         "done": done,
         "finished": done == tree.get("steps"),

@@ -46,6 +46,19 @@ class Checkpoints:
         """Folder of the newest complete checkpoint; None if there is none yet."""
         return next(reversed(self._complete()), None)
 
+    def at(self, step: int | None) -> Path:
+        """Folder of the complete checkpoint after a step, or of the newest.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = {int(path.name): path for path in self._complete()}
+        if not found or (step is not None and step not in found):
+            there = f"there are {', '.join(map(str, found))}; checkpoint.keep decides how many are kept"
+            which = "" if step is None else f" after step {step}"
+            raise UserError(f"{self._folder}: no checkpoint{which}" + (f"; {there}" if found else ""))
+        return found[max(found) if step is None else step]
+
     def save(self, state: State, buffer: Iterable[str], save_learner: Callable[[Path], None]) -> Path:
         """Write a checkpoint, then delete all but the newest `keep`.
 

@@ -58,6 +58,20 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
     return _carry_out(config, lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used)))
 
 
+def fork_run(text: str, assignments: Sequence[str]) -> int:
+    """Start a run from a checkpoint of another one; returns the exit code.
+
+    Raises:
+        UserError: see `azr.train.fork.Fork`.
+    """
+    from azr.train.fork import Fork
+
+    if is_follower():
+        return _follow()
+    fork = Fork(text, assignments)
+    return _carry_out(fork.config, fork.create)
+
+
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
     """Resume a run; returns the exit code.
 
@@ -71,7 +85,10 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
     run = RunDirectory.open(path)
     for assignment in assignments:
         if not assignment.startswith(RESUMABLE):
-            raise UserError(f"{assignment}: cannot change on resume; only {', '.join(RESUMABLE)} can")
+            raise UserError(
+                f"{assignment}: cannot change on resume; only {', '.join(RESUMABLE)} can. To go on with other settings"
+                f" in a new run: azr train --fork {path} {assignment}"
+            )
     tree = settings.override(run.tree(), assignments)
     config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
     return _carry_out(config, lambda _: run)
