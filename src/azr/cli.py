@@ -114,6 +114,25 @@ def train(
 
 
 @app.command()
+def sweep(
+    words: Annotated[
+        list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE[,VALUE]...]...", show_default=False)
+    ],
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0-4 or 0,2,7.")] = "0-2",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time.", show_default="one per GPU or core")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep.", show_default="runs/sweep-PRESET")] = None,
+) -> None:
+    """Train every setting with every seed, side by side, and compare them on one page. Run it again to continue."""
+    from azr.sweep.command import sweep as run_sweep
+    from azr.sweep.grid import parse
+
+    sources, assignments = _split(words)
+    if len(sources) != 1:
+        raise UserError(f"azr sweep takes one preset or file, but {len(sources)} were named")
+    raise typer.Exit(run_sweep(parse(sources[0], assignments, seeds), out, jobs))
+
+
+@app.command()
 def runs(
     folder: Annotated[Path, typer.Argument(help="Parent folder of the runs.")] = Path("runs"),
 ) -> None:
@@ -145,14 +164,20 @@ def explain(
 def report(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Runs, or folders of azr eval.", parser=_find),
+        typer.Argument(metavar="RUN...", help="Runs, or folders of azr eval; or one of azr sweep.", parser=_find),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html in the first")] = None,
 ) -> None:
     """Write one HTML page that shows a run, or several side by side: curves, family tree, every attempt."""
     from azr.report.build import report as write
+    from azr.sweep.folder import MANIFEST
 
-    target = write(folders, out)
+    if len(folders) == 1 and (folders[0] / MANIFEST).is_file():
+        from azr.sweep.command import write_page
+
+        target = write_page(folders[0], out=out)
+    else:
+        target = write(folders, out)
     print(f"{target} ({target.stat().st_size / 1e6:.1f} MB); open it in any browser")
 
 

@@ -18,16 +18,18 @@ from markupsafe import Markup
 
 from azr import __version__
 
-SCRIPTS = ("data", "charts", "figures", "overview", "curriculum", "tree", "task", "ledger", "evals", "main")
+SCRIPTS = ("data", "charts", "figures", "overview", "curriculum", "tree", "task", "ledger", "evals", "sweep", "main")
 """Files of `page/js`, in the order in which they are joined into one module."""
 
 
 def render(data: Mapping[str, Any], *, live: str | None = None) -> str:
     """The page with the data of `azr.report.build.page_data`.
 
-    `live` is the path of the same data on the page's server, which the page polls to redraw itself; None for a file.
+    With a sweep under `sweep` instead, it is a sweep's. `live` is the path of the same data on the page's server, which
+    the page polls to redraw itself; None for a file.
     """
-    title = ", ".join([run["name"] for run in data["runs"]] or [found["name"] for found in data["evals"]])
+    shown = data["runs"] or data["evals"] or [data["sweep"]]
+    title = ", ".join(one["name"] for one in shown)
     environment = Environment(loader=PackageLoader("azr.report", "page"), autoescape=True, undefined=StrictUndefined)
     library, script = charts_library(), _script()
     return environment.get_template("report.html.jinja").render(

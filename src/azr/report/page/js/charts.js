@@ -64,7 +64,7 @@ function lines(rows, { title, format = ".2~f", domain, order, range, reach, type
 /** Accuracy with its interval as a band, against a random guess. `rows` have low and high too. */
 function bands(rows, { title, order, range, guesses, domain }) {
   const y = { type: "quantitative", title, axis: { format: ".0%", tickCount: 5 }, scale: { domain, nice: true } };
-  const about = [{ field: "step", title: "step" }, { field: "series", title: "of" }, { field: "value", title: "accuracy", format: ".1%" }, { field: "low", title: "95 % from", format: ".1%" }, { field: "high", title: "to", format: ".1%" }];
+  const about = [{ field: "step", title: "step" }, { field: "series", title: "of" }, { field: "value", title, format: ".1%" }, { field: "low", title: "95 % from", format: ".1%" }, { field: "high", title: "to", format: ".1%" }];
   const [x, color] = [xAxis(rows), seriesColour(order, range)];
   return {
     data: { values: rows },

@@ -107,7 +107,7 @@ function timeShares(run, rows) {
 
 /** One figure: caption, a panel for each run (or one for all), and the numbers as a table for whoever cannot see it. */
 function figure(described) {
-  const panels = described.together ? [DATA.runs] : DATA.runs.map((run) => [run]);
+  const panels = described.panels ?? (described.together ? [DATA.runs] : DATA.runs.map((run) => [run]));
   const rows = panels.map((runs) => runs.flatMap(described.rows));
   if (!rows.some((of) => of.length)) return null;
   const shared = sharedDomain(rows.flat(), described.options ?? {});

@@ -12,6 +12,7 @@ function applyTheme() {
 }
 
 function foot() {
+  if (DATA.sweep) return [el("p", {}, "Every figure is computed from the runs' metrics. For one run in full: azr report and its folder. The page asks the network for nothing.")];
   const notes = [...DATA.runs, ...DATA.evals].flatMap((one) => one.notes.map((note) => `${one.name}: ${note}`));
   return [
     notes.length ? el("div", {}, "What this page does not show", el("ul", {}, notes.map((note) => el("li", {}, note)))) : el("p", {}, "Everything that was written is on this page."),
@@ -20,7 +21,7 @@ function foot() {
 }
 
 function build() {
-  const parts = [overview()];
+  const parts = DATA.sweep ? sweepSections(DATA.sweep) : [overview()];
   if (DATA.runs.some((run) => run.curves.step.length || run.held_out.length)) parts.push(curvesSection());
   const browse = el("div", { id: "browse" });
   if (DATA.runs.length) parts.push(section("curriculum", "Curriculum", "Every proposal with its verdict and its parents. Open one to see its program, all attempts with their rewards, its ancestors and its ledger.", browse));
