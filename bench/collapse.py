@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arms import train
 from learning import PAPER, known_by_step, row
 
 from azr.analysis.run import Analysis
 from azr.run.directory import read_jsonl
+from azr.sweep.command import sweep
+from azr.sweep.grid import Sweep
 
 ARMS = {"unguarded": PAPER, "guarded": [], "frozen-proposer": [*PAPER, "selfplay.train_proposer=false"]}
 HEADINGS = ("steps", "known (%)", "novelty", "most risen (%)", "solved (%)", "held-out (%): mean; by kind")
@@ -108,8 +110,7 @@ def main() -> None:
     if arguments.what == "run":
         words = [f"steps={arguments.steps}", "threads=1", "evaluation.every=25", "evaluation.tasks=300"]
         arms = {arm: ARMS[arm] for arm in arguments.arms}
-        train("demo", arguments.runs, arms, arguments.seeds, words, jobs=arguments.jobs)
-        return
+        sys.exit(sweep(Sweep("demo", arms, arguments.seeds, words), arguments.runs, arguments.jobs))
     for run in sorted(arguments.runs.glob("*/[0-9]*/demo-*")):
         print(f"\n{run.parent.parent.name}, seed {run.parent.name}\n", *table(run, arguments.span), sep="\n")
 

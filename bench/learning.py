@@ -19,11 +19,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arms import finished, train, with_interval
-
 from azr.analysis.run import Analysis
+from azr.analysis.statistics import with_interval
 from azr.evals.results import ALL, MEAN
 from azr.run.directory import read_jsonl
+from azr.sweep.command import sweep
+from azr.sweep.folder import finished
+from azr.sweep.grid import Sweep
 
 DATA = Path(__file__).parent.parent / "docs" / "data" / "learning.json"
 PAPER = [
@@ -56,11 +58,7 @@ EDGE = 5
 
 def measure(folder: Path) -> dict[str, Any]:
     """Accuracy at temperature 0 of all finished runs and of the untrained model, and how their training went."""
-    runs = {
-        (parent.parent.name, int(parent.name)): found[-1]
-        for parent in sorted(folder.glob("*/[0-9]*"))
-        if (found := finished("demo", parent))
-    }
+    runs = finished(folder)
     models = ["nursery", *(str(path / "model") for path in runs.values())]
     words = ["--bench", ",".join(SETS), "--max-tokens", "256", "--out", str(folder / "evals")]
     subprocess.run([sys.executable, "-m", "azr", "eval", *models, *words], check=True)
@@ -164,8 +162,8 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     if arguments.what == "run":
         arms = {arm: ARMS[arm] for arm in arguments.arms}
-        train("demo", arguments.runs, arms, arguments.seeds, ["threads=1", *arguments.overrides], jobs=arguments.jobs)
-        return
+        wanted = Sweep("demo", arms, arguments.seeds, ["threads=1", *arguments.overrides])
+        sys.exit(sweep(wanted, arguments.runs, arguments.jobs))
     data = measure(arguments.runs)
     arguments.data.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print(*table(data), sep="\n")

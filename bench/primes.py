@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import finished, train, with_interval
 
 from azr import settings
-from azr.analysis.statistics import bootstrap_gain
+from azr.analysis.statistics import bootstrap_gain, with_interval
 from azr.concurrency import gather
 from azr.config import Config, ModelConfig
 from azr.domains import registry
@@ -33,6 +33,9 @@ from azr.models.load import load_model
 from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.run.directory import read_jsonl
+from azr.sweep.command import sweep
+from azr.sweep.folder import finished
+from azr.sweep.grid import Sweep
 from azr.types import Kind, Task
 
 TABLE = Path(__file__).parent.parent / "docs" / "data" / "primes.json"
@@ -51,9 +54,7 @@ EDGE = 20
 
 def collect(folder: Path) -> dict[str, Any]:
     """Everything that the verdict and the figure need; an arm without a finished run is left out."""
-    runs = {
-        arm: [path for seed in sorted((folder / arm).glob("*")) for path in finished("primes", seed)] for arm in ARMS
-    }
+    runs = {arm: [path for (setting, _), path in finished(folder).items() if setting == arm] for arm in ARMS}
     path = runs["self-play"][0]
     config = settings.build(settings.read(str(path / "config.toml")), registry.config_class, source=str(path))
     return {
@@ -257,8 +258,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--runs", type=Path, default=Path("runs/primes"))
     options = parser.parse_intermixed_args()
-    if options.what == "run":
-        train("primes", options.runs, ARMS, options.seeds, options.overrides)
+    if options.what == "run" and (
+        code := sweep(Sweep("primes", ARMS, options.seeds, options.overrides), options.runs, 1)
+    ):
+        sys.exit(code)
     if options.what != "verdict":
         TABLE.parent.mkdir(exist_ok=True)
         TABLE.write_text(json.dumps(collect(options.runs)) + "\n", encoding="utf-8")

@@ -13,11 +13,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from arms import half_width
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from primes import TABLE
+
+from azr.analysis.statistics import half_width
 
 WINDOW = 10
 """Steps that one point of a proposer's curve averages over."""
