@@ -28,10 +28,7 @@ def _find(text: str) -> Path:
 
 
 def _model(name: str) -> str:
-    """A model's name, or the path of the run meant by `latest` or the beginning of a name with its date.
-
-    Without the date it could as well be a name on the hub.
-    """
+    """Resolve a run among models. Its name must include the date, without which it may be a model on the hub."""
     may_be_run = name == "latest" or ("-20" in name and "://" not in name)
     return str(_find(name)) if may_be_run else name
 
@@ -89,12 +86,10 @@ def train(
     model: Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=_find)] = None,
-    fork: Annotated[
-        str | None, typer.Option(metavar="RUN[@STEP]", help="Start a run from a checkpoint of this one.")
-    ] = None,
+    fork: Annotated[str | None, typer.Option(metavar="RUN[@STEP]", help="Start a run from this one's state.")] = None,
 ) -> None:
     """Train a model by self-play from a preset or a TOML file, or resume or fork a run."""
-    from azr.train.start import fork_run, resume_run, start_run
+    from azr.train.start import resume_or_fork, start_run
 
     sources, assignments = _split(words)
     options = {"steps": steps, "seed": seed, "model.name": model, "output_dir": output_dir}
@@ -104,9 +99,7 @@ def train(
     if resume is not None or fork is not None:
         if sources:
             raise UserError(f"{sources[0]}: a run is resumed or forked with its own configuration; omit the preset")
-        if resume is not None and fork is not None:
-            raise UserError("--resume continues a run and --fork starts a new one; use only one of them")
-        raise typer.Exit(resume_run(resume, assignments) if resume else fork_run(str(fork), assignments))
+        raise typer.Exit(resume_or_fork(resume, fork, assignments))
     if len(sources) != 1:
         named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
         raise UserError(f"azr train takes one preset or file, but {named}; try: azr train demo")
@@ -115,33 +108,24 @@ def train(
 
 @app.command()
 def sweep(
-    words: Annotated[
-        list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE[,VALUE]...]...", show_default=False)
-    ],
+    words: PresetWords,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0-4 or 0,2,7.")] = "0-2",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time.", show_default="one per GPU or core")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep.", show_default="runs/sweep-PRESET")] = None,
 ) -> None:
-    """Train every setting with every seed, side by side, and compare them on one page. Run it again to continue."""
+    """Compare settings, KEY=VALUE,VALUE, over seeds: train every combination, or what is missing; write one page."""
     from azr.sweep.command import sweep as run_sweep
     from azr.sweep.grid import parse
 
-    sources, assignments = _split(words)
-    if len(sources) != 1:
-        raise UserError(f"azr sweep takes one preset or file, but {len(sources)} were named")
-    raise typer.Exit(run_sweep(parse(sources[0], assignments, seeds), out, jobs))
+    raise typer.Exit(run_sweep(parse(*_split(words), seeds), out, jobs))
 
 
 @app.command()
-def runs(
-    folder: Annotated[Path, typer.Argument(help="Parent folder of the runs.")] = Path("runs"),
-) -> None:
+def runs(folder: Annotated[Path, typer.Argument(help="Parent folder of the runs.")] = Path("runs")) -> None:
     """List runs: steps, points gained in held-out accuracy, state, and time since the last change."""
-    from rich.console import Console
+    from azr.report.runs import show
 
-    from azr.report.runs import runs_table
-
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(runs_table(folder))
+    show(folder)
 
 
 @app.command()
@@ -162,22 +146,13 @@ def explain(
 
 @app.command()
 def report(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Runs, or folders of azr eval; or one of azr sweep.", parser=_find),
-    ],
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or a sweep's folder.", parser=_find)],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html in the first")] = None,
 ) -> None:
     """Write one HTML page that shows a run, or several side by side: curves, family tree, every attempt."""
-    from azr.report.build import report as write
-    from azr.sweep.folder import MANIFEST
+    from azr.sweep.command import report as write
 
-    if len(folders) == 1 and (folders[0] / MANIFEST).is_file():
-        from azr.sweep.command import write_page
-
-        target = write_page(folders[0], out=out)
-    else:
-        target = write(folders, out)
+    target = write(folders, out)
     print(f"{target} ({target.stat().st_size / 1e6:.1f} MB); open it in any browser")
 
 
@@ -210,18 +185,18 @@ def evaluate(
     ] = "",
 ) -> None:
     """Evaluate models on benchmarks, side by side. The others are compared with the first."""
-    from azr.evals.command import Request, beside, evaluate
+    from azr.evals.command import Request, beside, evaluate, listed, numbers
     from azr.evals.harness import Settings
 
     models, assignments = _split(words)
     request = Request(
         models=(names := [_model(name) for name in models]),
-        bench=_listed(bench),
+        bench=listed(bench),
         out=out or beside(names),
         data=data,
         gold=gold,
-        broken=_listed(broken),
-        ks=_numbers(k) or sorted({1, samples}),
+        broken=listed(broken),
+        ks=numbers(k) or sorted({1, samples}),
         settings=Settings(template, samples, temperature, top_p, max_tokens, seed, seconds, limit),
         assignments=assignments,
     )
@@ -231,17 +206,6 @@ def evaluate(
 def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
     """Words without "=", and assignments."""
     return [word for word in words or [] if "=" not in word], [word for word in words or [] if "=" in word]
-
-
-def _listed(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(word) for word in _listed(text)]
-    except ValueError:
-        raise UserError(f"--k {text}: expected whole numbers, separated by commas") from None
 
 
 @app.command()

@@ -12,7 +12,7 @@ from azr.sweep.grid import LONGEST, Sweep, folder_name, parse, parse_seeds
 
 
 def test_a_comma_separates_the_values_of_a_key():
-    found = parse("primes", ["algorithm.name=trr++,grpo", "steps=20"], "0-1")
+    found = parse(["primes"], ["algorithm.name=trr++,grpo", "steps=20"], "0-1")
     assert found.settings == {
         "algorithm.name=trr++": ("algorithm.name=trr++",),
         "algorithm.name=grpo": ("algorithm.name=grpo",),
@@ -21,7 +21,7 @@ def test_a_comma_separates_the_values_of_a_key():
 
 
 def test_two_keys_with_several_values_give_every_combination():
-    found = parse("primes", ["a=1,2", "b=x,y"], "0")
+    found = parse(["primes"], ["a=1,2", "b=x,y"], "0")
     assert list(found.settings) == ["a=1, b=x", "a=1, b=y", "a=2, b=x", "a=2, b=y"]
 
 
@@ -36,7 +36,7 @@ def test_two_keys_with_several_values_give_every_combination():
 )
 def test_brackets_and_quotes_protect_commas(text, values):
     key = text.partition("=")[0]
-    found = parse("primes", [text], "0")
+    found = parse(["primes"], [text], "0")
     assert list(found.settings) == ([f"{key}={value}" for value in values] or ["primes"])
     assert list(found.words) == ([] if values else [text])
 
@@ -65,7 +65,7 @@ def test_other_seeds_are_refused(text):
 )
 def test_a_grid_that_is_wrong_is_told(words, expected):
     with pytest.raises(UserError, match=expected):
-        parse("primes", words, "0")
+        parse(["primes"], words, "0")
 
 
 @given(st.text(min_size=1, max_size=300))
@@ -77,15 +77,15 @@ def test_the_folder_of_a_setting_is_one_short_name_without_an_equals_sign(settin
 
 
 def test_a_sweep_is_read_back_as_it_was_written(tmp_path):
-    wanted = parse("primes", ["algorithm.name=trr++,grpo", "steps=20"], "0-2")
+    wanted = parse(["primes"], ["algorithm.name=trr++,grpo", "steps=20"], "0-2")
     prepare(tmp_path / "sweep", wanted)
     found = read(tmp_path / "sweep")
     assert [place.title for place in places(tmp_path, found)] == [place.title for place in places(tmp_path, wanted)]
 
 
 def test_more_seeds_and_settings_are_added_to_a_sweep(tmp_path):
-    prepare(tmp_path, parse("primes", ["learner.lr=1e-4,2e-4"], "0-1"))
-    known = prepare(tmp_path, parse("primes", ["learner.lr=2e-4,3e-4"], "1-2"))
+    prepare(tmp_path, parse(["primes"], ["learner.lr=1e-4,2e-4"], "0-1"))
+    known = prepare(tmp_path, parse(["primes"], ["learner.lr=2e-4,3e-4"], "1-2"))
     assert list(known.settings) == ["learner.lr=1e-4", "learner.lr=2e-4", "learner.lr=3e-4"]
     assert known.seeds == [0, 1, 2]
 

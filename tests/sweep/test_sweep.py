@@ -198,7 +198,7 @@ def test_the_report_of_a_sweep_can_be_written_again(tmp_path):
     from azr.sweep.folder import prepare
     from azr.sweep.grid import parse
 
-    prepare(tmp_path / "sweep", parse("primes", ["learner.lr=1e-4,2e-4"], "0-1"))
+    prepare(tmp_path / "sweep", parse(["primes"], ["learner.lr=1e-4,2e-4"], "0-1"))
     done = azr("report", "sweep", "--out", "page.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = data_of((tmp_path / "page.html").read_text())["sweep"]["runs"]

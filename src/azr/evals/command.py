@@ -210,3 +210,20 @@ def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int],
             return advance
 
         yield bar
+
+
+def listed(text: str) -> list[str]:
+    """Words that are separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers of `--k`.
+
+    Raises:
+        UserError: they are not whole numbers.
+    """
+    try:
+        return [int(word) for word in listed(text)]
+    except ValueError:
+        raise UserError(f"--k {text}: expected whole numbers, separated by commas") from None

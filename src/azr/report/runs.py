@@ -1,8 +1,10 @@
 """`azr runs`: a table of all runs in a folder."""
 
+import sys
 import time
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -38,3 +40,8 @@ def runs_table(folder: Path) -> Table:
         )
         table.add_row(*map(Text, cells))
     return table
+
+
+def show(folder: Path) -> None:
+    """Print the table, in full width if the output is not a terminal."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(runs_table(folder))

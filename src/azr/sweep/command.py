@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from azr.analysis.seeds import Records, curves, guess, table
+from azr.analysis.text import in_points
 from azr.errors import UserError
+from azr.report.build import report as report_runs
 from azr.report.page import render
 from azr.run.directory import METRICS, RUNS, explained, read_jsonl, replace_text
-from azr.sweep.folder import places, prepare, read
+from azr.sweep.folder import MANIFEST, places, prepare, read
 from azr.sweep.grid import Sweep
 from azr.sweep.runner import Machine, Runner
 from azr.train.start import STOPPED, resolve
 from azr.train.stopping import Stopped
-
-PAGE = "report.html"
 
 
 def sweep(wanted: Sweep, folder: Path | None, jobs: int | None, say: Callable[[str], None] = print) -> int:
@@ -47,23 +47,28 @@ def sweep(wanted: Sweep, folder: Path | None, jobs: int | None, say: Callable[[s
     data = page_data(folder, known)
     for line in in_words(data["table"]):
         say(line)
-    say(f"report: {write_page(folder, data)}")
+    say(f"report: {_write(folder, data)}")
     if failed:
         title, line = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {len(chosen)} runs failed; the first is {title}: {line}")
     return 0
 
 
-def write_page(folder: Path, data: dict[str, Any] | None = None, out: Path | None = None) -> Path:
-    """Write the page of the sweep in a folder, and return its path.
+def report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page of a sweep, or of runs and evaluations, and return its path.
 
     Raises:
-        UserError: the sweep or a log cannot be read, or the page cannot be written.
+        UserError: a sweep or a log cannot be read, or the page cannot be written.
     """
-    found = page_data(folder, read(folder)) if data is None else data
-    target = out or folder / PAGE
+    if len(folders) != 1 or not (folders[0] / MANIFEST).is_file():
+        return report_runs(folders, out)
+    return _write(folders[0], page_data(folders[0], read(folders[0])), out)
+
+
+def _write(folder: Path, data: dict[str, Any], out: Path | None = None) -> Path:
+    target = out or folder / "report.html"
     with explained(target, remedy="name another file with --out, or make it writable"):
-        replace_text(target, render({"runs": [], "evals": [], "sweep": found}))
+        replace_text(target, render({"runs": [], "evals": [], "sweep": data}))
     return target
 
 
@@ -95,14 +100,12 @@ def in_words(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """A line for each setting, in points."""
     for row in rows:
         against = f"; against {rows[0]['setting']} {_points(row['difference'])}" if row["difference"] else ""
-        yield f"{row['setting']}: mean gain over {row['runs']} runs {_points(row['gain'])} points{against}"
+        yield f"{row['setting']}: mean gain over {row['runs']} runs {_points(row['gain'])}{against}"
 
 
 def _points(found: dict[str, Any]) -> str:
-    if found["interval"] is None:
-        return f"{100 * found['mean']:+.1f}"
-    low, high = found["interval"]
-    return f"{100 * found['mean']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    mean, interval = found["mean"], found["interval"]
+    return in_points(mean, interval) if interval else f"{100 * mean:+.1f} points"
 
 
 def _machine(jobs: int | None, *, cpu: bool) -> Machine:

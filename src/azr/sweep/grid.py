@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
+from pathlib import Path
 
 from azr.errors import UserError
 
@@ -34,14 +35,17 @@ class Sweep:
             raise UserError("two settings have the same name; name each value once")
 
 
-def parse(source: str, assignments: Sequence[str], seeds: str) -> Sweep:
-    """The sweep of a command line.
+def parse(sources: Sequence[str], assignments: Sequence[str], seeds: str) -> Sweep:
+    """The sweep of a command line; `sources` is the one preset or file.
 
     Commas separate the values of a key, except within brackets and quotes: `a=1,2` has two values, `a=[1,2]` one.
 
     Raises:
-        UserError: an assignment or the seeds are malformed, or a key is set that a sweep sets itself.
+        UserError: there is not one source, an assignment or the seeds are malformed, or a key is set that a sweep sets
+            itself.
     """
+    if len(sources) != 1:
+        raise UserError(f"azr sweep takes one preset or file, but {len(sources)} were named: {', '.join(sources)}")
     words: list[str] = []
     varied: list[list[str]] = []
     for assignment in assignments:
@@ -59,7 +63,7 @@ def parse(source: str, assignments: Sequence[str], seeds: str) -> Sweep:
     if len(set(settings)) < len(settings):
         raise UserError(f"{' '.join(assignments)}: a value or a key is named twice; name each once")
     choices = zip(settings, product(*varied), strict=True)
-    return Sweep(source, dict(choices) if varied else {_stem(source): ()}, parse_seeds(seeds), words)
+    return Sweep(sources[0], dict(choices) if varied else {Path(sources[0]).stem: ()}, parse_seeds(seeds), words)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -99,7 +103,3 @@ def _values(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts]
-
-
-def _stem(source: str) -> str:
-    return re.sub(r"\.toml$", "", source.rstrip("/").rpartition("/")[2])

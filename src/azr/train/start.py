@@ -58,18 +58,23 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
     return _carry_out(config, lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used)))
 
 
-def fork_run(text: str, assignments: Sequence[str]) -> int:
-    """Start a run from a checkpoint of another one; returns the exit code.
+def resume_or_fork(resume: Path | None, fork: str | None, assignments: Sequence[str]) -> int:
+    """Resume a run, or start one from a checkpoint of another one; returns the exit code.
 
     Raises:
-        UserError: see `azr.train.fork.Fork`.
+        UserError: both are asked for; or see `resume_run` and `azr.train.fork.Fork`.
     """
     from azr.train.fork import Fork
 
+    if resume is not None and fork is not None:
+        raise UserError("--resume continues a run and --fork starts a new one; use only one of them")
+    if fork is None:
+        assert resume is not None
+        return resume_run(resume, assignments)
     if is_follower():
         return _follow()
-    fork = Fork(text, assignments)
-    return _carry_out(fork.config, fork.create)
+    made = Fork(fork, assignments)
+    return _carry_out(made.config, made.create)
 
 
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
