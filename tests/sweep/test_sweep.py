@@ -113,17 +113,26 @@ def test_two_settings_and_three_seeds_of_primes_equal_numbers_computed_by_hand_a
     folder = tmp_path / "sweep"
     words = command(folder, "0-2", ["steps=20", "checkpoint.every=5"])
     first = start(words, tmp_path / "first.txt")
-    wait_for(lambda: len(list(folder.glob("*/*/primes-*/checkpoints/000005"))) >= 3, seconds=500)
+
+    def ended() -> set[Path]:
+        return {path.parent.parent for path in folder.glob("*/*/primes-*/model/README.md")}
+
+    def saved() -> set[Path]:
+        return {path.parent.parent for path in folder.glob("*/*/primes-*/checkpoints/000005")}
+
+    wait_for(lambda: ended() and saved() - ended(), seconds=500)
     runs = offspring(first)
     first.kill()
     for pid in runs:
         os.kill(pid, signal.SIGKILL)
     first.wait()
-    done = {path.parent.parent for path in folder.glob("*/*/primes-*/model/README.md")}
+    done, left = ended(), saved() - ended()
     before = {path: (path / "events.jsonl").stat().st_mtime_ns for path in done}
     again = azr(*words, cwd=tmp_path, timeout=590)
     assert again.returncode == 0, again.stderr
     assert before == {path: (path / "events.jsonl").stat().st_mtime_ns for path in done}
+    for run in left:
+        assert "resumed after step" in (run.parent / "log.txt").read_text()
     for setting in SETTINGS:
         for seed in range(3):
             steps = [line["step"] for line in metrics(run_of(folder, setting, seed)) if "kinds" in line]
