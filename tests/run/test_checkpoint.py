@@ -3,7 +3,7 @@
 import pytest
 
 from azr.errors import UserError
-from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
+from azr.run.checkpoint import Checkpoints, State, check_resumable, read_buffer, read_state
 
 
 def save_weights(folder):
@@ -77,3 +77,14 @@ def test_a_file_that_somebody_spoilt_is_told_with_what_to_do(tmp_path, file, rea
     (path / file).write_text("{")
     with pytest.raises(UserError, match=rf"000003/{file}: cannot be read .* go on from the checkpoint before"):
         read(path)
+
+
+def test_a_run_that_ended_in_its_first_evaluation_starts_again(tmp_path):
+    (tmp_path / "events.jsonl").write_text('{"event": "held_out", "step": 0}\n{"event": "held')
+    check_resumable(tmp_path)
+
+
+def test_a_run_with_logs_and_without_checkpoints_is_not_resumable(tmp_path):
+    (tmp_path / "events.jsonl").write_text('{"event": "held_out", "step": 0}\n{"event": "proposal", "step": 0}\n')
+    with pytest.raises(UserError, match="resuming would erase them"):
+        check_resumable(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from azr.errors import UserError
-from azr.run.directory import explained
+from azr.run.directory import CONFIG, EVENTS, explained, read_jsonl
 
 STATE, BUFFER = "state.json", "buffer.jsonl"
 
@@ -89,6 +89,23 @@ class Checkpoints:
         """Complete checkpoints, sorted by step as a number: as text, 1000000 would come before 999999."""
         found = (path for path in self._folder.glob("[0-9]*") if path.name.isdecimal() and (path / STATE).is_file())
         return sorted(found, key=lambda path: int(path.name))
+
+
+def check_resumable(run: Path) -> None:
+    """Refuse a run that has no checkpoint but logs that resuming would cut.
+
+    A run that ended during its first evaluation, before its first checkpoint, starts again: it repeats these lines.
+
+    Raises:
+        UserError: the run's checkpoints were removed, or a log cannot be read.
+    """
+    if Checkpoints(run, keep=1).newest() is not None or not (run / EVENTS).is_file():
+        return
+    if any(record.get("event") != "held_out" for record in read_jsonl(run / EVENTS)):
+        raise UserError(
+            f"{run}: its logs have steps, but checkpoints/ holds no complete checkpoint to go on from, and resuming"
+            f" would erase them; restore one; to start afresh: azr train {run / CONFIG}"
+        )
 
 
 def read_state(checkpoint: Path) -> State:

@@ -81,13 +81,15 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
     """Resume a run; returns the exit code.
 
     Raises:
-        UserError: `path` is not a run, or a key may not be changed.
+        UserError: `path` is not a run, its checkpoints were removed, or a key may not be changed.
     """
+    from azr.run.checkpoint import check_resumable
     from azr.run.directory import RunDirectory
 
     if is_follower():
         return _follow()
     run = RunDirectory.open(path)
+    check_resumable(path)
     for assignment in assignments:
         if not assignment.startswith(RESUMABLE):
             raise UserError(
