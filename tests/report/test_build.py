@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import threading
 
 import pytest
 
@@ -133,3 +135,23 @@ def test_the_command_says_where_the_page_is(tmp_path):
 )
 def test_steps_are_spread_from_the_first_to_the_last(steps, count, expected):
     assert spread(list(steps), count) == expected
+
+
+def test_a_link_still_points_to_the_page_that_was_written(tmp_path):
+    run = write_run(tmp_path / "run", steps=1)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "page.html").symlink_to(tmp_path / "shared" / "page.html")
+    report([run], tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_symlink()
+    assert DATA.search((tmp_path / "shared" / "page.html").read_text())
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    run, pipe, read = write_run(tmp_path / "run", steps=1), tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    report([run], pipe)
+    assert pipe.is_fifo()
+    reader.join(timeout=20)
+    assert DATA.search(read[0])

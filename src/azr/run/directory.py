@@ -209,7 +209,14 @@ class RunDirectory:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it, so that a reader sees the old text or the new."""
+    """Write a text file under another name and rename it, so that a reader sees the old text or the new.
+
+    A symbolic link keeps pointing to its file. What is not a regular file, such as a device or a pipe, is written to.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()
     partial = path.with_name(f".partial-{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
