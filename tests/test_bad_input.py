@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
+import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -17,16 +21,21 @@ from tests.runs import only_run
 SHORT = "steps=2 selfplay.batch_size=2 selfplay.samples=2 selfplay.seed_factor=1 evaluation.tasks=2 checkpoint.every=1"
 
 
-def command(*words: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `azr WORDS`, run in this process."""
-    out, err = io.StringIO(), io.StringIO()
+def command(*words: str, out: Callable[[], TextIO | None] = io.StringIO) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `azr WORDS`, run in this process; `out` opens the output."""
+    stream, err = out(), io.StringIO()
     argv, sys.argv = sys.argv, ["azr", *words]
     try:
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-            cli.main()
+        with redirect_stdout(stream), redirect_stderr(err):
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+            opened = sys.stdout  # /dev/null in place of a closed one
     finally:
         sys.argv = argv
-    return end.value.code or 0, out.getvalue(), err.getvalue()
+    if opened is not None and not isinstance(opened, io.StringIO):
+        with suppress(BrokenPipeError):
+            opened.close()
+    return end.value.code or 0, stream.getvalue() if isinstance(stream, io.StringIO) else "", err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +84,55 @@ def test_bad_input_is_one_line_and_changes_no_file(place, words, expected, code)
     assert (found, len(err.splitlines())) == (code, 1), err
     assert expected in err
     assert fingerprint(place) == before
+
+
+def full() -> TextIO:
+    return open("/dev/full", "w")
+
+
+def unread() -> TextIO:
+    read, write = os.pipe()
+    os.close(read)
+    return open(write, "w")
+
+
+OUTPUTS = {
+    full: "azr: error: standard output: no space left on device; free some space, or redirect it elsewhere\n",
+    unread: "",  # as by `azr presets | head`, whose reader has seen enough
+    lambda: None: "azr: error: standard output is closed; redirect it to a file or to /dev/null\n",
+}
+PRINTING = [
+    "",
+    "--help",
+    "--version",
+    "train --help",
+    "presets",
+    "domains",
+    "domains primes",
+    "config demo",
+    "plan primes --no-time",
+    "explain run 1/solve/deduction/0000/0",
+    "report run --out page.html",
+    "watch run --once",
+    "play run --once --seed 1 --mode solve --json --answer 1",
+    "export run --to model",
+    "export run --dataset dataset",
+    "eval run --bench primes --limit 2 --out evals",
+    f"train primes {SHORT} output_dir=out",
+]
+
+
+@pytest.mark.parametrize("words", PRINTING)
+@pytest.mark.parametrize(("opened", "expected"), OUTPUTS.items(), ids=["full", "unread", "closed"])
+def test_output_that_cannot_be_written_is_at_most_one_line(place, tmp_path, monkeypatch, words, opened, expected):
+    shutil.copytree(place / "run", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(*words.split(), out=opened)
+    assert (code, err) == (2 if expected else 1, expected)
+
+
+def test_a_shell_can_close_every_stream(tmp_path):
+    script = f"{sys.executable} -m azr presets <&- 2>&- >presets && {sys.executable} -m azr presets >/dev/full"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "presets").read_text().startswith("demo ")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from azr import __version__
+from azr.console import explain_failure, replace_closed_streams
 from azr.errors import UserError
 
 app = typer.Typer(
@@ -41,23 +42,27 @@ PresetWords = Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.S
 
 def main() -> None:
     """Run the command line. Bad input becomes one line on standard error and exit code 2."""
+    replace_closed_streams()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except (OSError, UserError) as error:
+        code = explain_failure(error)
+    sys.exit(code)
+
+
+def _run() -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # escape what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False, prog_name="azr")
-    except UserError as error:
-        code = _refuse(str(error))
+        return app(standalone_mode=False, prog_name="azr") or 0
     except typer.TyperException as error:  # an unknown option, a missing value
         context = getattr(error, "ctx", None)
         command = context.command_path if context else app.info.name
         message = error.format_message().rstrip(".")  # empty if a group without a command has printed its help
-        code = _refuse(f"{message}; see {command} --help") if message else 2
-    sys.exit(code)
-
-
-def _refuse(message: str) -> int:
-    print(f"azr: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+        if not message:
+            return 2
+        raise UserError(f"{message}; see {command} --help") from None
 
 
 def _version(requested: bool) -> None:

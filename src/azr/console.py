@@ -1,0 +1,38 @@
+"""The standard streams of a command: what is done if one of them is closed, full, or no longer read."""
+
+import os
+import sys
+
+from azr.errors import UserError
+
+
+def replace_closed_streams() -> None:
+    """Open /dev/null in place of closed streams, whose numbers the next files, such as a run's logs, would get."""
+    closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 -- open as long as the process
+    if closed:
+        sys.exit(_refuse("standard output is closed; redirect it to a file or to /dev/null"))
+
+
+def explain_failure(error: OSError | UserError) -> int:
+    """Print why the command failed, in one line; returns the exit code. An error that no user can mend is raised."""
+    try:
+        if isinstance(error, OSError):
+            sys.stdout.write("\n")  # if it was standard output that failed, it fails again
+        sys.stdout.flush()
+    except OSError as failure:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at its exit
+        if isinstance(failure, BrokenPipeError):  # the reader, such as head, has seen enough
+            return 1
+        reason = (failure.strerror or str(failure)).lower()
+        return _refuse(f"standard output: {reason}; free some space, or redirect it elsewhere")
+    if isinstance(error, UserError):
+        return _refuse(str(error))
+    raise error
+
+
+def _refuse(message: str) -> int:
+    print(f"azr: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
