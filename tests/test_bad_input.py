@@ -72,6 +72,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("words", "expected", "code"),
     [
+        # Settings
+        ("train demo domain=3", "demo: domain.name is missing; set it", 2),
+        ("train demo domain.name=pythn", "domain.name = pythn: no such domain; did you mean python?", 2),
+        ("config demo domain.name=primes domain.induction_inputs=3", "demo: unknown key domain.induction_inputs", 2),
         # Resuming
         ("train --resume no-checkpoints", "no-checkpoints: its logs have steps, but checkpoints/ holds no complete", 2),
         ("train --resume empty-checkpoints", "to start afresh: azr train empty-checkpoints/config.toml", 2),

@@ -9,6 +9,7 @@ from azr import settings
 from azr.config import Config, RewardConfig
 from azr.domains.registry import config_class
 from azr.errors import UserError
+from azr.train.start import resolve
 
 MINIMAL = {"model": {"name": "m"}, "domain": {"name": "python"}}
 
@@ -200,3 +201,12 @@ def test_a_file_is_read_by_its_path(tmp_path):
 
 def test_a_float_key_takes_a_whole_number():
     assert build("rewards.wrong=-1").rewards == RewardConfig(wrong=-1)
+
+
+def test_another_domain_starts_from_its_own_defaults():
+    config = resolve("demo", ["domain.name=primes", "domain.max_prime=31"])
+    assert config.domain == config_class("primes")(name="primes", max_prime=31)
+
+
+def test_the_same_domain_by_name_keeps_the_settings_of_the_preset():
+    assert resolve("demo", ["domain.name=python", "domain.style=r1"]).domain.induction_inputs == 6

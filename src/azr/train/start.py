@@ -38,13 +38,21 @@ RESUMABLE = (
 
 
 def resolve(source: str, assignments: Iterable[str]) -> Config:
-    """The configuration of a preset or file with overrides.
+    """The configuration of a preset or file with overrides. Another domain starts from its own defaults.
 
     Raises:
         UserError: see `azr.settings`.
     """
-    tree = settings.override(settings.read(source), assignments)
+    base = settings.read(source)
+    if _domain_name(settings.override({}, assignments)) not in (None, _domain_name(base)):
+        base["domain"] = {}
+    tree = settings.override(base, assignments)
     return settings.build(tree, registry.config_class, source=source)
+
+
+def _domain_name(tree: settings.Tree) -> object:
+    section = tree.get("domain")
+    return section.get("name") if isinstance(section, dict) else None
 
 
 def start_run(source: str, assignments: Sequence[str]) -> int:
