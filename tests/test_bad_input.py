@@ -54,7 +54,14 @@ def place(tmp_path_factory) -> Path:
         yield folder
 
 
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 SPOILT = {
+    "half-weights": lambda run: halve(run / "checkpoints" / "000002" / "model" / "model.safetensors"),
+    "half-optimizer": lambda run: halve(run / "checkpoints" / "000002" / "optimizer.pt"),
+    "half-state": lambda run: halve(run / "checkpoints" / "000002" / "state.json"),
     "no-checkpoints": lambda run: shutil.rmtree(run / "checkpoints"),
     "empty-checkpoints": lambda run: [(path / "state.json").unlink() for path in (run / "checkpoints").iterdir()],
 }
@@ -76,7 +83,27 @@ def fingerprint(folder: Path) -> dict[str, str]:
         ("train demo domain=3", "demo: domain.name is missing; set it", 2),
         ("train demo domain.name=pythn", "domain.name = pythn: no such domain; did you mean python?", 2),
         ("config demo domain.name=primes domain.induction_inputs=3", "demo: unknown key domain.induction_inputs", 2),
+        # Devices
+        ("train primes model.device=gpu", "primes: model.device = 'gpu': use auto, cpu, mps, cuda or cuda:N", 2),
+        ("train primes model.device=meta", "primes: model.device = 'meta': use auto, cpu, mps, cuda or cuda:N", 2),
+        ("train primes model.device=mps", "model.device = mps: this torch finds no MPS device here; set", 2),
+        ("play nursery model.device=mps --once", "no MPS device here; set model.device=auto, or cpu", 2),
+        (
+            "eval nursery --bench primes model.device=mps --out x",
+            "no MPS device here; set model.device=auto, or cpu",
+            2,
+        ),
+        # Evaluating
+        ("eval run --bench primes --template fancy", "--template fancy: no such template; there are complete", 2),
+        ("eval run --bench primes --limit 1 --template chat --out /dev/null/x", "--template chat: model", 2),
         # Resuming
+        (
+            "train --resume half-weights",
+            "remove half-weights/checkpoints/000002 to go on from the checkpoint before,",
+            2,
+        ),
+        ("train --resume half-optimizer", "to go on from the checkpoint before, 000001", 2),
+        ("train --resume half-state", "to go on from the checkpoint before, 000001", 2),
         ("train --resume no-checkpoints", "no-checkpoints: its logs have steps, but checkpoints/ holds no complete", 2),
         ("train --resume empty-checkpoints", "to start afresh: azr train empty-checkpoints/config.toml", 2),
         ("train --resume no-checkpoints steps=9", "restore one; to start afresh:", 2),

@@ -73,10 +73,18 @@ def test_a_step_that_is_played_again_replaces_its_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(("file", "read"), [("state.json", read_state), ("buffer.jsonl", read_buffer)])
 def test_a_file_that_somebody_spoilt_is_told_with_what_to_do(tmp_path, file, read):
+    Checkpoints(tmp_path, keep=2).save(State(2, {}), ["{}"], save_weights)
     path = Checkpoints(tmp_path, keep=2).save(State(3, {}), ["{}"], save_weights)
     (path / file).write_text("{")
-    with pytest.raises(UserError, match=rf"000003/{file}: cannot be read .* go on from the checkpoint before"):
+    with pytest.raises(UserError, match=rf"000003/{file}: cannot be read .* from the checkpoint before, 000002"):
         read(path)
+
+
+def test_without_an_older_one_the_advice_is_to_start_afresh(tmp_path):
+    path = Checkpoints(tmp_path, keep=2).save(State(3, {}), ["{}"], save_weights)
+    (path / "state.json").write_text("{")
+    with pytest.raises(UserError, match=r"restore it; to start afresh: azr train .*/config\.toml"):
+        read_state(path)
 
 
 def test_a_run_that_ended_in_its_first_evaluation_starts_again(tmp_path):

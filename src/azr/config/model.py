@@ -87,6 +87,13 @@ class ModelConfig(Section):
         """Name and address of a model on a server; None if the model is loaded in this process."""
         return served(self.name)
 
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", device):
+            raise ValueError("use auto, cpu, mps, cuda or cuda:N")
+        return device
+
     @model_validator(mode="after")
     def _address_holds_no_secret(self) -> Self:
         served(self.name)  # not a field validator, whose message would show the secret

@@ -61,6 +61,10 @@ def evaluate(request: Request) -> int:
     model_config, sandbox_config = _configs(request.assignments)
     _check(request)
     contenders = contestants(request.models, gold=request.gold, broken=request.broken)
+    if any(not is_served(name) for name in request.models):
+        from azr.models.failures import pick_device
+
+        pick_device(model_config.device)  # fails here, not after the benchmarks have been read
     template = Template(request.settings.template)
 
     async def go() -> list[Scored]:

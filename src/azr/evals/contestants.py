@@ -149,6 +149,8 @@ def open_model(source: str, config: ModelConfig, settings: Settings) -> tuple[Mo
     from azr.rollout.local.generator import LocalGenerator
 
     policy = load_model(config.model_copy(update={"name": source}))
+    if settings.template == "chat" and policy.tokenizer.chat_template is None:
+        raise UserError(f"--template chat: model {source} has no chat template; use --template complete or r1")
     torch.set_num_threads(threads(policy.model.num_parameters()))
     context = policy.context_length or 2**17
     # The generator's own temperature is not used here: each call of `sample` passes its own.

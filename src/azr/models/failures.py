@@ -34,8 +34,19 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"model.device = {name}: {_driver(str(error))}") from error
+        raise UserError(f"model.device = {name}: {_unavailable(name, str(error))}") from error
     return device
+
+
+def _unavailable(name: str, message: str) -> str:
+    """Why a device cannot be used, and what to do; torch's own message can be a page long."""
+    kind = name.partition(":")[0]
+    if "driver" in message:
+        return _driver(message)
+    if kind == "cuda" and torch.cuda.is_available():
+        return f"{message.splitlines()[0][:100]}; this machine has {torch.cuda.device_count()} GPUs, from cuda:0"
+    lacks = "was built without CUDA" if "not compiled" in message else f"finds no {kind.upper()} device here"
+    return f"this torch {lacks}; set model.device=auto, or cpu"
 
 
 def _has_cuda() -> bool:

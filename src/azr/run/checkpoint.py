@@ -137,10 +137,16 @@ def _explained(checkpoint: Path, file: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{checkpoint / file}: cannot be read ({error}); it was changed: restore it, or remove {checkpoint} to go"
-            " on from the checkpoint before"
-        ) from None
+        raise UserError(f"{checkpoint / file}: cannot be read ({error}); {advice(checkpoint)}") from None
+
+
+def advice(checkpoint: Path) -> str:
+    """What to do about a checkpoint that cannot be read, as part of an error message."""
+    run = checkpoint.parent.parent
+    older = [path.name for path in Checkpoints(run, keep=1)._complete() if int(path.name) < int(checkpoint.name)]
+    if not older:
+        return f"it was changed: restore it; to start afresh: azr train {run / CONFIG}"
+    return f"it was changed: restore it, or remove {checkpoint} to go on from the checkpoint before, {older[-1]}"
 
 
 def _remove(checkpoint: Path) -> None:

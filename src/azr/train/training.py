@@ -23,7 +23,7 @@ from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, guess
 from azr.learn.base import Learner
 from azr.run import directory as run_directory
-from azr.run.checkpoint import Checkpoints, State, read_buffer, read_state
+from azr.run.checkpoint import Checkpoints, State, advice, read_buffer, read_state
 from azr.run.directory import RunDirectory
 from azr.run.events import Event, step_events
 from azr.selfplay.buffer import TaskBuffer
@@ -157,12 +157,15 @@ class Training:
         state = read_state(checkpoint)
         if state.step > self._config.steps:
             raise UserError(f"steps = {self._config.steps}: {self._run.path} has done {state.step}; ask for more")
-        self._run.cut(state.lengths)
         if self._parts.learner is not None and state.seeding is None:
-            self._parts.learner.load(checkpoint)
+            try:
+                self._parts.learner.load(checkpoint)
+            except UserError as error:
+                raise UserError(f"{error}; {advice(checkpoint)}") from error
             await self._parts.generator.update_weights(state.step, self._parts.learner.weights())
         kinds = buffer_kinds(self._parts.domain)
         self._buffer = self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
+        self._run.cut(state.lengths)  # last, so that a checkpoint that cannot be read loses no line
         self._screen.say("resumed while seeding" if state.seeding is not None else f"resumed after step {state.step}")
         self._state = self._saved = state
 
