@@ -83,6 +83,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
         ("train demo domain=3", "demo: domain.name is missing; set it", 2),
         ("train demo domain.name=pythn", "domain.name = pythn: no such domain; did you mean python?", 2),
         ("config demo domain.name=primes domain.induction_inputs=3", "demo: unknown key domain.induction_inputs", 2),
+        ("config", "azr config takes one preset or file, but none was named; try: azr config demo", 2),
+        ("plan demo other", "azr plan takes one preset or file, but 2 were named: demo, other", 2),
+        ("plan demo --gpu rtx-9", "--gpu rtx-9: unknown card; known cards are", 2),
+        ("plan demo --config x.toml", "2 were named: demo, x.toml", 2),
         # Devices
         ("train primes model.device=gpu", "primes: model.device = 'gpu': use auto, cpu, mps, cuda or cuda:N", 2),
         ("train primes model.device=meta", "primes: model.device = 'meta': use auto, cpu, mps, cuda or cuda:N", 2),
@@ -167,3 +171,17 @@ def test_a_shell_can_close_every_stream(tmp_path):
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (tmp_path / "presets").read_text().startswith("demo ")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+
+
+def test_plan_and_config_take_the_words_of_train(place):
+    code, out, _ = command("config", "--config", "run/config.toml", "--model", "m", "--seed", "3", "--steps", "4")
+    assert code == 0
+    assert ("steps = 4\nseed = 3\n" in out, 'name = "m"' in out) == (True, True)
+    code, out, _ = command("plan", "primes", "--model", "nursery", "--steps", "4", "--no-time")
+    assert (code, out.startswith("model: nursery,")) == (0, True)
+
+
+def test_a_plan_that_does_not_fit_has_exit_code_one(place):
+    code, out, err = command("plan", "paper", "--gpu", "rtx-4090-24gb")
+    assert (code, err) == (1, "")
+    assert "does not fit" in out

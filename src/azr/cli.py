@@ -37,7 +37,14 @@ def _model(name: str) -> str:
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The run: a folder, latest, or the beginning of a name.", parser=_find)
 ]
-PresetWords = Annotated[list[str], typer.Argument(metavar="PRESET_OR_FILE [KEY.SUB=VALUE]...", show_default=False)]
+PresetWords = Annotated[
+    list[str] | None, typer.Argument(metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...", show_default=False)
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file, instead of a preset.")]
+Steps = Annotated[int | None, typer.Option(help="Number of training steps: steps=N.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed: seed=N.")]
+Model = Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")]
 
 
 def main() -> None:
@@ -82,38 +89,44 @@ def _root(
 
 @app.command()
 def train(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...", show_default=False)
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file, instead of a preset.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of training steps: steps=N.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed: seed=N.")] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")] = None,
-    output_dir: Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")] = None,
+    words: PresetWords = None,
+    config: ConfigFile = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    model: Model = None,
+    output_dir: OutputDir = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=_find)] = None,
     fork: Annotated[str | None, typer.Option(metavar="RUN[@STEP]", help="Start a run from this one's state.")] = None,
 ) -> None:
     """Train a model by self-play from a preset or a TOML file, or resume or fork a run."""
     from azr.train.start import resume_or_fork, start_run
 
-    sources, assignments = _split(words)
-    options = {"steps": steps, "seed": seed, "model.name": model, "output_dir": output_dir}
-    assignments += [f"{key}={value}" for key, value in options.items() if value is not None]
-    if config is not None:
-        sources.append(str(config))
+    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
     if resume is not None or fork is not None:
         if sources:
             raise UserError(f"{sources[0]}: a run is resumed or forked with its own configuration; omit the preset")
         raise typer.Exit(resume_or_fork(resume, fork, assignments))
-    if len(sources) != 1:
-        named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
-        raise UserError(f"azr train takes one preset or file, but {named}; try: azr train demo")
-    raise typer.Exit(start_run(sources[0], assignments))
+    raise typer.Exit(start_run(_only(sources, "train"), assignments))
+
+
+def _settings(words: list[str] | None, config: Path | None, *values: object) -> tuple[list[str], list[str]]:
+    """Presets and files, and assignments, from words and the values of steps, seed, model and output_dir."""
+    sources, assignments = _split(words)
+    options = dict(zip(("steps", "seed", "model.name", "output_dir"), values, strict=True))
+    assignments += [f"{key}={value}" for key, value in options.items() if value is not None]
+    return sources + ([] if config is None else [str(config)]), assignments
+
+
+def _only(sources: list[str], command: str) -> str:
+    if len(sources) == 1:
+        return sources[0]
+    named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
+    raise UserError(f"azr {command} takes one preset or file, but {named}; try: azr {command} demo")
 
 
 @app.command()
 def sweep(
-    words: PresetWords,
+    words: PresetWords = None,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0-4 or 0,2,7.")] = "0-2",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time.", show_default="one per GPU or core")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep.", show_default="runs/sweep-PRESET")] = None,
@@ -286,29 +299,41 @@ def play(
 
 
 @app.command()
-def config(words: PresetWords) -> None:
+def config(
+    words: PresetWords = None,
+    config: ConfigFile = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    model: Model = None,
+    output_dir: OutputDir = None,
+) -> None:
     """Print the resolved configuration as TOML, without running anything."""
     from azr.settings import dump
     from azr.train.start import resolve
 
-    source, *assignments = words
-    print(dump(resolve(source, assignments)), end="")
+    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
+    print(dump(resolve(_only(sources, "config"), assignments)), end="")
 
 
 @app.command()
 def plan(
-    words: PresetWords,
+    words: PresetWords = None,
+    config: ConfigFile = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    model: Model = None,
+    output_dir: OutputDir = None,
     gpu: Annotated[
         str | None, typer.Option(help="Plan for this GPU, such as a100-80gb, instead of this machine.")
     ] = None,
     time: Annotated[bool, typer.Option(help="Time a step on this machine, which takes a minute or two.")] = True,
 ) -> None:
-    """Estimate the memory and time of a run, and suggest settings that fit."""
-    from azr.plan.command import plan as plan_run
+    """Estimate the memory and time of a run, and suggest settings that fit; exit code 1 if it does not fit."""
+    from azr.plan.command import show_plan
 
-    source, *assignments = words
-    for line in plan_run(source, assignments, gpu, timed=time):
-        print(line, flush=True)
+    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
+    fits = show_plan(_only(sources, "plan"), assignments, gpu, timed=time)
+    raise typer.Exit(0 if fits else 1)
 
 
 @app.command()

@@ -9,6 +9,8 @@ from transformers import Qwen2Config
 from azr.errors import UserError
 from azr.plan.command import many, plan
 from azr.plan.memory import count, shape_of
+from azr.plan.shapes import published
+from azr.settings import presets
 from azr.train.start import resolve
 from tests.runs import azr, tiny_config
 
@@ -84,6 +86,27 @@ def test_four_bits_leave_embeddings_as_they_are(shape):
     memory = counted(shape, "model.quantization=4bit", "model.lora.rank=1")
     linear = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)
     assert memory.weights == pytest.approx(2 * PARAMETERS - 1.48 * linear, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),  # as on the models' cards
+    [
+        ("Qwen/Qwen2.5-Coder-0.5B", 494_032_768),
+        ("Qwen/Qwen2.5-3B-Instruct", 3_085_938_688),
+        ("Qwen/Qwen2.5-7B", PARAMETERS),
+        ("Qwen/Qwen2.5-Coder-14B", 14_770_033_664),
+        ("distilbert/distilgpt2", 81_912_576),
+    ],
+)
+def test_the_shapes_of_the_presets_models_are_the_published_ones(name, parameters):
+    assert shape_of(published(name)).parameters == parameters
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_is_planned_without_a_network_and_no_key_is_suggested_twice(preset):
+    said = said_of(preset, [], "h200-141gb")
+    keys = [word.partition("=")[0] for word in said[-1].split() if "=" in word]
+    assert len(keys) == len(set(keys))
 
 
 def test_the_paper_does_not_fit_one_card_and_the_plan_says_what_would(seven):

@@ -1,8 +1,9 @@
 """What `azr plan` prints: what a run needs, whether it fits, the nearest settings that would, and how long it takes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from azr.models.failures import no_model, pick_device
 from azr.plan.cards import Card, card
 from azr.plan.clock import here, on_card
 from azr.plan.memory import Memory, Shape, count, half_precision, longest, shape_of
+from azr.plan.shapes import published
 from azr.train.start import resolve
 
 _SPARE = 0.9
@@ -34,11 +36,14 @@ _SMALLER = (
 """What to give up, cheapest first: time, then exactness, then how many weights learn."""
 
 
-def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> Iterator[str]:
+def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> Generator[str, None, bool]:
     """Compare what a run needs with what this machine or a known card has; yields lines of text.
 
     The run is that of a preset or file with overrides, KEY.SUB=VALUE. `gpu` names a card in `azr.plan.cards`; None is
     this machine, on which a trial is run if `timed`, which takes a minute or two.
+
+    Returns:
+        whether the run fits.
 
     Raises:
         UserError: the model's configuration cannot be loaded, or the card is unknown.
@@ -65,6 +70,17 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
         yield from here(config, settings, shape, width=width, room=room)
     if memory.peak > room:
         yield _nearest(lambda changes: resolve(source, [*assignments, *changes]), shape, width=width, room=room)
+    return memory.peak <= room
+
+
+def show_plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> bool:
+    """Print the lines of `plan` as they come; returns whether the run fits."""
+    lines = plan(source, assignments, gpu, timed=timed)
+    while True:
+        try:
+            print(next(lines), flush=True)
+        except StopIteration as end:
+            return bool(end.value)
 
 
 def _nearest(resolved: Callable[[Sequence[str]], Config], shape: Shape, *, width: int, room: int) -> str:
@@ -77,7 +93,8 @@ def _nearest(resolved: Callable[[Sequence[str]], Config], shape: Shape, *, width
             changed = resolved([*changes, assignment])
             after = count(shape, changed, width=width).peak
             if after < count(shape, config, width=width).peak:
-                changes.append(assignment)
+                key = assignment.partition("=")[0]
+                changes = [*(change for change in changes if change.partition("=")[0] != key), assignment]
                 config = changed
                 if after <= room:
                     return f"it would fit, with {_size(after)}, under: {' '.join(changes)}"
@@ -96,6 +113,8 @@ def _device(config: Config, gpu: str | None, chosen: Card | None) -> tuple[str, 
 
 def _settings(config: Config) -> Any:
     name = shipped.resolve(config.model.name)
+    if not Path(name).is_dir() and (known := published(name)) is not None:
+        return known
     try:
         return AutoConfig.from_pretrained(
             name, trust_remote_code=config.model.trust_remote_code, local_files_only=hub.only_local(name)
