@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from nursery.build import QUICK, SHIPPED, build
+from nursery.build import QUICK, RECORD, SHIPPED, build
 from nursery.heldout import SETS, write_set
 
 
@@ -22,8 +22,19 @@ def main() -> None:
         for name in SETS:
             write_set(name, words.folder)
         return
+    if foreign(words.folder):
+        parser.exit(
+            2, f"nursery: error: {words.folder}: holds something else than a nursery model; name a new folder\n"
+        )
     build(words.folder, replace(QUICK if words.quick else SHIPPED, seed=words.seed), report=print)
     print(f"use it with: azr train demo --model {words.folder}")
+
+
+def foreign(folder: Path) -> bool:
+    """Whether a path is taken by something that this command did not make."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(folder.iterdir()) and not (folder / RECORD).is_file()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -16,6 +17,10 @@ from typing import TextIO
 import pytest
 
 from azr import cli
+from azr.train.start import start_run
+from azr.train.training import Training
+from nursery.__main__ import foreign
+from tests.domains.test_plugins import PLUG_IN, install
 from tests.runs import only_run
 
 SHORT = "steps=2 selfplay.batch_size=2 selfplay.samples=2 selfplay.seed_factor=1 evaluation.tasks=2 checkpoint.every=1"
@@ -87,6 +92,12 @@ def fingerprint(folder: Path) -> dict[str, str]:
         ("plan demo other", "azr plan takes one preset or file, but 2 were named: demo, other", 2),
         ("plan demo --gpu rtx-9", "--gpu rtx-9: unknown card; known cards are", 2),
         ("plan demo --config x.toml", "2 were named: demo, x.toml", 2),
+        # A start that is refused
+        (
+            "train primes output_dir=. evaluation.tasks=0 selfplay.seed_file=none.jsonl",
+            "none.jsonl: not a file of seed tasks",
+            2,
+        ),
         # Devices
         ("train primes model.device=gpu", "primes: model.device = 'gpu': use auto, cpu, mps, cuda or cuda:N", 2),
         ("train primes model.device=meta", "primes: model.device = 'meta': use auto, cpu, mps, cuda or cuda:N", 2),
@@ -185,3 +196,44 @@ def test_a_plan_that_does_not_fit_has_exit_code_one(place):
     code, out, err = command("plan", "paper", "--gpu", "rtx-4090-24gb")
     assert (code, err) == (1, "")
     assert "does not fit" in out
+
+
+def test_stopping_at_once_says_how_to_resume(tmp_path, monkeypatch, capsys):
+    async def interrupted(training):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_run("primes", [*SHORT.split(), f"output_dir={tmp_path}"])
+    assert f"continue with: azr train --resume {only_run(tmp_path)}" in capsys.readouterr().out.replace("\n", " ")
+
+
+BROKEN = """
+from azr.domains.base import Sources
+class Made:
+    kinds = ("one",)
+    def __init__(self, *_): pass
+    def __getattr__(self, name): return print
+    def sources(self, kind): return Sources(())
+    async def held_out(self, count, sandbox): raise LookupError("no such word")
+PLUGIN = DomainPlugin(Settings, Made, "odd")
+"""
+
+
+def test_an_error_within_a_plug_in_names_it_and_its_method(place, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, PLUG_IN + BROKEN)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, _, err = command("train", "primes", "domain.name=odd", "evaluation.tasks=2", f"output_dir={tmp_path}/runs")
+    assert code == 2
+    assert err.startswith("azr: error: domain odd: Made.held_out raised LookupError: no such word; ")
+    (file,) = tmp_path.glob("azr-traceback-*.txt")
+    assert (len(err.splitlines()), str(file) in err) == (1, True)
+    assert "in held_out" in file.read_text()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "taken"), [("model.safetensors", True), ("nursery.json", False)])
+def test_the_nursery_keeps_out_of_a_folder_that_holds_something_else(tmp_path, name, taken):
+    (tmp_path / name).write_text("")
+    assert foreign(tmp_path) is taken
+    assert not foreign(tmp_path / "new")

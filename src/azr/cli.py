@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from azr import __version__
-from azr.console import explain_failure, replace_closed_streams
+from azr.console import explain_failure, explain_plugin, replace_closed_streams
 from azr.errors import UserError
 
 app = typer.Typer(
@@ -55,6 +55,8 @@ def main() -> None:
         sys.stdout.flush()
     except (OSError, UserError) as error:
         code = explain_failure(error)
+    except Exception as error:
+        code = explain_plugin(error)
     sys.exit(code)
 
 

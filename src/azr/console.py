@@ -2,6 +2,9 @@
 
 import os
 import sys
+import tempfile
+import traceback
+from importlib.metadata import entry_points
 
 from azr.errors import UserError
 
@@ -31,6 +34,24 @@ def explain_failure(error: OSError | UserError) -> int:
     if isinstance(error, UserError):
         return _refuse(str(error))
     raise error
+
+
+def explain_plugin(error: Exception) -> int:
+    """Print which plug-in raised an error, in one line, with its traceback in a file; other errors are raised."""
+    points = [
+        point for group in entry_points().groups if group.startswith("azr.") for point in entry_points(group=group)
+    ]
+    roots = {point.module.partition(".")[0]: point for point in points if not point.module.startswith("azr.")}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = [frame for frame in frames if str(frame.f_globals.get("__name__")).partition(".")[0] in roots]
+    if not found:
+        raise error
+    point = roots[found[0].f_globals["__name__"].partition(".")[0]]
+    file, path = tempfile.mkstemp(prefix="azr-traceback-", suffix=".txt")
+    with open(file, "w", encoding="utf-8") as stream:
+        stream.writelines(traceback.format_exception(error))
+    what, where = f"{type(error).__name__}: {error}", f"{point.group.removeprefix('azr.')[:-1]} {point.name}"
+    return _refuse(f"{where}: {found[0].f_code.co_qualname} raised {what}; its author can mend it with {path}")
 
 
 def _refuse(message: str) -> int:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -151,6 +152,11 @@ class RunDirectory:
         self._logs.clear()
         if self._lock is not None:
             self._lock.close()
+
+    def discard_if_unused(self) -> None:
+        """Delete the folder if nothing was logged or saved in it."""
+        if not (self.path / "checkpoints").exists() and not any((self.path / log).stat().st_size for log in LOGS):
+            shutil.rmtree(self.path)
 
     def tree(self) -> dict[str, Any]:
         """The resolved configuration as it was written.

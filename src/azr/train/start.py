@@ -63,7 +63,8 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
         return _follow()
     config = resolve(source, assignments)
     name = source if source in settings.presets() else Path(source).stem
-    return _carry_out(config, lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used)))
+    create = lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used))  # noqa: E731
+    return _carry_out(config, create, new=True)
 
 
 def resume_or_fork(resume: Path | None, fork: str | None, assignments: Sequence[str]) -> int:
@@ -106,7 +107,7 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
             )
     tree = settings.override(run.tree(), assignments)
     config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
-    return _carry_out(config, lambda _: run)
+    return _carry_out(config, lambda _: run, new=False)
 
 
 def _follow() -> int:
@@ -116,8 +117,12 @@ def _follow() -> int:
     return follow_run()
 
 
-def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory]) -> int:
-    """Build the parts, open the run directory, and train. If the model cannot be loaded, no folder is created."""
+def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *, new: bool) -> int:
+    """Build the parts, open the run directory, and train.
+
+    If the model cannot be loaded, no folder is created. If a new run fails before it has logged anything, its folder is
+    deleted.
+    """
     from rich.console import Console
 
     from azr.analysis.text import visible
@@ -136,19 +141,31 @@ def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory]) 
         trackers = make_trackers(config.trackers)
         async with open_parts(config, leader.ranks if leader else None) as parts:
             run = run_directory(config)
+            opened.append(run.path)
             say(f"run directory: {run.path}")
             screen = make_screen(config.steps, console)
-            with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
-                training = Training(config, run, parts, screen, feed)
-                if leader:
-                    leader.guard(training.ask_to_stop)
-                state = await training.run()
+            try:
+                with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
+                    training = Training(config, run, parts, screen, feed)
+                    if leader:
+                        leader.guard(training.ask_to_stop)
+                    state = await training.run()
+            except Exception:
+                if new:
+                    run.discard_if_unused()
+                raise
         for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
             say(line)
         return STOPPED if training.stopped else 0
 
-    with leading(config) as (config, leader):
-        return asyncio.run(go(config, leader))
+    opened: list[Path] = []
+    try:
+        with leading(config) as (config, leader):
+            return asyncio.run(go(config, leader))
+    except KeyboardInterrupt:  # the second Ctrl-C; asyncio raises it out of the loop, not in `go`
+        for path in opened:
+            say(f"stopped at once; continue with: azr train --resume {path}")
+        raise
 
 
 def examine_sandbox(assignments: Sequence[str]) -> int:
