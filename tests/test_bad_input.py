@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import TextIO
 import pytest
 
 from azr import cli
+from azr.console import can_redraw
 from azr.train.start import start_run
 from azr.train.training import Training
 from nursery.__main__ import foreign
@@ -237,3 +239,20 @@ def test_the_nursery_keeps_out_of_a_folder_that_holds_something_else(tmp_path, n
     (tmp_path / name).write_text("")
     assert foreign(tmp_path) is taken
     assert not foreign(tmp_path / "new")
+
+
+def test_forced_colour_draws_nothing_over(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.chdir(tmp_path)
+    _, trained, _ = command("train", "primes", *SHORT.split())
+    _, evaluated, _ = command("eval", str(place / "run"), "--bench", "primes", "--limit", "2", "--out", "evals")
+    assert "step 2/2  deduction valid" in trained
+    assert not re.findall(r"\x1b\[\??\d*[A-KhlJ]|\r", trained + evaluated)  # moves, erases, hides the cursor
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [({}, True), ({"JPY_PARENT_PID": "1"}, False)])
+def test_a_terminal_is_redrawn_and_a_notebook_is_not(monkeypatch, kernel, expected):
+    monkeypatch.setattr(os, "environ", {"TERM": "xterm-color", **kernel})
+    ends = os.openpty()
+    with open(ends[0]), open(ends[1], "w") as terminal:
+        assert can_redraw(terminal) is expected

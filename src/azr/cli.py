@@ -1,14 +1,13 @@
 """The command line. Heavy modules are imported only by the commands that need them, so that `azr --help` is fast."""
 
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from azr import __version__
-from azr.console import explain_failure, explain_plugin, replace_closed_streams
+from azr.console import explain_failure, prepare_streams
 from azr.errors import UserError
 
 app = typer.Typer(
@@ -49,20 +48,16 @@ OutputDir = Annotated[Path | None, typer.Option(help="Parent folder of run folde
 
 def main() -> None:
     """Run the command line. Bad input becomes one line on standard error and exit code 2."""
-    replace_closed_streams()
+    prepare_streams()
     try:
         code = _run()
         sys.stdout.flush()
-    except (OSError, UserError) as error:
-        code = explain_failure(error)
     except Exception as error:
-        code = explain_plugin(error)
+        code = explain_failure(error)
     sys.exit(code)
 
 
 def _run() -> int:
-    if isinstance(sys.stdout, TextIOWrapper):  # escape what the terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return app(standalone_mode=False, prog_name="azr") or 0
     except typer.TyperException as error:  # an unknown option, a missing value

@@ -5,21 +5,37 @@ import sys
 import tempfile
 import traceback
 from importlib.metadata import entry_points
+from io import TextIOWrapper
+from typing import IO
 
 from azr.errors import UserError
 
 
-def replace_closed_streams() -> None:
-    """Open /dev/null in place of closed streams, whose numbers the next files, such as a run's logs, would get."""
+def prepare_streams() -> None:
+    """Open /dev/null in place of closed streams, whose numbers the next files, such as a run's logs, would get.
+
+    What the terminal's encoding lacks is escaped.
+    """
     closed = sys.stdout is None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 -- open as long as the process
     if closed:
         sys.exit(_refuse("standard output is closed; redirect it to a file or to /dev/null"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def explain_failure(error: OSError | UserError) -> int:
+def can_redraw(file: IO[str]) -> bool:
+    """Whether text that was written can be drawn over: on a terminal, but not in the output of a notebook's cell.
+
+    Rich's `is_terminal` is also true with FORCE_COLOR, which notebooks and CI set for the sake of colours. A notebook
+    runs commands on a pseudo-terminal and keeps every redraw in the cell.
+    """
+    return file.isatty() and os.environ.get("TERM") != "dumb" and "JPY_PARENT_PID" not in os.environ
+
+
+def explain_failure(error: Exception) -> int:
     """Print why the command failed, in one line; returns the exit code. An error that no user can mend is raised."""
     try:
         if isinstance(error, OSError):
@@ -33,10 +49,10 @@ def explain_failure(error: OSError | UserError) -> int:
         return _refuse(f"standard output: {reason}; free some space, or redirect it elsewhere")
     if isinstance(error, UserError):
         return _refuse(str(error))
-    raise error
+    return _explain_plugin(error)
 
 
-def explain_plugin(error: Exception) -> int:
+def _explain_plugin(error: Exception) -> int:
     """Print which plug-in raised an error, in one line, with its traceback in a file; other errors are raised."""
     points = [
         point for group in entry_points().groups if group.startswith("azr.") for point in entry_points(group=group)

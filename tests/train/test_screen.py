@@ -32,6 +32,13 @@ METRICS = {
 }
 
 
+class Terminal(io.StringIO):
+    """Text that a terminal would show."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def written(make, terminal: bool, width: int = 200) -> str:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=width, color_system=None)
@@ -76,8 +83,10 @@ def test_without_a_terminal_plain_lines_are_written():
     assert isinstance(make_screen(3, Console(file=io.StringIO())), PlainScreen)
 
 
-def test_on_a_terminal_the_table_is_live():
-    assert isinstance(make_screen(3, Console(file=io.StringIO(), force_terminal=True)), LiveScreen)
+def test_on_a_terminal_the_table_is_live(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert isinstance(make_screen(3, Console(file=Terminal())), LiveScreen)
 
 
 def test_a_heartbeat_is_heard_when_nothing_else_is_said(monkeypatch):

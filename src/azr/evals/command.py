@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from azr import settings as trees
 from azr.config import ModelConfig, SandboxConfig
+from azr.console import can_redraw
 from azr.errors import UserError, nearest
 from azr.evals import benchmarks, domain_sets, harness, math
 from azr.evals.contestants import Contestant, answering, contestants, is_served
@@ -87,7 +88,7 @@ def evaluate(request: Request) -> int:
         "results": [summary(scored, request.ks) for scored in results],
         "differences": comparison(results, request.ks, request.models),
     }
-    wide = console if console.is_terminal else Console(width=500)  # a file or a pipe gets the full width
+    wide = console if can_redraw(console.file) else Console(width=500)  # a file or a pipe gets the full width
     wide.print(table(record["results"], record["differences"]))
     with explained(request.out, remedy=harness.OUT):
         (request.out / RESULTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -201,14 +202,14 @@ def _mathematics(
 def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """A progress bar per contestant and benchmark; without a terminal, a line per window of problems."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not can_redraw(console.file)) as progress:
 
         def bar(title: str, total: int) -> Callable[[int], None]:
             task = progress.add_task(title, total=total)
 
             def advance(done: int) -> None:
                 progress.update(task, completed=done)
-                if not console.is_terminal and done:
+                if not can_redraw(console.file) and done:
                     console.print(f"{title}: {done} of {total}", soft_wrap=True, highlight=False, markup=False)
 
             return advance

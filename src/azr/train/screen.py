@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from azr.analysis.figures import STAGES
 from azr.analysis.text import duration, number, rejections, share
+from azr.console import can_redraw
 
 HEARTBEAT_SECONDS = 30.0
 TICK_SECONDS = 1.0
@@ -120,15 +122,16 @@ class PlainScreen:
     def _beat(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             if time.monotonic() - self._spoke >= HEARTBEAT_SECONDS:
-                self.say(f"... {self._what}, {duration(time.monotonic() - self._began)} since the start")
+                with suppress(OSError):  # the next line of the run itself fails too, and ends it
+                    self.say(f"... {self._what}, {duration(time.monotonic() - self._began)} since the start")
 
 
 Screen = LiveScreen | PlainScreen
 
 
 def make_screen(steps: int, console: Console) -> Screen:
-    """A live table if the console is a terminal, else plain lines."""
-    return LiveScreen(console, steps) if console.is_terminal else PlainScreen(console, steps)
+    """A live table if the console can be redrawn, else plain lines."""
+    return LiveScreen(console, steps) if can_redraw(console.file) else PlainScreen(console, steps)
 
 
 def times(metrics: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from azr.analysis.run import Follower
+from azr.console import can_redraw
 from azr.domains import registry
 from azr.run.directory import RunDirectory
 from azr.watch.server import LivePage, LiveServer
@@ -33,7 +34,7 @@ def watch(run: Path, *, once: bool = False) -> None:
         follower.poll()
         return view(follower, config.steps, show)
 
-    if once or not console.is_terminal:
+    if once or not can_redraw(console.file):
         console.print(draw())
         return
     try:
