@@ -7,8 +7,23 @@ from typing import Annotated
 import typer
 
 from azr import __version__
+from azr.arguments import (
+    ConfigFile,
+    Model,
+    OutputDir,
+    PresetWords,
+    RunFolder,
+    Seed,
+    Steps,
+    find_run,
+    model_or_run,
+    only_one,
+    preset_and_settings,
+    split,
+)
 from azr.console import explain_failure, prepare_streams
 from azr.errors import UserError
+from azr.sandbox_commands import sandbox_app
 
 app = typer.Typer(
     name="azr",
@@ -17,33 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-sandbox_app = typer.Typer(help="The sandbox in which the model's programs run.", no_args_is_help=True)
 app.add_typer(sandbox_app, name="sandbox")
-
-
-def _find(text: str) -> Path:
-    from azr.run.directory import RunDirectory
-
-    return RunDirectory.find(text)
-
-
-def _model(name: str) -> str:
-    """Resolve a run among models. Its name must include the date, without which it may be a model on the hub."""
-    may_be_run = name == "latest" or ("-20" in name and "://" not in name)
-    return str(_find(name)) if may_be_run else name
-
-
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The run: a folder, latest, or the beginning of a name.", parser=_find)
-]
-PresetWords = Annotated[
-    list[str] | None, typer.Argument(metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...", show_default=False)
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file, instead of a preset.")]
-Steps = Annotated[int | None, typer.Option(help="Number of training steps: steps=N.")]
-Seed = Annotated[int | None, typer.Option(help="Random seed: seed=N.")]
-Model = Annotated[str | None, typer.Option(help="Folder or hub name: model.name=M.")]
-OutputDir = Annotated[Path | None, typer.Option(help="Parent folder of run folders: output_dir=D.")]
 
 
 def main() -> None:
@@ -92,33 +81,18 @@ def train(
     seed: Seed = None,
     model: Model = None,
     output_dir: OutputDir = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=_find)] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.", parser=find_run)] = None,
     fork: Annotated[str | None, typer.Option(metavar="RUN[@STEP]", help="Start a run from this one's state.")] = None,
 ) -> None:
     """Train a model by self-play from a preset or a TOML file, or resume or fork a run."""
     from azr.train.start import resume_or_fork, start_run
 
-    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
+    sources, assignments = preset_and_settings(words, config, steps, seed, model, output_dir)
     if resume is not None or fork is not None:
         if sources:
             raise UserError(f"{sources[0]}: a run is resumed or forked with its own configuration; omit the preset")
         raise typer.Exit(resume_or_fork(resume, fork, assignments))
-    raise typer.Exit(start_run(_only(sources, "train"), assignments))
-
-
-def _settings(words: list[str] | None, config: Path | None, *values: object) -> tuple[list[str], list[str]]:
-    """Presets and files, and assignments, from words and the values of steps, seed, model and output_dir."""
-    sources, assignments = _split(words)
-    options = dict(zip(("steps", "seed", "model.name", "output_dir"), values, strict=True))
-    assignments += [f"{key}={value}" for key, value in options.items() if value is not None]
-    return sources + ([] if config is None else [str(config)]), assignments
-
-
-def _only(sources: list[str], command: str) -> str:
-    if len(sources) == 1:
-        return sources[0]
-    named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
-    raise UserError(f"azr {command} takes one preset or file, but {named}; try: azr {command} demo")
+    raise typer.Exit(start_run(only_one(sources, "train"), assignments))
 
 
 @app.command()
@@ -132,7 +106,7 @@ def sweep(
     from azr.sweep.command import sweep as run_sweep
     from azr.sweep.grid import parse
 
-    raise typer.Exit(run_sweep(parse(*_split(words), seeds), out, jobs))
+    raise typer.Exit(run_sweep(parse(*split(words), seeds), out, jobs))
 
 
 @app.command()
@@ -161,7 +135,9 @@ def explain(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or a sweep's folder.", parser=_find)],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, or a sweep's folder.", parser=find_run)
+    ],
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html in the first")] = None,
 ) -> None:
     """Write one HTML page that shows a run, or several side by side: curves, family tree, every attempt."""
@@ -203,9 +179,9 @@ def evaluate(
     from azr.evals.command import Request, beside, evaluate, listed, numbers
     from azr.evals.harness import Settings
 
-    models, assignments = _split(words)
+    models, assignments = split(words)
     request = Request(
-        models=(names := [_model(name) for name in models]),
+        models=(names := [model_or_run(name) for name in models]),
         bench=listed(bench),
         out=out or beside(names),
         data=data,
@@ -216,11 +192,6 @@ def evaluate(
         assignments=assignments,
     )
     raise typer.Exit(evaluate(request))
-
-
-def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
-    """Words without "=", and assignments."""
-    return [word for word in words or [] if "=" not in word], [word for word in words or [] if "=" in word]
 
 
 @app.command()
@@ -292,7 +263,7 @@ def play(
     parts = {name: texts for name, texts in given.items() if texts}
     if (parts or as_json) and not once:
         raise UserError(f"--{next(iter(parts), 'json')} needs --once")
-    play(Request(_model(model), mode, kind, samples, seed, once, as_json, parts, assignments))
+    play(Request(model_or_run(model), mode, kind, samples, seed, once, as_json, parts, assignments))
 
 
 @app.command()
@@ -308,8 +279,8 @@ def config(
     from azr.settings import dump
     from azr.train.start import resolve
 
-    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
-    print(dump(resolve(_only(sources, "config"), assignments)), end="")
+    sources, assignments = preset_and_settings(words, config, steps, seed, model, output_dir)
+    print(dump(resolve(only_one(sources, "config"), assignments)), end="")
 
 
 @app.command()
@@ -328,8 +299,8 @@ def plan(
     """Estimate the memory and time of a run, and suggest settings that fit; exit code 1 if it does not fit."""
     from azr.plan.command import show_plan
 
-    sources, assignments = _settings(words, config, steps, seed, model, output_dir)
-    fits = show_plan(_only(sources, "plan"), assignments, gpu, timed=time)
+    sources, assignments = preset_and_settings(words, config, steps, seed, model, output_dir)
+    fits = show_plan(only_one(sources, "plan"), assignments, gpu, timed=time)
     raise typer.Exit(0 if fits else 1)
 
 
@@ -375,22 +346,3 @@ def domains(
     print("\n".join(lines))
     if errors:
         raise errors[0]
-
-
-@sandbox_app.command()
-def doctor(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)] = None,
-) -> None:
-    """Test which protections hold on this machine; exit code 1 if the configured backend lacks one."""
-    from azr.train.start import examine_sandbox
-
-    raise typer.Exit(examine_sandbox(words or []))
-
-
-@sandbox_app.command()
-def image(name: Annotated[str, typer.Argument(help="Name of the image.")] = "azr-sandbox:local") -> None:
-    """Build a Docker image for backend = docker from this machine's Python, if none can be pulled."""
-    from azr.sandbox.backends.image import build_local_image
-
-    print(f"{name} {build_local_image(name)}")
-    print(f"use it with: sandbox.backend=docker sandbox.image={name}")

@@ -83,7 +83,7 @@ def resume_or_fork(resume: Path | None, fork: str | None, assignments: Sequence[
     if is_follower():
         return _follow()
     made = Fork(fork, assignments)
-    return _carry_out(made.config, made.create)
+    return _carry_out(made.config, made.create, new=True)
 
 
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
