@@ -74,7 +74,7 @@ def test_what_is_dumped_builds_to_the_same():
 
 
 def test_an_unknown_key_names_the_nearest():
-    assert message("learner.learning=1") == "file.toml: unknown key learner.learning"
+    assert message("learner.quux=1") == "file.toml: unknown key learner.quux"
     assert message("learner.warm_up_steps=1") == (
         "file.toml: unknown key learner.warm_up_steps; did you mean warmup_steps?"
     )

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from azr.concurrency import gather
@@ -164,7 +165,8 @@ async def _in_daemon(work: Callable[[], None]) -> None:
             work()
         except BaseException as failure:
             error = failure
-        loop.call_soon_threadsafe(settle, error)
+        with suppress(RuntimeError):  # the loop is closed: the run gave up waiting, and has ended
+            loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=run, name="azr-nccl", daemon=True).start()
     await done
