@@ -73,6 +73,7 @@ def assert_same(found, wanted):
         np.testing.assert_array_equal(found[key], array, err_msg=str(key))
 
 
+@pytest.mark.slow
 def test_replicated_ranks_write_the_checkpoint_of_one_process(folders, samples, tmp_path):
     model, options = folders["qwen2"], {}
     for size, name in ((2, "two"), (1, "one")):

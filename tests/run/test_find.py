@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from azr.analysis.runs import summaries, summary
-from azr.cli import _model
+from azr.arguments import model_or_run
 from azr.errors import UserError
 from azr.report.runs import runs_table
 from azr.run.directory import RunDirectory, runs_in
@@ -141,12 +141,12 @@ def test_a_folder_without_runs_is_told(tmp_path):
 
 @pytest.mark.parametrize("text", ["latest", "demo-20261121-070000"])
 def test_a_model_may_be_named_like_a_run(here, text):
-    assert _model(text) == "runs/demo-20261121-070000"
+    assert model_or_run(text) == "runs/demo-20261121-070000"
 
 
 @pytest.mark.parametrize("text", ["demo", "nursery", "org/model", "m-2026@http://localhost:1/v1"])
 def test_a_name_without_a_date_may_be_one_on_the_hub(here, text):
-    assert _model(text) == text
+    assert model_or_run(text) == text
 
 
 def test_a_command_takes_the_beginning_of_a_name(here):

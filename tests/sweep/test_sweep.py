@@ -83,6 +83,7 @@ def check_page(folder: Path, seeds: range) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the runs of a sweep in /proc")
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_is_finished_by_the_same_command_and_runs_nothing_twice(tmp_path):
     folder = tmp_path / "sweep"
     words = command(folder, "0-1", SMALL)
