@@ -182,7 +182,7 @@ def _choices(content: Any) -> list[Choice]:
     """Read a completion.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is none.
+        ValueError, KeyError, TypeError, AttributeError: it is not such an answer.
     """
     found = content["choices"]
     if not found or not all(isinstance(choice, dict) for choice in found):
