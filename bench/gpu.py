@@ -30,15 +30,18 @@ from azr.config import AlgorithmConfig, GenerationConfig, LearnerConfig
 from azr.learn.base import TrainSample
 from azr.learn.learner import PolicyLearner
 from azr.models.load import LanguageModel, wrap
+from azr.plan.shapes import qwen2
 from azr.rollout.base import Renderer, Sampling
 from azr.rollout.local.generator import LocalGenerator
 
-# Hidden, intermediate, layers, heads, key heads, vocabulary: from the models' config.json.
-SHAPES = {
-    "tiny": (64, 128, 2, 4, 2, 512),
-    "0.5b": (896, 4864, 24, 14, 2, 151936),
-    "1.5b": (1536, 8960, 28, 12, 2, 151936),
-    "3b": (2048, 11008, 36, 16, 2, 151936),
+SHAPES = ("tiny", "0.5b", "1.5b", "3b")
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
 }
 EOS, PAD, PROMPT = 1, 0, 128
 BLOCK = 256
@@ -60,19 +63,8 @@ class RaggedEnds(torch.nn.Linear):
 
 def build(shape: str, device: torch.device, new: int) -> LanguageModel:
     torch.manual_seed(0)
-    hidden, intermediate, layers, heads, kv, vocabulary = SHAPES[shape]
-    config = Qwen2Config(
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv,
-        vocab_size=vocabulary,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-        bos_token_id=None,
-        tie_word_embeddings=False,
-    )
+    own = {"eos_token_id": EOS, "pad_token_id": PAD, "bos_token_id": None, "tie_word_embeddings": False}
+    config = Qwen2Config(**TINY, **own) if shape == "tiny" else qwen2(shape.upper(), **own)
     with device:
         model = Qwen2ForCausalLM(config).to(torch.bfloat16)
         model.lm_head.__class__ = RaggedEnds
