@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scaling_model import Cluster, Speed, Workload, lengths
+from scaling_model import Cluster, Speed, Workload
 
+from azr.plan.assumed import MEDIAN_TOKENS, PROMPT_TOKENS, SIGMA, VALID, lengths
 from azr.plan.cards import card
 from azr.plan.pace import BANDWIDTH_SHARE, FLOPS_SHARE
 
@@ -149,9 +150,9 @@ def assumed(name: str) -> tuple[Workload, Speed]:
     if one.flops is None:
         raise SystemExit(f"--card {name}: it has no bfloat16 units; choose another")
     flops, band = one.flops * FLOPS_SHARE, one.bandwidth * BANDWIDTH_SHARE
-    answers, prompt = lengths(600, 0.8, 8096), 1000
+    answers, prompt = lengths(MEDIAN_TOKENS, SIGMA, 8096), PROMPT_TOKENS
     context = prompt + float(np.mean(answers)) / 2
-    load = Workload(192, 8, 0.6, answers, answers, prompt, learn_from_samples=False)
+    load = Workload(192, 8, VALID, answers, answers, prompt, learn_from_samples=False)
     return load, Speed(
         decode_base=2 * _PARAMETERS / band,
         decode_row=max(_KV_BYTES * context / band, 2 * _PARAMETERS / flops),

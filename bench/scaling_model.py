@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
+from azr.plan.assumed import DISK_BANDWIDTH, HIDDEN, RELOAD, disk_seconds, exposed_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class Cluster:
     node_gpus: int = 8
     node_bandwidth: float = 450e9
     network_bandwidth: float = 25e9
-    disk_bandwidth: float = 5e9
-    reload: float = 5.0
-    overlap: float = 0.8
+    disk_bandwidth: float = DISK_BANDWIDTH
+    reload: float = RELOAD
+    overlap: float = HIDDEN
 
     @property
     def gpus(self) -> int:
@@ -122,7 +122,7 @@ def update_seconds(tokens: int, longest: int, load: Workload, speed: Speed, clus
         return computing
     micro_batches = load.minibatches * max(1, math.ceil(tokens / load.minibatches / ranks / load.token_budget))
     sent = 3 * micro_batches * speed.weight_bytes * (ranks - 1) / ranks
-    return computing + max(0.0, sent / bandwidth(cluster, ranks) - cluster.overlap * computing)
+    return computing + exposed_seconds(sent, bandwidth(cluster, ranks), computing, hidden=cluster.overlap)
 
 
 def sync_seconds(speed: Speed, cluster: Cluster) -> float:
@@ -133,7 +133,7 @@ def sync_seconds(speed: Speed, cluster: Cluster) -> float:
     if cluster.sync == "nccl":
         return speed.weight_bytes / bandwidth(cluster, receivers + cluster.learners)
     nodes = math.ceil(receivers / cluster.node_gpus)
-    return (1 + nodes) * speed.weight_bytes / cluster.disk_bandwidth + cluster.reload
+    return disk_seconds(speed.weight_bytes, nodes, bandwidth=cluster.disk_bandwidth, reload=cluster.reload)
 
 
 @dataclass(slots=True)
@@ -162,12 +162,3 @@ class Result:
     learning: float = 0.0
     syncing: float = 0.0
     stale: list[int] = field(default_factory=list)
-
-
-def lengths(median: float, sigma: float, longest: int, count: int = 2000) -> tuple[int, ...]:
-    """Quantiles of a lognormal distribution of lengths, cut at the longest allowed."""
-    from statistics import NormalDist
-
-    normal = NormalDist()
-    quantiles = [normal.inv_cdf((at + 0.5) / count) for at in range(count)]
-    return tuple(np.clip(median * np.exp(sigma * np.array(quantiles)), 1, longest).astype(int).tolist())

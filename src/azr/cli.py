@@ -294,13 +294,20 @@ def plan(
     gpu: Annotated[
         str | None, typer.Option(help="Plan for this GPU, such as a100-80gb, instead of this machine.")
     ] = None,
+    gpus: Annotated[int | None, typer.Option(help="Divide so many of these GPUs among learning and sampling.")] = None,
     time: Annotated[bool, typer.Option(help="Time a step on this machine, which takes a minute or two.")] = True,
 ) -> None:
     """Estimate the memory and time of a run, and suggest settings that fit; exit code 1 if it does not fit."""
-    from azr.plan.command import show_plan
+    from azr.plan.command import show, show_plan
 
     sources, assignments = preset_and_settings(words, config, steps, seed, model, output_dir)
-    fits = show_plan(only_one(sources, "plan"), assignments, gpu, timed=time)
+    source = only_one(sources, "plan")
+    if gpus is None:
+        fits = show_plan(source, assignments, gpu, timed=time)
+    else:
+        from azr.plan.several import plan_machine
+
+        fits = show(plan_machine(source, assignments, gpu, gpus))
     raise typer.Exit(0 if fits else 1)
 
 

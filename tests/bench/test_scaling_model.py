@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_events import simulate
-from scaling_model import Cluster, Speed, Workload, lengths, sync_seconds, update_seconds
+from scaling_model import Cluster, Speed, Workload, sync_seconds, update_seconds
+
+from azr.plan.assumed import lengths
 
 SPEED = Speed(decode_base=0.01, decode_row=0.001, learn_token=0.0005, update=0.1, validate=0.05, verify=0.02)
 LOAD = Workload(proposals=6, attempts=3, valid=0.5, propose_tokens=(5, 20, 90), solve_tokens=(3, 40, 200))

@@ -106,6 +106,8 @@ SHAPE = Shape(
     layers=10,
     hidden=1000,
     intermediate=4000,
+    heads=8,
+    kv_heads=2,
     attention=1000,
     kv=250,
     vocabulary=1000,
@@ -114,7 +116,7 @@ SHAPE = Shape(
 
 def paced(bandwidth: float, flops: float, *assignments):
     config = small("generation.max_rows=100", *assignments)
-    return of_card(SHAPE, config, count(SHAPE, config, width=2), Card(2**40, bandwidth, flops, "x"), width=2)
+    return of_card(SHAPE, config, count(SHAPE, config, width=2), Card(2**40, bandwidth, flops, 1e9, "x"), width=2)
 
 
 def test_where_bandwidth_is_short_sampling_waits_for_weights_and_half_of_the_cache():

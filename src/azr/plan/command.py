@@ -1,8 +1,7 @@
 """What `azr plan` prints: what a run needs, whether it fits, the nearest settings that would, and how long it takes."""
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,8 @@ from azr.plan.cards import Card, card
 from azr.plan.clock import here, on_card
 from azr.plan.memory import Memory, Shape, count, half_precision, longest, shape_of
 from azr.plan.shapes import published
+from azr.plan.smaller import SPARE, advice, nearest, size_text
 from azr.train.start import resolve
-
-_SPARE = 0.9
-"""Share of a device's memory that a run may use; the rest is left to fragmentation and the driver."""
-
-_SMALLER = (
-    "model.gradient_checkpointing=true",
-    "learner.token_budget={longest}",
-    "generation.max_rows=64",
-    "generation.max_rows=16",
-    "learner.optimizer=adamw-8bit",
-    "learner.offload=true",
-    "model.lora.rank=16",
-    "model.quantization=4bit",
-    "generation.max_rows=4",
-)
-"""What to give up, cheapest first: time, then exactness, then how many weights learn."""
 
 
 def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> Generator[str, None, bool]:
@@ -53,52 +37,46 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
         raise UserError(f"model {config.model.name}: it runs on a server, so there is nothing to plan for this machine")
     chosen = None if gpu is None else card(gpu)
     device, total = _device(config, gpu, chosen)
-    settings = _settings(config)
+    settings = settings_of(config)
     shape = shape_of(settings)
     width = 2 if half_precision(config, device) else 4
-    memory, room = count(shape, config, width=width), int(total * _SPARE)
+    memory, room = count(shape, config, width=width), int(total * SPARE)
     yield f"model: {config.model.name}, {many(shape.parameters)} parameters, {width} bytes each on {device}"
-    yield from _table(memory)
+    yield from memory_lines(memory)
     fits = "fits" if memory.peak <= room else "does not fit"
-    yield f"peak {_size(memory.peak)} of {_size(room)} ({_SPARE:.0%} of {_size(total)} on {gpu or device}): {fits}"
+    share = f"{SPARE:.0%} of {size_text(total)} on {gpu or device}"
+    yield f"peak {size_text(memory.peak)} of {size_text(room)} ({share}): {fits}"
     yield f"micro-batch: {max(config.learner.token_budget, longest(config))} tokens; longest row {longest(config)}"
     checkpoints = config.checkpoint.keep + 1
-    yield f"disk: {_size(_disk(shape, config, memory))} for {checkpoints} checkpoints and the exported model"
+    yield f"disk: {size_text(_disk(shape, config, memory))} for {checkpoints} checkpoints and the exported model"
     if chosen is not None:
         yield from on_card(config, shape, memory, chosen, width=width)
     elif timed:
         yield from here(config, settings, shape, width=width, room=room)
     if memory.peak > room:
-        yield _nearest(lambda changes: resolve(source, [*assignments, *changes]), shape, width=width, room=room)
+
+        def peak(changes: Sequence[str]) -> int:
+            return count(shape, resolve(source, [*assignments, *changes]), width=width).peak
+
+        changes = nearest(
+            lambda changes: resolve(source, [*assignments, *changes]), lambda changes: peak(changes) - room
+        )
+        yield advice(changes, peak(changes or []))
     return memory.peak <= room
 
 
 def show_plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: bool = True) -> bool:
     """Print the lines of `plan` as they come; returns whether the run fits."""
-    lines = plan(source, assignments, gpu, timed=timed)
+    return show(plan(source, assignments, gpu, timed=timed))
+
+
+def show(lines: Generator[str, None, bool]) -> bool:
+    """Print lines as they come; returns what the generator returns."""
     while True:
         try:
             print(next(lines), flush=True)
         except StopIteration as end:
             return bool(end.value)
-
-
-def _nearest(resolved: Callable[[Sequence[str]], Config], shape: Shape, *, width: int, room: int) -> str:
-    """The cheapest changes under which the run fits, as a line of text."""
-    changes: list[str] = []
-    config = resolved(changes)
-    for change in _SMALLER:
-        assignment = change.format(longest=longest(config))
-        with suppress(UserError):  # settings that exclude each other
-            changed = resolved([*changes, assignment])
-            after = count(shape, changed, width=width).peak
-            if after < count(shape, config, width=width).peak:
-                key = assignment.partition("=")[0]
-                changes = [*(change for change in changes if change.partition("=")[0] != key), assignment]
-                config = changed
-                if after <= room:
-                    return f"it would fit, with {_size(after)}, under: {' '.join(changes)}"
-    return "no setting makes it fit; use a smaller model, or lower generation.max_*_tokens"
 
 
 def _device(config: Config, gpu: str | None, chosen: Card | None) -> tuple[str, int]:
@@ -111,7 +89,12 @@ def _device(config: Config, gpu: str | None, chosen: Card | None) -> tuple[str, 
     return device.type, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _settings(config: Config) -> Any:
+def settings_of(config: Config) -> Any:
+    """The transformers configuration of a run's model.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
     name = shipped.resolve(config.model.name)
     if not Path(name).is_dir() and (known := published(name)) is not None:
         return known
@@ -123,19 +106,28 @@ def _settings(config: Config) -> Any:
         raise UserError(no_model(name, error)) from error
 
 
-def _table(memory: Memory) -> Iterator[str]:
-    parts = {
+def memory_lines(memory: Memory) -> Iterator[str]:
+    """A line for each purpose that takes memory."""
+    yield from (f"  {name:<36} {size_text(size):>10}" for name, size in purposes(memory).items() if size)
+
+
+def purposes(memory: Memory) -> dict[str, int]:
+    """Bytes by purpose, in the words of a plan."""
+    return {
         "weights": memory.weights,
+        "whole model, to sample and save": memory.whole,
+        "reference, for the KL divergence": memory.reference,
         "optimizer, including float32 copies": memory.optimizer,
         "libraries": memory.runtime,
         "sampling: keys and values": memory.cache,
         "sampling: probabilities": memory.sampling,
+        "learning: weights of other ranks": memory.gathered,
         "learning: gradients": memory.gradients,
         "learning: activations": memory.activations,
         "learning: logits": memory.logits,
+        "at the start, before it is divided": memory.start,
         "in the CPU's memory": memory.host,
     }
-    yield from (f"  {name:<36} {_size(size):>10}" for name, size in parts.items() if size)
 
 
 def _disk(shape: Shape, config: Config, memory: Memory) -> int:
@@ -148,7 +140,3 @@ def _disk(shape: Shape, config: Config, memory: Memory) -> int:
 def many(count: int) -> str:
     """A number of parameters as text, such as "7.62 billion"."""
     return f"{count / 1e9:.2f} billion" if count >= 1e8 else f"{count / 1e6:.2f} million"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

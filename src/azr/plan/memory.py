@@ -25,6 +25,8 @@ class Shape:
     layers: int
     hidden: int  # width of the residual stream
     intermediate: int  # width of the MLP
+    heads: int  # query heads
+    kv_heads: int  # key heads
     attention: int  # total width of the query heads
     kv: int  # total width of the key heads, which is also that of the value heads
     vocabulary: int  # rows of the output layer
@@ -42,6 +44,7 @@ def shape_of(settings: Any) -> Shape:
         for weight in [module.weight]
     ]
     heads = text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return Shape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -50,15 +53,25 @@ def shape_of(settings: Any) -> Shape:
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        heads=heads,
+        kv_heads=kv_heads,
         attention=heads * width,
-        kv=(getattr(text, "num_key_value_heads", None) or heads) * width,
+        kv=kv_heads * width,
         vocabulary=text.vocab_size,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes by purpose; `host` is the CPU memory that `learner.offload` uses."""
+    """Bytes on one device by purpose.
+
+    Attributes:
+        reference: a frozen copy of the weights, for the KL divergence from the untrained model.
+        host: the CPU memory that `learner.offload` uses.
+        whole: the whole model beside the part that this rank trains (`azr.plan.machine`).
+        gathered: other ranks' weights, and gradients, while a layer needs them.
+        start: what is there before the model is divided among the ranks.
+    """
 
     weights: int
     gradients: int
@@ -68,13 +81,18 @@ class Memory:
     activations: int
     logits: int
     runtime: int
-    host: int
+    reference: int = 0
+    host: int = 0
+    whole: int = 0
+    gathered: int = 0
+    start: int = 0
 
     @property
     def peak(self) -> int:
         """Resident memory plus the larger of what sampling and learning need, in bytes."""
-        learning = self.gradients + self.activations + self.logits
-        return self.runtime + self.weights + self.optimizer + max(self.cache + self.sampling, learning)
+        learning = self.gathered + self.gradients + self.activations + self.logits
+        resident = self.whole + self.weights + self.reference + self.optimizer
+        return self.runtime + max(self.start, resident + max(self.cache + self.sampling, learning))
 
 
 _RUNTIME = 100 * 2**20
@@ -111,6 +129,7 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
         **_sampling(shape, config, width),
         **_learning(shape, config, width),
         runtime=_RUNTIME,
+        reference=weights if config.algorithm.kl_coefficient and not model.lora.rank else 0,
         host=state + learnt * 4 if learner.offload else 0,
     )
 

@@ -120,8 +120,8 @@ def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: 
     """The pace of a card from its peaks and the shares of them assumed above.
 
     A decoding step reads all weights once for all rows, and on average half of each row's KV cache; or it is bound by
-    two operations per weight and row. Learning takes six operations per weight and token, four if only an adapter
-    learns, and two more with gradient checkpointing. An optimizer step reads and writes its state in the card's memory.
+    two operations per weight and row. Learning takes as many `operations` per weight and token. An optimizer step reads
+    and writes its state in the card's memory.
 
     Returns:
         None if the card has no bfloat16 units, or if `learner.offload` makes the host decide.
@@ -132,14 +132,26 @@ def of_card(shape: Shape, config: Config, memory: Memory, card: Card, *, width: 
     rows = config.generation.max_rows
     cached = 2 * shape.layers * shape.kv * width * longest(config) / 2
     step = max((memory.weights + rows * cached) / bandwidth, 2 * shape.parameters * rows / flops)
-    operations = (4 if config.model.lora.rank else 6) + (2 if config.model.gradient_checkpointing else 0)
     return Pace(
         read=2 * shape.parameters / flops,
         sampled=step / rows,
-        learnt=operations * shape.parameters / flops,
+        learnt=operations(config) * shape.parameters / flops,
         update=2 * (memory.optimizer + memory.gradients) / bandwidth,
         rows=rows,
     )
+
+
+def operations(config: Config) -> int:
+    """Operations per weight and token that is learnt from.
+
+    Two for a forward pass and four for a backward pass, of which an adapter needs half; two more with gradient
+    checkpointing, for the reference of a KL divergence, and for the learner's own log-probabilities before the update,
+    which `importance_cap` needs if there are several optimizer steps.
+    """
+    learner, algorithm = config.learner, config.algorithm
+    steps = learner.epochs * learner.minibatches
+    passes = [config.model.gradient_checkpointing, algorithm.kl_coefficient, algorithm.importance_cap and steps > 1]
+    return (4 if config.model.lora.rank else 6) + 2 * sum(map(bool, passes))
 
 
 def _extrapolated(one: Pace, two: Pace, layers: int) -> Pace:
