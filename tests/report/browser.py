@@ -78,3 +78,18 @@ class Visit:
         self.context.close()
         assert self.complaints == []
         assert {request.partition("#")[0] for request in self.requests} == {self.url}
+
+
+def wait_for_charts(seen: Visit) -> int:
+    """Wait until every chart is drawn; returns how many there are."""
+    everything = "[...document.querySelectorAll('.chart')].every(chart => chart.dataset.drawn)"
+    seen.until(everything)
+    return seen.page.locator(".chart").count()
+
+
+def open_task(seen: Visit, name: str) -> None:
+    """Find a proposal by its id and open it."""
+    seen.page.fill("#search", name)
+    seen.until("document.querySelectorAll('#browse .row').length === 1")
+    seen.page.click("#browse .row")
+    seen.page.wait_for_selector(f'#detail[data-open="{name}"]')

@@ -147,3 +147,10 @@ def wilson(right: int, tried: int) -> tuple[float, float]:
     a, b, c = 1 + z2 / tried, -(2 * share + z2 / tried), share**2
     root = sqrt(max(0.0, b * b - 4 * a * c))
     return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def row_of(run: Path, *, accepted: bool = True) -> str:
+    """Id of the newest proposal of a run that was accepted and attempted, or rejected."""
+    recount = Recount(run)
+    proposals = [event["id"] for event in recount.events if event["event"] == "proposal" and event["step"] > 0]
+    return next(name for name in reversed(proposals) if (name in recount.born) == accepted)

@@ -3,81 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from azr.report.build import report
 from azr.watch.server import LivePage, LiveServer
-from tests.report.browser import PATIENCE_MS, Visit, chromium
-from tests.report.by_hand import Recount
+from tests.report.browser import PATIENCE_MS, open_task, wait_for_charts
+from tests.report.by_hand import Recount, row_of
 from tests.report.logs import KINDS, write_run
-from tests.report.test_completions import write_evaluation
 
 pytestmark = pytest.mark.browser
-
-HOSTILE = '\n    """</script><script>document.title = "owned"</script><img src=x onerror="document.title=1">"""'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    run = write_run(tmp_path_factory.mktemp("runs") / "one", program=HOSTILE)
-    write_evaluation(run / "evals")
-    return run
-
-
-@pytest.fixture(scope="module")
-def page(run) -> Path:
-    return report([run])
-
-
-@pytest.fixture(scope="module")
-def pair(run, tmp_path_factory) -> Path:
-    other = write_run(tmp_path_factory.mktemp("more") / "two", steps=4, planned=9, seed=1)
-    return report([run, other], other / "both.html")
-
-
-@pytest.fixture
-def visit(browser) -> Iterator[Callable[..., Visit]]:
-    visits: list[Visit] = []
-
-    def open_page(file: Path, **how) -> Visit:
-        visits.append(Visit(browser, file, **how))
-        return visits[-1]
-
-    yield open_page
-    for one in visits:
-        one.close()
-
-
-def wait_for_charts(seen: Visit) -> int:
-    """Wait until every chart is drawn; returns how many there are."""
-    everything = "[...document.querySelectorAll('.chart')].every(chart => chart.dataset.drawn)"
-    seen.until(everything)
-    return seen.page.locator(".chart").count()
-
-
-def row_of(run: Path, *, accepted: bool = True) -> str:
-    """Id of the newest proposal of a run that was accepted and attempted, or rejected."""
-    recount = Recount(run)
-    proposals = [event["id"] for event in recount.events if event["event"] == "proposal" and event["step"] > 0]
-    return next(name for name in reversed(proposals) if (name in recount.born) == accepted)
-
-
-def open_task(seen: Visit, name: str) -> None:
-    """Find a proposal by its id and open it."""
-    seen.page.fill("#search", name)
-    seen.until("document.querySelectorAll('#browse .row').length === 1")
-    seen.page.click("#browse .row")
-    seen.page.wait_for_selector(f'#detail[data-open="{name}"]')
-
 
 # Charts
 

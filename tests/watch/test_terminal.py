@@ -38,7 +38,8 @@ def drawn(monkeypatch):
     [
         ([0.0, 0.5, 1.0], 9, "▁▅█"),
         ([1.0, None, 0.0], 9, "█ ▁"),
-        ([3.0, 3.0], 9, "▄▄"),
+        ([3.0, 3.0], 9, "──"),
+        ([0.0, None, 0.0], 9, "─ ─"),
         ([0.0, 0.0, 7.0, 7.0], 2, "▁█"),
         ([None, None], 9, ""),
         ([], 9, ""),
@@ -58,7 +59,7 @@ def test_a_run_is_drawn_with_its_rates_tasks_and_step(played, drawn):
     assert "newest deduction" in page
     last = [task for task in records[-1].admitted if task.kind == "deduction"][-1]
     assert last.data["program"].splitlines()[-1].strip() in page
-    assert "2 of 4 right, +0.50" in page
+    assert "2 of 4 right, reward +0.50" in page
 
 
 def test_a_narrow_terminal_keeps_kinds_and_rates(played, drawn):

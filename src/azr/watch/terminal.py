@@ -21,7 +21,7 @@ from azr.run.log import TOKENS, Log
 from azr.selfplay.buffer import task_from_json
 from azr.types import Kind, Task
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, FLAT = "▁▂▃▄▅▆▇█", "─"
 WIDTH = 40
 """Columns of a curve. If there are more steps, each column is the mean of several."""
 NARROW = 11
@@ -76,7 +76,7 @@ def view(follower: Follower, steps: int, show: Callable[[Task], str]) -> Group:
 
 
 def sparkline(values: Sequence[float | None], width: int = WIDTH) -> str:
-    """Values as bars, scaled from the smallest to the largest; a space if nothing was measured."""
+    """Values as bars, from the smallest to the largest; a flat line if all are equal; a space if one is missing."""
     columns = list(_columns(values, width))
     known = [value for value in columns if value is not None]
     if not known:
@@ -84,7 +84,7 @@ def sparkline(values: Sequence[float | None], width: int = WIDTH) -> str:
     low, spread = min(known), max(known) - min(known)
     top = len(BARS) - 1
     return "".join(
-        " " if value is None else BARS[round((value - low) / spread * top) if spread else top // 2] for value in columns
+        " " if value is None else BARS[round((value - low) / spread * top)] if spread else FLAT for value in columns
     )
 
 
@@ -169,7 +169,7 @@ def _tasks(tasks: Mapping[Kind, Newest], show: Callable[[Task], str]) -> Table:
     for kind, found in tasks.items():
         lines = visible(show(found.task).strip()).splitlines()
         more = [f"... {len(lines) - TASK_LINES} more lines"] if len(lines) > TASK_LINES else []
-        reward = "" if found.reward is None else f", {found.reward:+.2f}"
+        reward = "" if found.reward is None else f", reward {found.reward:+.2f}"
         results = f"{found.solved} of {found.attempts} right{reward}"
         panel = Panel(Text("\n".join(lines[:TASK_LINES] + more)), title=f"newest {kind}", subtitle=results)
         panel.title_align, panel.subtitle_align, panel.border_style = "left", "left", "dim"

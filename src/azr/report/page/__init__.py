@@ -18,7 +18,20 @@ from markupsafe import Markup
 
 from azr import __version__
 
-SCRIPTS = ("data", "charts", "figures", "overview", "curriculum", "tree", "task", "ledger", "evals", "sweep", "main")
+SCRIPTS = (
+    "data",
+    "links",
+    "charts",
+    "figures",
+    "overview",
+    "curriculum",
+    "tree",
+    "task",
+    "ledger",
+    "evals",
+    "sweep",
+    "main",
+)
 """Files of `page/js`, in the order in which they are joined into one module."""
 
 

@@ -9,7 +9,7 @@ function chartConfig() {
     axis: { labelColor: faint, titleColor: soft, titleFontWeight: 400, titleFontSize: 11, labelFontSize: 10.5, gridColor: line, gridOpacity: 0.75, domainColor: line, tickColor: line, tickSize: 4, labelPadding: 5 },
     axisY: { domain: false, ticks: false, titleAngle: 0, titleAlign: "left", titleAnchor: "end", titleX: 0, titleY: -14 },
     axisX: { grid: false, titleAnchor: "end" },
-    legend: { orient: "top", direction: "horizontal", title: null, labelColor: soft, labelFontSize: 11.5, symbolSize: 70, symbolStrokeWidth: 0, symbolType: "circle", symbolOpacity: 1, offset: 24, columnPadding: 14, labelLimit: 180, ...(innerWidth < 560 ? { columns: 2 } : {}) },
+    legend: { orient: "top", direction: "horizontal", title: null, labelColor: soft, labelFontSize: 11.5, symbolSize: 70, symbolStrokeWidth: 0, symbolType: "circle", symbolOpacity: 1, offset: 34, columnPadding: 14, labelLimit: 180, ...(innerWidth < 560 ? { columns: 2 } : {}) },
     range: { category: [0, 1, 2, 3, 4, 5].map((at) => colour(`s${at}`)) },
     rule: { color: faint }, text: { color: ink, font },
   };

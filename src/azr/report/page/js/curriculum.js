@@ -1,6 +1,8 @@
 // The curriculum: every proposal of a run, to be searched, filtered, and opened.
 
 const PAGE = 40;
+/** Lines of a program in a list. */
+const PREVIEW_LINES = 4;
 
 /** A run's family with what is looked up in it; made once a run. */
 async function openFamily(run) {
@@ -38,12 +40,14 @@ async function writtenOf(found, row) {
   return block?.[row - found.first.get(step)] ?? null;
 }
 
-/** The program, or whatever the task's data begin with, on one line. */
-function inOneLine(written) {
+/** The first lines of the program, or of whatever the task's data begin with, as they were written. */
+function beginningOf(written) {
   if (!written) return "";
   const [text, , data] = written;
   const first = data ? Object.values(data).find((value) => typeof value === "string") ?? JSON.stringify(data) : text;
-  return first.replace(/\s+/g, " ").slice(0, 160);
+  const lines = first.trim().split("\n").map((line) => line.slice(0, 160));
+  const rest = lines.length - PREVIEW_LINES;
+  return rest > 1 ? [...lines.slice(0, PREVIEW_LINES), `… ${rest} more lines`].join("\n") : lines.join("\n");
 }
 
 function outcomeTag(found, row) {
@@ -82,7 +86,7 @@ class Curriculum {
     const select = (id, label, choices) => el("label", {}, label, el("select", { id, onchange: change }, el("option", { value: "" }, "all"), choices.map(([value, text]) => el("option", { value }, text))));
     this.words = el("input", { type: "search", id: "search", placeholder: "program text, answer, id …", autocomplete: "off", spellcheck: "false", oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(change, 180); } });
     const reasons = [["!", "rejected, for any reason"], ...family.reasons.map((reason) => [reason, words(reason)]), ...family.forms.map((form) => [`form:${form}`, `degenerate: ${words(form)}`])];
-    const runs = DATA.runs.length > 1 ? el("label", {}, "Run", el("select", { id: "run", onchange: (event) => this.changeRun(Number(event.target.value)) }, DATA.runs.map((run, at) => el("option", { value: at, selected: run === this.run }, run.name)))) : null;
+    const runs = DATA.runs.length > 1 ? el("label", {}, "Run", el("select", { id: "run", onchange: (event) => { setAddress(""); this.changeRun(Number(event.target.value)); } }, DATA.runs.map((run, at) => el("option", { value: at, selected: run === this.run }, run.name)))) : null;
     const steps = (id, label) => el("label", {}, label, el("input", { type: "number", id, min: 0, inputmode: "numeric", onchange: change }));
     const order = el("label", {}, "Order", el("select", { id: "order", onchange: change }, [["new", "newest first"], ["old", "oldest first"], ["hard", "hardest first"], ["family", "most offspring"], ["novel", "most novel"], ["complex", "most complex"]].map(([value, text]) => el("option", { value }, text))));
     this.toggle = el("button", { type: "button", class: "quiet", id: "view", "aria-pressed": "false", style: { height: "2.2rem" }, onclick: () => this.switchView() }, "As a tree");
@@ -103,7 +107,7 @@ class Curriculum {
 
   async changeRun(at) {
     this.run = DATA.runs[at];
-    this.detail.replaceChildren();
+    this.empty();
     await this.start();
   }
 
@@ -169,7 +173,7 @@ class Curriculum {
   row(row) {
     const { columns } = this.found;
     const preview = el("span", { class: "preview" });
-    writtenOf(this.found, row).then((written) => (preview.textContent = inOneLine(written)));
+    writtenOf(this.found, row).then((written) => (preview.textContent = beginningOf(written)));
     const offspring = offspringOf(this.found, row).length;
     return el("button", { type: "button", class: "row", "data-row": row, "aria-current": this.current === row ? "true" : null, onclick: () => this.open(row) }, el("span", { class: "at", title: "step" }, columns.step[row]), el("span", { class: columns.task[row] ? "what" : "what rejected" }, kindMark(kindOf(this.found, row)), outcomeTag(this.found, row), offspring ? el("span", { class: "faint" }, `${offspring} from it`) : null), rateBar(columns.solved[row], columns.attempts[row]) ?? el("span"), preview);
   }
@@ -182,13 +186,50 @@ class Curriculum {
     if (next) { next.focus(); event.preventDefault(); }
   }
 
-  async open(row) {
+  mark(row) {
     this.current = row;
     this.list.querySelectorAll(".row").forEach((node) => (Number(node.dataset.row) === row ? node.setAttribute("aria-current", "true") : node.removeAttribute("aria-current")));
+  }
+
+  async open(row) {
+    this.mark(row);
+    const link = linkTo(this.run, nameOf(this.found, row));
+    setAddress(link);
     await showTask(this.detail, this.found, row, (other) => this.open(other));
+    const close = el("button", { type: "button", class: "quiet", "aria-keyshortcuts": "Escape", onclick: () => this.close() }, "Close");
+    this.detail.prepend(el("div", { class: "actions" }, el("a", { class: "quiet", href: link }, "Link to this"), close));
     this.detail.focus({ preventScroll: true });
     this.detail.scrollTop = 0;
     if (!matchMedia("(min-width: 68rem)").matches) this.detail.scrollIntoView();
+  }
+
+  empty() {
+    this.mark(null);
+    this.detail.replaceChildren();
+    delete this.detail.dataset.open;
+  }
+
+  /** Close the task that is open, and go back to its row. */
+  close() {
+    if (!this.detail.childElementCount) return;
+    const row = this.list.querySelector(`.row[data-row="${this.current}"]`) ?? this.list.querySelector("[role=treeitem][tabindex='0']");
+    this.empty();
+    setAddress("");
+    row?.focus();
+  }
+
+  /** Open the task that the address names; close it if the address names none. */
+  async follow() {
+    const asked = linked();
+    if (!asked) {
+      if (!location.hash) this.empty();
+      return;
+    }
+    if (asked.at >= 0 && DATA.runs[asked.at] !== this.run) await this.changeRun(asked.at);
+    const row = [...Array(this.found.size).keys()].find((one) => nameOf(this.found, one) === asked.name);
+    if (asked.at >= 0 && row !== undefined) await this.open(row);
+    else this.detail.replaceChildren(el("p", {}, `${decodeURIComponent(location.hash.slice(6))} is not on this page.`));
+    this.detail.scrollIntoView();
   }
 
   /** Every task where it was born; a click opens it. */

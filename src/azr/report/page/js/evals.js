@@ -47,13 +47,14 @@ function completions(found) {
   const benchmarks = unique(found.files.map((file) => file.benchmark));
   const list = el("ul", { class: "list", "aria-label": "Problems" });
   const counted = el("p", { class: "count", role: "status", "aria-live": "polite" });
-  const detail = el("article", { class: "detail", tabindex: "-1", "aria-label": "The problem that is open" });
+  const detail = el("article", { class: "detail", tabindex: "-1", "aria-label": "The problem that is open", onkeydown: (event) => leaves(event) && close() });
   const pick = (label, choices) => el("label", {}, label, el("select", { onchange: show }, choices.map(([value, text]) => el("option", { value }, text))));
   const ofBenchmark = pick("Benchmark", benchmarks.map((name) => [name, name]));
   const reasons = unique(found.files.flatMap((file) => file.problems.flatMap(([, , fates]) => fates.map(([, reason]) => reason))));
   const outcome = pick("Outcome", [["", "all"], ["+", "some model is right"], ["-", "no model is right"], ["~", "models differ"], ...reasons.map((reason) => [reason, words(reason)])]);
   const search = el("input", { type: "search", placeholder: "problem id or group", oninput: show });
   show();
+  const close = () => { detail.replaceChildren(); list.querySelector(`[data-problem="${detail.dataset.problem}"]`)?.focus(); };
   return el("div", { style: { "margin-top": "1.4rem" } }, el("div", { class: "tools", role: "search" }, el("label", {}, "Search", search), ofBenchmark, outcome), el("div", { class: "browse" }, el("div", {}, counted, el("div", { class: "scroll", style: { "max-height": "44rem", "overflow-y": "auto" } }, list)), detail));
 
   function show() {
@@ -64,7 +65,7 @@ function completions(found) {
     const rows = files[0].problems.map(([id, group], at) => ({ id, group, at, fates: files.map((file) => file.problems[at]?.[2] ?? []) }));
     const kept = rows.filter((row) => through(row, wanted) && `${row.id} ${row.group}`.toLowerCase().includes(text));
     counted.textContent = `${count(kept.length)} of ${count(rows.length)} problems`;
-    list.replaceChildren(...kept.map((row) => el("li", {}, el("button", { type: "button", class: "row", onclick: () => openProblem(detail, found, files, row) }, el("span", { class: "at" }, row.at + 1), el("span", { class: "what" }, row.id, row.group ? el("span", { class: "faint" }, row.group) : null), el("span"), el("span", { class: "what" }, row.fates.map((fates, model) => el("span", { class: "rate" }, titleOf(found, files[model].model), rateBar(fates.filter(([score]) => score >= 1).length, fates.length))))))));
+    list.replaceChildren(...kept.map((row) => el("li", {}, el("button", { type: "button", class: "row", "data-problem": row.at, onclick: () => openProblem(detail, found, files, row) }, el("span", { class: "at" }, row.at + 1), el("span", { class: "what" }, row.id, row.group ? el("span", { class: "faint" }, row.group) : null), el("span"), el("span", { class: "what" }, row.fates.map((fates, model) => el("span", { class: "rate" }, titleOf(found, files[model].model), rateBar(fates.filter(([score]) => score >= 1).length, fates.length))))))));
   }
 }
 
@@ -89,6 +90,7 @@ async function openProblem(detail, found, files, row) {
     el("details", { open: true }, el("summary", {}, el("b", {}, "Prompt")), prompt === undefined ? gone() : el("pre", {}, prompt)),
     ...files.map((file, model) => el("div", {}, el("h4", {}, titleOf(found, file.model)), row.fates[model].map((fate, at) => sampleView(fate, at, parts[model]?.[1][at])))),
   );
+  detail.dataset.problem = row.at;
   detail.focus({ preventScroll: true });
   if (!matchMedia("(min-width: 68rem)").matches) detail.scrollIntoView();
 }

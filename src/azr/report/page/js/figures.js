@@ -10,11 +10,11 @@ const rowsOf = (run, columns) =>
 const ofKinds = (name) => (run) => rowsOf(run, Object.fromEntries(kinds().map((kind) => [kind, run.curves.kinds[kind]?.[name]])));
 const ofRoles = (name) => (run) => rowsOf(run, Object.fromEntries(ROLES.map((role) => [role, run.curves.roles[role][name]])));
 
-/** A figure with a panel a run: series by kind, by role or other. */
+/** A figure with one panel per run: series by kind, by role or other. `zero` says what it means if all values are 0. */
 const byKind = (id, title, note, name, unit, options = {}) => ({ id, title, note, rows: ofKinds(name), series: kinds, range: (names) => names.map((kind) => colour(kindVariable(kind))), unit, options });
-const byRole = (id, title, note, name, unit, options = {}) => ({ id, title, note, rows: ofRoles(name), series: () => ROLES, unit, options });
-/** A figure with one panel and a line a run. */
-const byRun = (id, title, note, column, unit, options = {}) => ({ id, title, note, together: true, rows: (run) => rowsOf(run, { [run.name]: column(run) }), series: () => DATA.runs.map((run) => run.name), unit, options });
+const byRole = (id, title, note, name, unit, options = {}, zero = "") => ({ id, title, note, zero, rows: ofRoles(name), series: () => ROLES, unit, options });
+/** A figure with one panel and one line per run. */
+const byRun = (id, title, note, column, unit, options = {}, zero = "") => ({ id, title, note, zero, together: true, rows: (run) => rowsOf(run, { [run.name]: column(run) }), series: () => DATA.runs.map((run) => run.name), unit, options });
 
 const SHARE = { format: ".0%", domain: [0, 1] };
 
@@ -35,10 +35,10 @@ const GROUPS = [
   ["Is the update sound?", [
     byRole("reward", "Reward", "Mean over rollouts, penalties included.", "reward", "reward", { format: ".2f" }),
     byRole("lengths", "Length", "Mean length of what was written.", "tokens", "tokens", { format: ".3~s" }),
-    byRole("unfinished", "Cut at the token limit", "Share of rollouts that the model did not end itself.", "unfinished", "share of rollouts", { format: ".1%" }),
-    byRun("entropy", "Entropy", "Of the next token, mean over what was written. Near zero the policy no longer explores.", (run) => run.curves.learner.entropy, "nats a token", { format: ".2f" }),
-    byRun("clip-share", "Clip share", "Share of tokens whose gradient was cut by the clipped surrogate.", (run) => run.curves.learner.clip_share, "share of tokens", { format: ".2~%" }),
-    byRun("mismatch-kl", "Mismatch KL", "Between the sampler and the learner, which should agree: k3 estimate.", (run) => run.curves.learner.mismatch_kl, "nats a token", { format: ".1e" }),
+    byRole("unfinished", "Cut at the token limit", "Share of rollouts that the model did not end itself.", "unfinished", "share of rollouts", { format: ".1%" }, "The model ended every rollout itself."),
+    byRun("entropy", "Entropy", "Of the next token, mean over what was written. Near zero the policy no longer explores.", (run) => run.curves.learner.entropy, "nats per token", { format: ".2f" }),
+    byRun("clip-share", "Clip share", "Share of tokens whose gradient was cut by the clipped surrogate.", (run) => run.curves.learner.clip_share, "share of tokens", { format: ".2~%" }, "This is normal if each rollout is used for one update only: the ratio is then 1, and there is nothing to clip."),
+    byRun("mismatch-kl", "Mismatch KL", "Between the sampler and the learner, which should agree: k3 estimate.", (run) => run.curves.learner.mismatch_kl, "nats per token", { format: ".1e" }, "Sampler and learner agree exactly."),
     byRun("grad-norm", "Gradient norm", "Before it is clipped.", (run) => run.curves.learner.grad_norm, "norm", { format: ".2~f" }),
   ]],
   ["Where does the time go?", [
@@ -115,11 +115,20 @@ function figure(described) {
     const node = el("div", { class: "chart", role: "img", "aria-label": `${described.title}: ${inWords(rows[at], described)}`, "data-chart": described.id });
     const several = panels.length > 1 ? el("h4", {}, runs[0].name) : null;
     if (!rows[at].length) return el("div", { class: "panel" }, several, el("p", { class: "faint" }, "Nothing was measured."));
+    if (isZero(rows[at], described)) return el("div", { class: "panel" }, several, zeroNote(rows[at], described));
     queueMicrotask(() => draw(node, () => (described.build ? described.build(runs[0], rows[at]) : plain(described, rows[at], shared))));
     return el("div", { class: "panel" }, several, node);
   });
   const wide = described.wide || panels.length > 1;
   return el("figure", { id: `figure-${described.id}`, class: wide ? "wide" : null }, el("figcaption", {}, el("h4", {}, described.title), el("p", {}, described.note)), panels.length > 1 ? el("div", { class: "panels" }, nodes) : nodes, numbers(rows.flat(), described));
+}
+
+/** Nothing but zeros: a line along the axis would look like a collapse, or like a chart that failed. */
+const isZero = (rows, described) => !described.build && rows.every((row) => row.value === 0);
+
+function zeroNote(rows, described) {
+  const steps = unique(rows.map((row) => row.step)).length;
+  return el("p", { class: "still" }, el("b", {}, shown(described, 0)), steps > 1 ? ` at each of the ${count(steps)} steps. ` : " at the only step. ", described.zero ?? "");
 }
 
 function plain(described, rows, domain) {

@@ -35,15 +35,14 @@ function build() {
 
 /** Draw the page anew from newer data, and stay where the reader was. */
 async function refresh(data) {
-  const [open, at] = [document.getElementById("detail")?.dataset.open, scrollY];
+  const at = scrollY;
   const asked = curriculum?.asks();
   const focused = document.activeElement?.id;
   DATA = data;
   opened.clear();
   await start();
   if (asked) await curriculum?.ask(asked);
-  const row = open && curriculum ? [...Array(curriculum.found.size).keys()].find((one) => nameOf(curriculum.found, one) === open) : undefined;
-  if (row !== undefined) await curriculum.open(row);
+  await curriculum?.follow();
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   scrollTo(0, at);
 }
@@ -74,6 +73,9 @@ document.getElementById("theme").addEventListener("click", () => {
   applyTheme();
   redrawAll();
 });
+addEventListener("keydown", (event) => leaves(event) && curriculum?.close());
+addEventListener("popstate", () => curriculum?.follow());
 applyTheme();
 await start();
+await curriculum?.follow();
 if (document.body.dataset.live) follow(document.body.dataset.live);

@@ -25,7 +25,7 @@ function makeTree(found, matching, open) {
     const children = (under.get(task) ?? []).filter((child) => wanted.has(child));
     const twig = el("span", { class: "twig", "aria-hidden": "true" }, children.length ? "▸" : "");
     const preview = el("span", { class: "preview" });
-    if (row !== undefined) writtenOf(found, row).then((written) => (preview.textContent = inOneLine(written)));
+    if (row !== undefined) writtenOf(found, row).then((written) => (preview.textContent = beginningOf(written)));
     const label = row === undefined
       ? [el("b", {}, "seed"), el("span", { class: "faint mono" }, task)]
       : [kindMark(kindOf(found, row)), el("span", { class: "faint" }, `step ${columns.step[row]}`), outcomeTag(found, row), rateBar(columns.solved[row], columns.attempts[row]), children.length ? el("span", { class: "faint" }, `${children.length} under it`) : null];
