@@ -22,8 +22,10 @@ from azr.learn.base import Trace, TrainSample, UpdateResult, never
 from azr.learn.budget import TokenBudget
 from azr.learn.critic import Critic
 from azr.learn.logprobs import Scorer
-from azr.learn.loss import divergence, sequence_weights
-from azr.learn.objective import Example, Objective, known
+from azr.learn.loss import divergence
+from azr.learn.minibatches import check as check_samples
+from azr.learn.minibatches import examples_of, minibatches, single_step
+from azr.learn.objective import Example, Objective
 from azr.learn.optimizer import Optimizer, learning_rate
 from azr.learn.passes import Gradient, Passes
 from azr.learn.ranks import ALONE, Ranks
@@ -124,7 +126,7 @@ class PolicyLearner:
                 the step drove them beyond bounds, and only a checkpoint has what they were.
             UserError: a single row, or the optimizer's state, does not fit into memory.
         """
-        _check(samples, critic=self._critic is not None)
+        check_samples(samples, critic=self._critic is not None)
         return await self._background.run(lambda check: self._update(samples, traced, check, stopping))
 
     def weights(self) -> dict[str, Tensor]:
@@ -191,14 +193,6 @@ class PolicyLearner:
         }
         calls[name](*arguments)
 
-    def _minibatches(self, size: int) -> list[list[int]]:
-        """Indices of each optimizer step's rollouts: as given if all go into one step, else shuffled in every epoch."""
-        epochs, parts = self._config.epochs, min(self._config.minibatches, size)
-        if parts == 1:
-            return [list(range(size))] * epochs
-        orders = (np.random.default_rng([self._seed, self.updates, epoch]).permutation(size) for epoch in range(epochs))
-        return [part.tolist() for order in orders for part in np.array_split(order, parts)]
-
     def _update(
         self,
         samples: Sequence[TrainSample],
@@ -211,10 +205,9 @@ class PolicyLearner:
         check_unmoved = check_also(check, stopping)
         olds = self._old_logprobs(samples, check_unmoved)
         tally, steps, traces = Tally(), [], list[list[Trace]]([] for _ in samples if traced)
-        for number, chosen in enumerate(self._minibatches(len(samples))):
-            lengths = [len(samples[i].completion_ids_T) for i in chosen]
-            weights = sequence_weights(lengths, self._algorithm.aggregation, self._algorithm.constant_length)
-            examples = [Example(i, samples[i], olds[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+        parts = minibatches(len(samples), self._config, seed=self._seed, update=self.updates)
+        for number, chosen in enumerate(parts):
+            examples = examples_of(chosen, samples, olds, self._algorithm)
             first = number == 0
             seen, norm = self._step(examples, rate, check_unmoved if first else check, first=first, traced=traced)
             steps.append((seen.loss, norm))
@@ -253,7 +246,7 @@ class PolicyLearner:
     def _old_logprobs(self, samples: Sequence[TrainSample], check: Check) -> Sequence[NDArray[np.float32] | None]:
         if self._algorithm.importance_cap is None:
             return [sample.logprobs_T for sample in samples]
-        if self._config.epochs == 1 and min(self._config.minibatches, len(samples)) == 1:
+        if single_step(len(samples), self._config):
             return [None] * len(samples)  # the only forward pass gives them
         return self._passes.by_sample(samples, lambda rows: self._scorer.score(rows).logprobs_N, check)
 
@@ -282,15 +275,3 @@ class PolicyLearner:
         if self._optimizer.lost() or (critic is not None and critic.optimizer.lost()):
             raise FloatingPointError(f"update {self.updates}: the step drove the weights beyond all bounds")
         return seen, norm
-
-
-def _check(samples: Sequence[TrainSample], *, critic: bool) -> None:
-    if not samples:
-        raise ValueError("no rollouts to learn from")
-    for i, sample in enumerate(samples):
-        parts = [sample.completion_ids_T, sample.logprobs_T, known(sample.advantages_T)]
-        if critic:
-            parts += [known(sample.values_T), known(sample.returns_T)]
-        lengths = set(map(len, parts))
-        if len(lengths) != 1 or 0 in lengths or not len(sample.prompt_ids_P):
-            raise ValueError(f"rollout {i}: prompt of {len(sample.prompt_ids_P)}, parts of {sorted(lengths)} tokens")

@@ -92,35 +92,16 @@ class Objective:
         texts = [[example.sample for example in row] for row in rows]
         scores = self._scorer.score(texts, entropy_gradient=algorithm.entropy_coefficient > 0)
         logprobs_N, entropy_N = scores.logprobs_N, scores.entropy_N
-        sampler_N = flat([sample.logprobs_T for sample in samples], logprobs_N)
-        olds = [example.old_T for example in examples if example.old_T is not None]
-        old_N = flat(olds, logprobs_N) if olds else logprobs_N.detach()
-        loss_N, cut_N = clipped_surrogate(
-            logprobs_N,
-            old_N,
-            flat([known(sample.advantages_T) for sample in samples], logprobs_N),
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            dual_clip=algorithm.dual_clip,
-        )
-        if algorithm.importance_cap is not None:
-            loss_N = loss_N * importance_weight(old_N, sampler_N, algorithm.importance_cap)
         reference_N = None
         if self._reference is not None and algorithm.kl_in == "loss":
             reference_N = self.refer(texts)
-            kl_N = divergence(logprobs_N, reference_N, algorithm.kl_estimator)
-            loss_N = loss_N + algorithm.kl_coefficient * kl_N
-            tally.add("kl", kl_N)
+        loss_N, old_N = token_losses(logprobs_N, examples, algorithm, reference_N, tally, first=first)
         if algorithm.entropy_coefficient:
             loss_N = loss_N - algorithm.entropy_coefficient * entropy_N
-        if first:
-            tally.add("mismatch_kl", divergence(sampler_N, logprobs_N.detach(), "k3"))
-        tally.add("clip_share", cut_N)
         tally.add("entropy", entropy_N)
-        tally.ratios(torch.exp(logprobs_N.detach() - old_N))
-        weights_N = flat([np.full(len(e.sample.logprobs_T), e.weight) for e in examples], logprobs_N)
+        weights_N = token_weights(examples, logprobs_N)
         value_loss = self._value_loss(scores.states_NH, samples, weights_N, tally)
-        traces = _traces(examples, logprobs_N.detach(), old_N, reference_N) if traced else {}
+        traces = traces_of(examples, logprobs_N.detach(), old_N, reference_N) if traced else {}
         return Share((loss_N * weights_N).sum(), value_loss, traces)
 
     def nothing(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
@@ -143,6 +124,57 @@ class Objective:
         return (loss_N * weights_N).sum()
 
 
+def token_losses(
+    logprobs_N: Tensor,
+    examples: Sequence[Example],
+    algorithm: AlgorithmConfig,
+    reference_N: Tensor | None,
+    tally: Tally,
+    *,
+    first: bool,
+) -> tuple[Tensor, Tensor]:
+    """The loss of each token without the entropy's term (see `loss.py`), wherever its log-probability was computed.
+
+    Args:
+        logprobs_N: under the policy, example after example; with gradient.
+        examples: the rollouts.
+        algorithm: the terms of the loss.
+        reference_N: log-probabilities under the reference model; None if the loss has no KL term.
+        tally: for the metrics.
+        first: whether the weights have not moved in this update, so that sampler and learner can be compared.
+
+    Returns:
+        the losses [N], and the log-probabilities that ratios refer to [N].
+    """
+    sampler_N = flat([example.sample.logprobs_T for example in examples], logprobs_N)
+    olds = [example.old_T for example in examples if example.old_T is not None]
+    old_N = flat(olds, logprobs_N) if olds else logprobs_N.detach()
+    loss_N, cut_N = clipped_surrogate(
+        logprobs_N,
+        old_N,
+        flat([known(example.sample.advantages_T) for example in examples], logprobs_N),
+        clip_low=algorithm.clip_low,
+        clip_high=algorithm.clip_high,
+        dual_clip=algorithm.dual_clip,
+    )
+    if algorithm.importance_cap is not None:
+        loss_N = loss_N * importance_weight(old_N, sampler_N, algorithm.importance_cap)
+    if reference_N is not None:
+        kl_N = divergence(logprobs_N, reference_N, algorithm.kl_estimator)
+        loss_N = loss_N + algorithm.kl_coefficient * kl_N
+        tally.add("kl", kl_N)
+    if first:
+        tally.add("mismatch_kl", divergence(sampler_N, logprobs_N.detach(), "k3"))
+    tally.add("clip_share", cut_N)
+    tally.ratios(torch.exp(logprobs_N.detach() - old_N))
+    return loss_N, old_N
+
+
+def token_weights(examples: Sequence[Example], like: Tensor) -> Tensor:
+    """The weight of each token in the loss of its minibatch [N], with the dtype and device of another tensor."""
+    return flat([np.full(len(example.sample.logprobs_T), example.weight) for example in examples], like)
+
+
 def flat(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
     """Concatenate arrays [N] into a tensor with the dtype and device of another."""
     return torch.from_numpy(np.concatenate(parts)).to(like.dtype).to(like.device)  # MPS has no float64
@@ -159,7 +191,7 @@ def known(array: NDArray[Any] | None) -> NDArray[Any]:
     return array
 
 
-def _traces(
+def traces_of(
     examples: Sequence[Example], logprobs_N: Tensor, old_N: Tensor, reference_N: Tensor | None
 ) -> dict[int, Trace]:
     """The trace of each rollout, by its index."""
