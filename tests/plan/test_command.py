@@ -102,11 +102,16 @@ def test_the_shapes_of_the_presets_models_are_the_published_ones(name, parameter
     assert shape_of(published(name)).parameters == parameters
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("preset", [preset for preset in presets() if preset != "tinker"])
 def test_every_preset_is_planned_without_a_network_and_no_key_is_suggested_twice(preset):
     said = said_of(preset, [], "h200-141gb")
     keys = [word.partition("=")[0] for word in said[-1].split() if "=" in word]
     assert len(keys) == len(set(keys))
+
+
+def test_a_model_on_a_tinker_service_is_not_planned():
+    with pytest.raises(UserError, match="a Tinker service runs it, so there is nothing to plan for this machine"):
+        said_of("tinker", [], "h200-141gb")
 
 
 def test_the_paper_does_not_fit_one_card_and_the_plan_says_what_would(seven):

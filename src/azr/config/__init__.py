@@ -13,6 +13,7 @@ from azr.config.learning import AlgorithmConfig, LearnerConfig, PPOConfig
 from azr.config.model import EndpointConfig, GenerationConfig, LoRAConfig, ModelConfig, Served, served
 from azr.config.run import CheckpointConfig, EvaluationConfig, EventsConfig, SandboxConfig, TrackersConfig
 from azr.config.selfplay import BufferConfig, DomainConfig, Intrinsic, RewardConfig, SelfPlayConfig, Style
+from azr.config.tinker import LORA_RANK, TinkerConfig, refusal
 
 __all__ = [
     "AlgorithmConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "Served",
     "Share",
     "Style",
+    "TinkerConfig",
     "TrackersConfig",
     "served",
 ]
@@ -66,6 +68,20 @@ class Config(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     events: EventsConfig = EventsConfig()
     trackers: TrackersConfig = TrackersConfig()
+
+    @model_validator(mode="after")
+    def _a_tinker_service_can_do_it(self) -> Self:
+        if not self.model.hosted:
+            if self.model.tokenizer is not None:
+                raise ValueError("model.tokenizer is for a model on a Tinker service (tinker:NAME); leave it out")
+            return self
+        if reason := refusal(self):
+            raise ValueError(reason)
+        self._cap_importance()
+        if not self.model.lora.rank:
+            lora = self.model.lora.model_copy(update={"rank": LORA_RANK})
+            object.__setattr__(self, "model", self.model.model_copy(update={"lora": lora}))
+        return self
 
     @model_validator(mode="after")
     def _something_can_learn(self) -> Self:
@@ -101,9 +117,21 @@ class Config(Section):
                 "generation.urls are servers that sample from weights of this process, so model.name must be a folder"
                 " or a hub name, not a served model"
             )
+        self._cap_importance()
+        return self
+
+    def _cap_importance(self) -> None:
         if self.algorithm.importance_cap is None:  # see `_constant_length_is_the_longest_answer`
             algorithm = self.algorithm.model_copy(update={"importance_cap": IMPORTANCE_CAP})
             object.__setattr__(self, "algorithm", algorithm)
+
+    @model_validator(mode="after")
+    def _only_servers_sample_while_the_model_learns(self) -> Self:
+        if self.generation.max_staleness and not self.generation.urls and not self.model.hosted:
+            raise ValueError(
+                "generation.max_staleness needs generation.urls, or a model on a Tinker service: a model in this"
+                " process cannot be sampled while it learns"
+            )
         return self
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ class AlgorithmConfig(Section):
     importance_cap: PositiveFloat | None = Field(
         None,
         description="cap of the importance weights between sampler and learner; null: no weights, but 2 with"
-        " generation.urls",
+        " generation.urls and on a Tinker service",
     )
     ppo: PPOConfig = PPOConfig()
 

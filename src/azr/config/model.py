@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from azr.config.base import Section
+from azr.config.tinker import TINKER, TinkerConfig
 
 
 class Served(NamedTuple):
@@ -57,8 +58,11 @@ class ModelConfig(Section):
     """Which model is used, and how it is loaded."""
 
     name: str = Field(
-        description="folder, hub name, `nursery` or `nursery-primes` for the small models that ship, or"
-        " NAME@http://host:port/v1 for a model on a server"
+        description="folder, hub name, `nursery` or `nursery-primes` for the small models that ship,"
+        " NAME@http://host:port/v1 for a model on a server, or tinker:NAME for one that a Tinker service trains"
+    )
+    tokenizer: str | None = Field(
+        None, description="for tinker:NAME: folder or hub name of the tokenizer; null: the one that the service names"
     )
     device: str = Field("auto", description="auto: CUDA if there is a GPU, else Apple MPS, else the CPU")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -81,6 +85,12 @@ class ModelConfig(Section):
     endpoint: EndpointConfig = Field(
         EndpointConfig(), description="requests to a server; `key_env` names the environment variable with the API key"
     )
+    tinker: TinkerConfig = TinkerConfig()
+
+    @property
+    def hosted(self) -> str | None:
+        """The name that a Tinker service knows the model by; None if no such service trains it."""
+        return self.name.removeprefix(TINKER) if self.name.startswith(TINKER) else None
 
     @property
     def served(self) -> Served | None:
@@ -96,7 +106,10 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _address_holds_no_secret(self) -> Self:
-        served(self.name)  # not a field validator, whose message would show the secret
+        if served(self.name) and self.hosted:
+            raise ValueError(
+                "the name of a model on a Tinker service has the form tinker:NAME; set the address in model.tinker.url"
+            )
         return self
 
 
@@ -137,7 +150,7 @@ class GenerationConfig(Section):
     probe_tolerance: PositiveFloat | None = Field(
         None,
         description="largest mean difference (nats) between a server's log-probabilities and the learner's after new"
-        " weights were sent; null: 0.001 in float32, 0.05 in 16 bits",
+        " weights were sent; null: 0.001 in float32, 0.05 in 16 bits, 0.1 on a Tinker service",
     )
 
     @field_validator("urls", mode="before")
@@ -155,14 +168,6 @@ class GenerationConfig(Section):
                 raise ValueError("an address in urls is http://host:port alone: no route, no password, no ?key=value")
         if len(set(self.urls)) != len(self.urls):
             raise ValueError("each server may be listed in urls only once")
-        return self
-
-    @model_validator(mode="after")
-    def _only_servers_sample_while_the_model_learns(self) -> Self:
-        if self.max_staleness and not self.urls:
-            raise ValueError(
-                "max_staleness needs generation.urls: a model in this process cannot be sampled while it learns"
-            )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """`azr export RUN`: the newest checkpoint as a Hugging Face folder, as `RUN/model` is after a run."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,15 +8,20 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from azr.config import Config
 from azr.errors import UserError
 from azr.export.model_card import write_card
 from azr.models import shipped
+from azr.rollout.tinker.state import STATE
+from azr.rollout.tinker.state import read_state as read_tinker_state
 from azr.run.checkpoint import Checkpoints, State, read_state
 from azr.run.directory import METRICS, MODEL, RunDirectory, explained, read_jsonl
 
 
 def export_model(run: Path, to: Path) -> int:
     """Write the model of a run's newest checkpoint, with any adapter merged into it, and its card to a new folder.
+
+    Of a model on a Tinker service, the adapter is downloaded.
 
     The run may still be training. Returns the step of the checkpoint.
 
@@ -24,11 +30,14 @@ def export_model(run: Path, to: Path) -> int:
     """
     config = RunDirectory.open(run).config()
     checkpoint = Checkpoints(run, keep=config.checkpoint.keep).newest()
-    if checkpoint is None or not (checkpoint / MODEL).is_dir():
+    hosted = config.model.hosted is not None
+    if checkpoint is None or not (checkpoint / (STATE if hosted else MODEL)).exists():
         raise UserError(f"{run}: no checkpoint with a model yet, so there is nothing to export")
     state = read_state(checkpoint)
     with new_folder(to) as partial:
-        if config.model.lora.rank:
+        if hosted:
+            asyncio.run(_download(config, checkpoint, partial))
+        elif config.model.lora.rank:
             from azr.models.load import load_model
 
             policy = load_model(config.model.model_copy(update={"name": shipped.resolve(config.model.name)}))
@@ -60,6 +69,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
             partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+async def _download(config: Config, checkpoint: Path, folder: Path) -> None:
+    """Let the Tinker service load the state of a checkpoint, and download its adapter."""
+    from azr.rollout.tinker.service import TinkerService
+
+    async with TinkerService(config.model, seed=config.seed) as service:
+        path = read_tinker_state(checkpoint)["path"]
+        await asyncio.to_thread(service.restore, path, optimizer=False)
+        await asyncio.to_thread(service.export, folder)
 
 
 def _summary(run: Path, state: State) -> Mapping[str, Any]:

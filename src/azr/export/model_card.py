@@ -52,7 +52,7 @@ def write_card(folder: Path, config: Config, summary: Mapping[str, Any]) -> None
     before, after = summary["before"], summary["after"]
     measured = "\n".join(gain_lines(before, after)) if before and after else ""
     measured = f"Temperature 0, untrained -> trained:\n\n```\n{measured}\n```" if measured else ""
-    name = config.model.name
+    name = config.model.hosted or config.model.name
     card = _CARD.format(
         base=Path(name).name if Path(name).is_dir() else name,  # the hub finds a model by its owner's name too
         version=__version__,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as transformers_logging
 
@@ -31,7 +31,8 @@ class LanguageModel:
 
     Attributes:
         name: hub name or folder, for messages.
-        model: an `AutoModelForCausalLM`, in eval mode and without dropout (see `without_dropout`).
+        model: an `AutoModelForCausalLM`, in eval mode and without dropout (see `without_dropout`); None if it is
+            elsewhere (see `load_text`).
         tokenizer: its tokenizer.
         eos_ids: all tokens that end a completion; at least one.
         prefix_ids: special tokens that the tokenizer prepends to a text (a BOS token, or nothing).
@@ -143,6 +144,8 @@ def load_model(config: ModelConfig) -> LanguageModel:
     Raises:
         UserError: the model cannot be loaded (see `azr.models.failures`), or has no end token.
     """
+    if config.hosted:
+        raise UserError(f"model {config.name}: it is on a Tinker service, and only azr train can use it there")
     device = pick_device(config.device)
     auto = "bfloat16" if device.type == "cuda" else "float32"
     dtype: torch.dtype = getattr(torch, auto if config.dtype == "auto" else config.dtype)
@@ -196,6 +199,31 @@ def wrap(model: Any, tokenizer: Any, *, name: str = "in memory") -> LanguageMode
     return LanguageModel(name, model, tokenizer, eos_ids, _prefix_ids(tokenizer), context)
 
 
+def load_text(name: str, tokenizer: Any | None = None, *, context: int | None = None) -> LanguageModel:
+    """A model that is elsewhere: only its tokenizer is here, and `model` is None.
+
+    Args:
+        name: folder or hub name of the tokenizer, if it is to be loaded; else for messages.
+        tokenizer: the tokenizer, if it is loaded already.
+        context: tokens that the model holds.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded, or there is no end token.
+    """
+    try:
+        tokenizer = tokenizer or _load_tokenizer(name)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UserError(f"model.tokenizer = {name}: cannot be loaded; name a folder or a hub name") from error
+    try:
+        named = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
+    except (OSError, ValueError):  # a tokenizer alone has none
+        named = None
+    eos_ids = _end_tokens(named, tokenizer)
+    if not eos_ids:
+        raise UserError(f"model.tokenizer = {name}: it names no end-of-sequence token")
+    return LanguageModel(name, None, tokenizer, eos_ids, _prefix_ids(tokenizer), context, adapted=True)
+
+
 def without_dropout(config: Any) -> Any:
     """Set every dropout probability of a model's configuration to 0, in place.
 
@@ -221,7 +249,10 @@ def _load_tokenizer(name: str, **options: Any) -> Any:
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """End tokens from both sources: chat models often end with a token that only the generation config names."""
-    named = model.generation_config.eos_token_id
+    return _end_tokens(model.generation_config.eos_token_id, tokenizer)
+
+
+def _end_tokens(named: Any, tokenizer: Any) -> tuple[int, ...]:
     listed = named if isinstance(named, list) else [named]
     return tuple(sorted({token for token in (*listed, tokenizer.eos_token_id) if token is not None}))
 

@@ -35,6 +35,10 @@ def plan(source: str, assignments: Sequence[str], gpu: str | None, *, timed: boo
     config = resolve(source, assignments)
     if config.model.served is not None:
         raise UserError(f"model {config.model.name}: it runs on a server, so there is nothing to plan for this machine")
+    if config.model.hosted is not None:
+        raise UserError(
+            f"model {config.model.name}: a Tinker service runs it, so there is nothing to plan for this machine"
+        )
     chosen = None if gpu is None else card(gpu)
     device, total = _device(config, gpu, chosen)
     settings = settings_of(config)

@@ -32,7 +32,7 @@ KEPT = {
     "selfplay.seed_file": "the buffers are filled already",
 }
 """Keys that a fork cannot change, and why."""
-FREE = ("model.device", "model.attention", "model.gradient_checkpointing", "model.endpoint.")
+FREE = ("model.device", "model.attention", "model.gradient_checkpointing", "model.endpoint.", "model.tinker.")
 """Exceptions: they decide how the model is run, not what it is."""
 
 

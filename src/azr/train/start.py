@@ -32,7 +32,7 @@ STOPPED = 3
 
 RESUMABLE = (
     *("steps", "threads", "checkpoint.", "sandbox.workers", "trackers."),
-    *("generation.urls", "generation.weights_folder", "learner.processes", "learner.sharding"),
+    *("generation.urls", "generation.weights_folder", "learner.processes", "learner.sharding", "model.tinker."),
 )
 """Keys that may change on resume; any other would make it a different run."""
 
@@ -211,6 +211,12 @@ async def open_parts(config: Config, ranks: Ranks | None = None) -> AsyncIterato
 
     sandbox = make_sandbox(**config.sandbox.choice)
     try:
+        if config.model.hosted:
+            from azr.train.hosted import hosted_parts
+
+            async with hosted_parts(config, sandbox) as parts:
+                yield parts
+            return
         if config.model.served is None:
             async with AsyncExitStack() as stack:
                 parts = make_parts(config, sandbox, ranks)
@@ -256,7 +262,7 @@ def make_parts(config: Config, sandbox: Sandbox, ranks: Ranks | None = None) -> 
     from azr.train.training import TrainingParts
 
     policy = load_policy(config, processes=ranks.local_size if ranks else 1)
-    _check_lengths(config, policy.context_length)
+    check_lengths(config, policy.context_length)
 
     def export(folder: Path, summary: Any) -> None:
         policy.export(folder)
@@ -298,7 +304,12 @@ def make_learner(config: Config, policy: LanguageModel, ranks: Ranks | None = No
     )
 
 
-def _check_lengths(config: Config, context: int | None) -> None:
+def check_lengths(config: Config, context: int | None) -> None:
+    """Refuse lengths that the model's context does not hold.
+
+    Raises:
+        UserError: the longest prompt and the longest answer come to more tokens than `context`; None is no limit.
+    """
     generation = config.generation
     longest = generation.max_prompt_tokens + max(generation.max_propose_tokens, generation.max_solve_tokens)
     if context is not None and longest > context:
