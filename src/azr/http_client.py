@@ -63,13 +63,13 @@ class PatientClient:
         self._http = httpx.AsyncClient(base_url=url, limits=pool, headers=headers)
 
     async def post(
-        self, route: str, body: Mapping[str, Any], *, read: Callable[[httpx.Response], T], read_seconds: float
+        self, route: str, body: Mapping[str, Any] | bytes, *, read: Callable[[httpx.Response], T], read_seconds: float
     ) -> T:
         """Send a request, with retries.
 
         Args:
             route: path below the server's address.
-            body: sent as JSON.
+            body: sent as JSON; bytes are JSON already.
             read: converts a response to a result; raises `UnavailableError` if the request should be retried.
             read_seconds: read timeout; generous, since the server may queue a request.
 
@@ -99,12 +99,16 @@ class PatientClient:
         await self._http.aclose()
 
     async def _once(
-        self, route: str, body: Mapping[str, Any], read: Callable[[httpx.Response], T], read_seconds: float
+        self, route: str, body: Mapping[str, Any] | bytes, read: Callable[[httpx.Response], T], read_seconds: float
     ) -> T:
         # The semaphore bounds connections, so the pool never makes a request wait.
         timeout = httpx.Timeout(10.0, read=read_seconds, pool=None)
         try:
-            answer = await self._http.post(route, json=body, timeout=timeout)
+            if isinstance(body, bytes):
+                kind = {"Content-Type": "application/json"}
+                answer = await self._http.post(route, content=body, headers=kind, timeout=timeout)
+            else:
+                answer = await self._http.post(route, json=body, timeout=timeout)
         except httpx.UnsupportedProtocol:
             raise
         except httpx.TransportError as error:

@@ -1,6 +1,7 @@
 """What surrounds a run: the sandbox, evaluation, checkpoints, events and trackers."""
 
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -15,9 +16,17 @@ class SandboxConfig(Section):
         "auto", description="local, docker, remote, unsafe or the name of a plug-in; auto: local, on Linux only"
     )
     tier: Literal["auto", "full", "seccomp"] = Field("auto", description="weakest protection accepted from `local`")
-    workers: PositiveInt | None = Field(None, description="processes that run programs at once; null: one per core")
+    workers: PositiveInt | None = Field(
+        None,
+        description="processes that run programs at once; null: one per core. For backend = remote: jobs that each"
+        " server gets at once; null: as many as it takes",
+    )
     image: str = Field("python:3.12-slim", description="Docker image for backend = docker")
-    url: str | None = Field(None, description="address of the server for backend = remote")
+    url: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="addresses of the servers for backend = remote (`azr sandbox serve` starts one); on the command"
+        " line `sandbox.url=http://a:8090,http://b:8090`",
+    )
     allow_unsafe: bool = Field(
         False, description="allow backend = unsafe, which runs the model's programs almost unprotected"
     )
@@ -32,9 +41,26 @@ class SandboxConfig(Section):
         """Arguments of `azr.sandbox.make_sandbox`."""
         return self.model_dump(include={"backend", "options", *factory.SHARED})
 
+    @field_validator("url", mode="before")
+    @classmethod
+    def _addresses_in_a_row(cls, value: Any) -> Any:
+        return [url.strip().rstrip("/") for url in value.split(",") if url.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _addresses_of_servers(self) -> Self:  # not a field validator, whose message would show a password
+        for url in self.url:
+            address = urlsplit(url)
+            if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
+                raise ValueError("each address in url has the form http://host:port")
+            if "@" in address.netloc or address.query or address.fragment:
+                raise ValueError("an address in url must not hold a password or ?key=value; set AZR_SANDBOX_TOKEN")
+        if len(set(self.url)) != len(self.url):
+            raise ValueError("each address in url may be listed only once")
+        return self
+
     @model_validator(mode="after")
     def _backend_can_be_made(self) -> Self:
-        if self.backend == "remote" and self.url is None:
+        if self.backend == "remote" and not self.url:
             raise ValueError("backend = remote needs url")
         factory.check_name(self.backend)
         if self.options:

@@ -43,7 +43,9 @@ class Machine:
         """Settings that give each of several runs its share of the cores, unless its configuration has its own."""
         share = max(1, self.cores // self.jobs)
         small = config.model.name in shipped.MODELS  # more threads than one do not help them
-        shares = {"threads": 1 if small else share, "sandbox.workers": share}
+        shares = {"threads": 1 if small else share}
+        if config.sandbox.backend != "remote":  # whose workers are on other machines
+            shares["sandbox.workers"] = share
         own = {"threads": config.threads, "sandbox.workers": config.sandbox.workers}
         return [f"{key}={count}" for key, count in shares.items() if self.jobs > 1 and own[key] is None]
 

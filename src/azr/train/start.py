@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azr import settings
-from azr.config import Config, SandboxConfig
+from azr.config import Config
 from azr.distributed.launch import is_follower
 from azr.domains import registry
 from azr.errors import UserError
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from azr.rollout.base import Generator
     from azr.run.directory import RunDirectory
     from azr.sandbox.base import Sandbox
-    from azr.sandbox.doctor import Check
     from azr.train.training import TrainingParts
 
 STOPPED = 3
 """Exit code of a run that was stopped and can be resumed."""
 
 RESUMABLE = (
-    *("steps", "threads", "checkpoint.", "sandbox.workers", "trackers."),
+    *("steps", "threads", "checkpoint.", "sandbox.url", "sandbox.workers", "trackers."),
     *("generation.urls", "generation.weights_folder", "learner.processes", "learner.sharding", "model.tinker."),
 )
 """Keys that may change on resume; any other would make it a different run."""
@@ -166,34 +165,6 @@ def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], 
         for path in opened:
             say(f"stopped at once; continue with: azr train --resume {path}")
         raise
-
-
-def examine_sandbox(assignments: Sequence[str]) -> int:
-    """Try every protection of a sandbox and print the result; returns the exit code, 1 if a protection does not hold.
-
-    Assignments are to keys of the section `sandbox`, with or without its name, such as `backend=docker`.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    from azr.sandbox.doctor import doctor
-
-    tree = settings.override({}, [assignment.removeprefix("sandbox.") for assignment in assignments])
-    config = settings.check(SandboxConfig, tree, source="sandbox")
-
-    async def examine() -> list[Check]:
-        sandbox = make_sandbox(**config.choice)
-        try:
-            return await doctor(sandbox)
-        finally:
-            await sandbox.close()
-
-    checks = asyncio.run(examine())
-    table = Table("protection", "holds", "tried", "found", title=f"sandbox.backend = {config.backend}")
-    for check in checks:
-        table.add_row(check.name, "yes" if check.holds else "NO", check.tried, check.found)
-    Console().print(table)
-    return 0 if all(check.holds for check in checks) else 1
 
 
 @asynccontextmanager

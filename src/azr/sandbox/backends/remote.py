@@ -1,218 +1,127 @@
-"""The remote backend: jobs go to a server with SandboxFusion's `POST /run_code`.
+"""The remote backend: jobs go to a pool of servers, each of azr's own (`azr sandbox serve`) or SandboxFusion."""
 
-Request and answer are SandboxFusion's `RunCodeRequest` and `RunCodeResponse`
-(https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post).
-
-The server has to contain the program. This backend guarantees that no answer key leaves the host, that values are read
-as data, and that nothing a program prints is mistaken for the report on it.
-"""
-
-import asyncio
-import base64
-import json
-import logging
-import secrets
-import zlib
-from collections.abc import Mapping
-from importlib import resources
-from typing import Any, NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import httpx
 
-from azr.http_client import PatientClient, UnavailableError, one_line
-from azr.sandbox.backends.bundle import RUN_ONE, program
-from azr.sandbox.base import Job, Outcome, Reason, SandboxError
-from azr.sandbox.host.exchange import HASH_SEEDS, Report, Stop, agree, judged, most_bytes, outcomes, request
+from azr.http_client import PatientClient, one_line
+from azr.sandbox.backends.fusion import FusionServer
+from azr.sandbox.backends.pool import LostServerError, Pool, Server
+from azr.sandbox.backends.served import JailServer, said
+from azr.sandbox.base import Job, Outcome, SandboxError
+from azr.sandbox.host.exchange import judged
+from azr.sandbox.protocol import TOKEN_VARIABLE
 
-_log = logging.getLogger(__name__)
-
-_START_SECONDS = 2.0  # seconds for an interpreter to start on a busy server, in addition to a program's wall clock
-_SERVER_SECONDS = 5.0  # how many seconds after our own wall clock the server's stops a run
-_PYTHON = (3, 11)  # the oldest Python that can run the far side
-_LEAVE_MARK = "import os, tempfile\nopen(os.path.join(tempfile.gettempdir(), {mark!r}), 'w').close()\n"
-_FIND_MARK = """\
-import json, os, sys, tempfile
-path = os.path.join(tempfile.gettempdir(), {mark!r})
-found = os.path.exists(path)
-if found:
-    os.remove(path)
-print(json.dumps([found, *sys.version_info[:2]]))
-"""
-
-
-class _Ran(NamedTuple):
-    """The server's report on one run, with its streams as far as the server kept them, and its isolation if told."""
-
-    timed_out: bool
-    stdout: str
-    stderr: str
-    isolation: str | None
+_CONNECTIONS = 64
 
 
 class RemoteSandbox:
-    """Runs jobs on a SandboxFusion server.
+    """Runs jobs on sandbox servers.
+
+    The first job meets all servers: it finds out what they are, and checks that they isolate programs and run the same
+    Python. A server that is lost is met again before it gets more jobs.
 
     Args:
-        url: the server's address, without `/run_code`.
-        workers: requests in flight at once; None for 64. Others wait here, not in the server's queue.
-        attempts: how often a request is sent before the server counts as failed.
-        backoff_seconds: the wait before the second attempt; it doubles with every further one.
+        url: address of a server, or of several.
+        workers: jobs that each server gets at once, at most; None: as many as a server of azr takes, and 64 for
+            SandboxFusion. Others wait here.
+        allow_unsafe: use servers of azr that do not isolate programs.
+        attempts: how often a job is sent, and how often in a row a server may fail to answer before it is given up.
+        backoff_seconds: the wait before a lost server is asked again; it doubles with every further failure.
+        silence_seconds: an azr server with jobs that does not answer for so long is lost.
+        token_env: environment variable with a token that is sent to every server as `Authorization: Bearer`.
         headers: sent with every request, such as an API key.
 
     Raises:
-        SandboxError: there is no address, or it is malformed.
+        SandboxError: there is no address, or one is malformed.
     """
 
     def __init__(
         self,
         *,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         workers: int | None = None,
+        allow_unsafe: bool = False,
         attempts: int = 5,
         backoff_seconds: float = 0.25,
+        silence_seconds: float = 30.0,
+        token_env: str = TOKEN_VARIABLE,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        if url is None:
-            raise SandboxError("sandbox.backend = 'remote' needs sandbox.url, the address of a SandboxFusion server")
-        self._url, self._attempts = url.rstrip("/"), attempts
-        try:
-            self._http = PatientClient(
-                self._url,
-                connections=workers or 64,
-                attempts=attempts,
-                backoff_seconds=backoff_seconds,
-                headers=headers,
-                awaits_server=True,
+        urls = [one.rstrip("/") for one in ([url] if isinstance(url, str) else url or ())]
+        if not urls:
+            raise SandboxError(
+                "sandbox.backend = 'remote' needs sandbox.url, the addresses of servers that `azr sandbox serve` or"
+                " SandboxFusion runs on"
             )
-        except (httpx.InvalidURL, ValueError) as error:
-            raise SandboxError(f"sandbox.url = {url!r} is not an address: {error}") from None
-        self._probe: asyncio.Task[None] | None = None
+        self._workers, self._allow_unsafe = workers, allow_unsafe
+        token = os.environ.get(token_env)
+        sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        self._clients = {url: self._client(url, sent) for url in urls}
+        self._warned: set[str] = set()
+        self._pool = Pool(
+            list(self._clients),
+            self._connect,
+            attempts=attempts,
+            backoff_seconds=backoff_seconds,
+            silence_seconds=silence_seconds,
+        )
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         """Run one job; see `azr.sandbox.base.Sandbox.run`."""
         unsent = judged(job)
-        if unsent is not None:
-            return unsent
-        if self._probe is None:
-            self._probe = asyncio.create_task(self._check_server())
-        await asyncio.shield(self._probe)
-        if not job.determinism:
-            return await self._run_once(job, second=False)
-        return agree(*await asyncio.gather(self._run_once(job, second=False), self._run_once(job, second=True)))
+        return await self._pool.run(job) if unsent is None else unsent
+
+    async def meet(self) -> list[Server]:
+        """The servers that can be used now.
+
+        Raises:
+            SandboxError: one of them must not be used: it does not isolate programs, or is of another version.
+        """
+        return await self._pool.meet()
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._http.close()
+        await self._pool.close()
+        for client in self._clients.values():
+            await client.close()
 
-    async def _run_once(self, job: Job, *, second: bool) -> tuple[Outcome, ...]:
-        nonce = secrets.token_hex(16)
-        code = _code(job, nonce, second=second)
-        seconds = _START_SECONDS + job.limits.wall_seconds + _SERVER_SECONDS
-        report = _report(await self._run_code(code, run_timeout=seconds), nonce, most_bytes(job))
-        if isinstance(report, Reason):
-            return (Outcome(reason=report, detail="the server gave no whole report"),) * len(job.inputs)
-        return outcomes(job, report, second=second)
-
-    async def _check_server(self) -> None:
-        """Check the server's version of Python, and warn if the server does not isolate its runs.
-
-        SandboxFusion's configuration has `isolation: none` or `lite`, but its answers do not say which. With `lite`
-        every run has a file system of its own, so one run leaves a file and the next looks for it. A server that
-        reports its isolation in an `isolation` field is believed.
-        """
-        mark = f"azr-{secrets.token_hex(8)}"
-        left = await self._run_code(_LEAVE_MARK.format(mark=mark), run_timeout=10.0)
-        ran = await self._run_code(_FIND_MARK.format(mark=mark), run_timeout=10.0)
-        try:
-            found, *version = json.loads(ran.stdout)
-        except ValueError:
-            reason = " ".join(ran.stderr.split())[-200:] or "its run printed nothing"
-            raise SandboxError(f"the sandbox server at {self._url} does not run Python: {reason}") from None
-        if tuple(version) < _PYTHON:
-            raise SandboxError(
-                f"the sandbox server at {self._url} runs Python {version[0]}.{version[1]}; it needs 3.11 or later"
-            )
-        if found or "none" in (left.isolation, ran.isolation):
-            _log.warning(
-                "the sandbox server at %s runs with isolation: none: programs share its files, and can harm it and each"
-                " other; set `isolation: lite` in the server's configuration",
-                self._url,
-            )
-
-    async def _run_code(self, code: str, *, run_timeout: float) -> _Ran:
-        """Run a Python program on the server, which is to stop it after `run_timeout` seconds.
-
-        Raises:
-            SandboxError: no answer, or no usable one, after all attempts.
-        """
-        asked = {"code": code, "language": "python", "run_timeout": run_timeout, "compile_timeout": run_timeout}
-        try:
-            return await self._http.post("/run_code", asked, read=self._read, read_seconds=run_timeout + 60.0)
-        except httpx.UnsupportedProtocol as error:
-            raise SandboxError(f"sandbox.url = {self._url!r} is not an address: {error}") from None
-        except UnavailableError as error:
-            raise SandboxError(
-                f"the sandbox server at {self._url} failed {self._attempts} times ({one_line(str(error))}); is it"
-                " running and reachable?"
-            ) from None
-
-    def _read(self, answer: httpx.Response) -> _Ran:
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise UnavailableError(f"status {answer.status_code}")
-        if answer.status_code != 200:
-            raise SandboxError(
-                f"the sandbox server at {self._url} refused /run_code with status {answer.status_code}; "
-                "is sandbox.url the address of a SandboxFusion server?"
-            )
-        try:
-            content: dict[str, Any] = answer.json()
-            if content["status"] == "SandboxError":
-                raise UnavailableError(f"the server says: {one_line(content.get('message') or 'SandboxError')}")
-            run = content["run_result"]
-            return _Ran(
-                timed_out=run["status"] == "TimeLimitExceeded",
-                stdout=run.get("stdout") or "",
-                stderr=run.get("stderr") or "",
-                isolation=content.get("isolation"),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise SandboxError(
-                f"the sandbox server at {self._url} does not answer /run_code as SandboxFusion does; check sandbox.url"
-            ) from None
-
-
-def _code(job: Job, nonce: str, *, second: bool) -> str:
-    arguments = {
-        "program": program(RUN_ONE),
-        "job": request(job, second=second).decode(),
-        "hash_seed": HASH_SEEDS[second],
-        "nonce": nonce,
-        "wall_seconds": job.limits.wall_seconds,
-        "most_bytes": most_bytes(job),
-        "start_seconds": _START_SECONDS,
-    }
-    source = resources.files("azr.sandbox.guest").joinpath("launch.py").read_text("utf-8")
-    # As JSON in a literal of its own: no text of the job's can be anything but data in it.
-    return f"{source}\n\nlaunch(**json.loads({json.dumps(arguments)!r}))\n"
-
-
-def _report(ran: _Ran, nonce: str, most: int) -> Report | Reason:
-    """Read what `launch` printed, or say why there is no report."""
-    if ran.timed_out:
-        return Reason.TIMEOUT
-    _, *parts = ran.stdout.split(nonce)
-    if len(parts) != 2:
-        # Begun but not ended: the server truncates what a run prints.
-        return Reason.OUTPUT_TOO_LARGE if len(parts) == 1 else Reason.CRASHED
-    try:
-        report: Any = json.loads(parts[0])
-        stop = Stop.TOO_MUCH_OUTPUT if report["too_much_output"] else Stop.NONE
-        unpack = zlib.decompressobj()
-        return Report(
-            stop=Stop.WALL_CLOCK if report["wall_clock"] else stop,
-            exit_code=int(report["exit_code"]),
-            cpu_seconds=float(report["cpu_seconds"]),
-            payload=unpack.decompress(base64.b64decode(report["payload"]), most),
+    def _client(self, url: str, headers: Mapping[str, str]) -> PatientClient:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise SandboxError(f"sandbox.url = {url!r} is not an address; it has the form http://host:port")
+        # One attempt: the pool sends a job again, perhaps to another server.
+        return PatientClient(
+            url,
+            connections=self._workers or 16 * _CONNECTIONS,
+            attempts=1,
+            backoff_seconds=0.0,
+            headers=headers,
+            awaits_server=True,
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error):
-        return Reason.TAMPERED
+
+    async def _connect(self, url: str) -> Server:
+        """Find out what is at an address, and check that it may be used; see `Pool`."""
+        http = self._clients[url]
+        try:
+            answer = await http.get("/info")
+        except httpx.TransportError as error:
+            raise LostServerError(one_line(str(error) or type(error).__name__)) from None
+        if answer.status_code in (401, 403):
+            raise SandboxError(f"the sandbox server at {url}: {said(answer)}")
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise LostServerError(f"status {answer.status_code}")
+        try:
+            told = answer.json() if answer.status_code == 200 else None
+        except ValueError:
+            told = None
+        if isinstance(told, dict) and "azr" in told:
+            jail = JailServer(url, http, told, self._workers)
+            await jail.meet(allow_unsafe=self._allow_unsafe)
+            return jail
+        fusion = FusionServer(url, http, self._workers or _CONNECTIONS)
+        await fusion.meet(warn=url not in self._warned)
+        self._warned.add(url)
+        return fusion

@@ -110,7 +110,7 @@ class _Home:
         checkers = await self._fleet("checker", _SEED)
         most = checkers.hello["room"] // room_for_outcome(job.limits.output_bytes)
         if most < 1:
-            raise SandboxError(
+            raise HostLimitError(
                 f"limits: output_bytes is {job.limits.output_bytes}, a pipe holds {checkers.hello['room']}"
             )
         if len(job.inputs) <= most:
