@@ -12,13 +12,15 @@ import pytest
 import yaml
 
 from azr import settings
+from azr.cli import app
+from azr.sandbox.protocol import TOKEN_VARIABLE
 from azr.train.start import RESUMABLE
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [DEPLOY / "azr-run", *sorted((DEPLOY / "slurm").iterdir())]
 SKY = sorted((DEPLOY / "skypilot").glob("*.yaml"))
-KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+KUBERNETES = sorted((DEPLOY / "kubernetes").glob("train*.yaml"))
 
 
 def azr_run(*words: str, azr: str = "echo azr") -> subprocess.CompletedProcess[str]:
@@ -196,3 +198,36 @@ def test_a_variable_is_used_only_below_its_definition():
     for one in env:
         assert set(re.findall(r"\$\((\w+)\)", one.get("value", ""))) <= known
         known.add(one["name"])
+
+
+def test_the_sandbox_servers_have_the_names_that_runs_use_and_no_rights():
+    path = DEPLOY / "kubernetes/sandbox.yaml"
+    kinds = {one["kind"]: one for one in yaml.safe_load_all(path.read_text())}
+    servers, service = kinds["StatefulSet"], kinds["Service"]
+    pod = servers["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name, (port,) = servers["metadata"]["name"], service["spec"]["ports"]
+    assert servers["spec"]["serviceName"] == service["metadata"]["name"]
+    assert service["spec"]["clusterIP"] == "None"
+    urls = [f"http://{name}-{number}.{service['metadata']['name']}:{port['port']}" for number in range(2)]
+    assert f"sandbox.url={','.join(urls)}\n" in path.read_text()
+    assert servers["spec"]["replicas"] == len(urls)
+    assert container["args"][container["args"].index("--port") + 1] == str(port["port"])
+    assert container["env"][0]["name"] == TOKEN_VARIABLE
+    for one in (service["spec"]["selector"], kinds["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]):
+        assert one == servers["spec"]["template"]["metadata"]["labels"]
+    assert "egress" not in kinds["NetworkPolicy"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_the_sandbox_servers_start_with_the_options_of_the_command(monkeypatch):
+    text = (DEPLOY / "kubernetes/sandbox.yaml").read_text()
+    servers = next(one for one in yaml.safe_load_all(text) if one["kind"] == "StatefulSet")
+    (container,) = servers["spec"]["template"]["spec"]["containers"]
+    found = {}
+    monkeypatch.setattr(
+        "azr.sandbox.serve.serve", lambda server, host, port, *, protected: found.update(host=host, port=port)
+    )
+    assert app(container["args"], standalone_mode=False) in (None, 0)
+    assert found == {"host": "0.0.0.0", "port": 8090}

@@ -95,7 +95,7 @@ async def test_a_client_that_hangs_up_leaves_no_job_behind_and_sigterm_ends_the_
             )
             with pytest.raises(httpx.ReadTimeout):
                 await http.post("/run", content=job, headers={"Content-Type": "application/json"}, timeout=1.0)
-            while (await http.get("/info")).json()["running"]:
+            while (await http.get("/info")).json()["running"]:  # noqa: ASYNC110 (only the server knows)
                 await asyncio.sleep(0.01)
         host.process.terminate()
         assert host.process.wait(timeout=60) == 0
@@ -132,7 +132,7 @@ def test_an_unsafe_backend_is_served_only_with_consent_and_a_label(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_doctor_shows_every_server_and_tries_each(tmp_path: Path) -> None:
-    token = {"AZR_SANDBOX_TOKEN": "sesame"}
+    token = {"AZR_SANDBOX_TOKEN": "sesame", "COLUMNS": "200"}  # wide enough to print addresses in one line
     with hosts(2, env=token) as two:
         urls = ",".join(host.url for host in two)
         done = azr("sandbox", "doctor", "backend=remote", f"url={urls}", cwd=tmp_path, env={**os.environ, **token})
