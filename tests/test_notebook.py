@@ -32,7 +32,7 @@ def test_the_notebook_trains_draws_the_curve_and_judges_answers(tmp_path, monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, ipykernel shows no output of other processes
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    shorten(notebook, {"STEPS = 3": "STEPS = 1", '"evaluation.tasks=20"': '"evaluation.tasks=4"'})
+    shorten(notebook, {"STEPS = 3": "STEPS = 1", '"evaluation.tasks": 20': '"evaluation.tasks": 4'})
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]

@@ -16,9 +16,10 @@ def find_run(text: str) -> Path:
 
 
 def model_or_run(name: str) -> str:
-    """Resolve a run among models. Its name must include the date, without which it may be a model on the hub."""
-    may_be_run = name == "latest" or ("-20" in name and "://" not in name)
-    return str(find_run(name)) if may_be_run else name
+    """See `azr.run.directory.model_or_run`, which is imported only when a model is asked for."""
+    from azr.run import directory
+
+    return directory.model_or_run(name)
 
 
 RunFolder = Annotated[

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -132,3 +134,34 @@ def _start(group: asyncio.TaskGroup, coroutine: Coroutine[Any, Any, T], member: 
     task = group.create_task(coroutine, context=context)
     task.add_done_callback(lambda _: member.crew.leave(member))
     return task
+
+
+def outside_loop(work: Callable[[], T], interrupt: Callable[[int], bool] = lambda thread: False) -> T:
+    """Call what runs an event loop of its own; where a loop is running already, as in a notebook, in another thread.
+
+    Args:
+        work: to call.
+        interrupt: called with the identifier of that thread at each Ctrl-C. If it returns false, the interrupt is
+            raised.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    done: Future[T] = Future()
+
+    def carry_out() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    context = copy_context()  # by which a notebook knows in which cell to print
+    thread = threading.Thread(target=lambda: context.run(carry_out), name="azr-call", daemon=True)
+    thread.start()
+    while True:
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            if done.done() or not interrupt(thread.ident or 0):
+                raise

@@ -1,12 +1,28 @@
 """The figures of a step as one line of metrics.jsonl."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from azr.analysis.alarms import step_alarms
 from azr.analysis.figures import KindFigures, StepFigures
 from azr.types import Kind
+
+NOT_NUMBERS = ("step", "marks")
+"""Keys of a metrics line that `numbers` leaves out: the step's number, and the marks of single held-out tasks."""
+
+
+def numbers(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of a metrics line by path. An interval becomes its two ends, a list of words its length."""
+    for key, value in tree.items():
+        if key in NOT_NUMBERS:
+            continue
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{path}{key}/")
+        elif key == "interval":
+            yield from zip((f"{path}low", f"{path}high"), value, strict=True)
+        elif value is not None:
+            yield f"{path}{key}", float(len(value) if isinstance(value, list) else value)
 
 
 def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def evaluate(request: Request) -> int:
     Raises:
         UserError: the request is invalid; raised before anything is loaded where possible.
     """
-    console = Console()
+    console = Console(force_jupyter=False)
     model_config, sandbox_config = _configs(request.assignments)
     _check(request)
     contenders = contestants(request.models, gold=request.gold, broken=request.broken)
@@ -88,7 +88,9 @@ def evaluate(request: Request) -> int:
         "results": [summary(scored, request.ks) for scored in results],
         "differences": comparison(results, request.ks, request.models),
     }
-    wide = console if can_redraw(console.file) else Console(width=500)  # a file or a pipe gets the full width
+    wide = (
+        console if can_redraw(console.file) else Console(width=500, force_jupyter=False)
+    )  # a file or a pipe gets the full width
     wide.print(table(record["results"], record["differences"]))
     with explained(request.out, remedy=harness.OUT):
         (request.out / RESULTS).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

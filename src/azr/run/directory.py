@@ -272,6 +272,16 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda run: (RunDirectory(run).changed(), run.name), reverse=True)
 
 
+def model_or_run(name: str) -> str:
+    """Resolve a run among models. Its name must include the date, without which it may be a model on the hub.
+
+    Raises:
+        UserError: see `RunDirectory.find`.
+    """
+    may_be_run = name == "latest" or ("-20" in name and "://" not in name)
+    return str(RunDirectory.find(name)) if may_be_run else name
+
+
 def _take(lock: TextIO) -> None:
     """Lock a file. `RunDirectory.held` of another process may hold the lock for a moment, so this tries again."""
     for wait in (0.05, 0.2):

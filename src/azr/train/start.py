@@ -36,17 +36,17 @@ RESUMABLE = (
 """Keys that may change on resume; any other would make it a different run."""
 
 
-def resolve(source: str, assignments: Iterable[str]) -> Config:
+def resolve(source: str | Config, assignments: Iterable[str]) -> Config:
     """The configuration of a preset or file with overrides. Another domain starts from its own defaults.
 
     Raises:
         UserError: see `azr.settings`.
     """
-    base = settings.read(source)
+    base = source.model_dump(mode="json", exclude_none=True) if isinstance(source, Config) else settings.read(source)
     if _domain_name(settings.override({}, assignments)) not in (None, _domain_name(base)):
         base["domain"] = {}
     tree = settings.override(base, assignments)
-    return settings.build(tree, registry.config_class, source=source)
+    return settings.build(tree, registry.config_class, source="config" if isinstance(source, Config) else source)
 
 
 def _domain_name(tree: settings.Tree) -> object:
@@ -63,7 +63,7 @@ def start_run(source: str, assignments: Sequence[str]) -> int:
     config = resolve(source, assignments)
     name = source if source in settings.presets() else Path(source).stem
     create = lambda used: RunDirectory.create(Path(used.output_dir), name, settings.dump(used))  # noqa: E731
-    return _carry_out(config, create, new=True)
+    return carry_out(config, create, new=True)
 
 
 def resume_or_fork(resume: Path | None, fork: str | None, assignments: Sequence[str]) -> int:
@@ -82,7 +82,7 @@ def resume_or_fork(resume: Path | None, fork: str | None, assignments: Sequence[
     if is_follower():
         return _follow()
     made = Fork(fork, assignments)
-    return _carry_out(made.config, made.create, new=True)
+    return carry_out(made.config, made.create, new=True)
 
 
 def resume_run(path: Path, assignments: Sequence[str]) -> int:
@@ -106,7 +106,7 @@ def resume_run(path: Path, assignments: Sequence[str]) -> int:
             )
     tree = settings.override(run.tree(), assignments)
     config = settings.build(tree, registry.config_class, source=str(path / "config.toml"))
-    return _carry_out(config, lambda _: run, new=False)
+    return carry_out(config, lambda _: run, new=False)
 
 
 def _follow() -> int:
@@ -116,7 +116,7 @@ def _follow() -> int:
     return follow_run()
 
 
-def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *, new: bool) -> int:
+def carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *, new: bool) -> int:
     """Build the parts, open the run directory, and train.
 
     If the model cannot be loaded, no folder is created. If a new run fails before it has logged anything, its folder is
@@ -131,7 +131,7 @@ def _carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], 
     from azr.train.trackers.feed import Feed, make_trackers
     from azr.train.training import Training
 
-    console = Console()
+    console = Console(force_jupyter=False)  # lines of text in a notebook, not a display for each
 
     def say(line: str) -> None:
         console.print(visible(line), soft_wrap=True, highlight=False, markup=False)

@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
+_stops: dict[int, Callable[[], None]] = {}
+"""How to ask the run in a thread other than the main one to stop, by the thread's identifier. It gets no signals."""
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error, but a request
@@ -30,7 +33,14 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Treat Ctrl-C and SIGTERM as requests; schedulers send SIGTERM before they preempt a machine."""
+        """Treat Ctrl-C and SIGTERM as requests; schedulers send SIGTERM before they preempt a machine.
+
+        Only the main thread gets signals. For another one, `ask_thread` passes them on.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            with self._on_request():
+                yield
+            return
         loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
         for number in signals:
             loop.add_signal_handler(number, self._ask)
@@ -39,6 +49,19 @@ class Stop:
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+
+    @contextmanager
+    def _on_request(self) -> Iterator[None]:
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+        def ask() -> None:
+            loop.call_soon_threadsafe(self.ask)
+
+        _stops[thread] = ask
+        try:
+            yield
+        finally:
+            _stops.pop(thread, None)
 
     async def unless(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Await the work, or cancel it as soon as a stop is requested.
@@ -72,3 +95,11 @@ class Stop:
             raise KeyboardInterrupt
         self._signalled = True
         self.ask()
+
+
+def ask_thread(thread: int) -> bool:
+    """Ask the run in a thread to stop; returns false if there is none, or if it was asked before."""
+    ask = _stops.pop(thread, None)
+    if ask is not None:
+        ask()
+    return ask is not None

@@ -6,12 +6,11 @@ from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from azr.analysis.metrics import numbers
 from azr.selfplay.records import StepRecord
 from azr.selfplay.rewards import mean
 from azr.types import Kind, Task
 
-NOT_METRICS = ("step", "marks")
-"""Keys of a metrics line that are not sent: the step's number, and the marks of single held-out tasks."""
 SHOWN_TIMES = 10
 """How often a run sends sample tasks."""
 SHOWN_PER_KIND = 2
@@ -75,7 +74,7 @@ class Tracker(Protocol):
 def entry(record: Mapping[str, Any], tasks: Sequence[SampleTask] = ()) -> Entry:
     """Convert a line of metrics.jsonl."""
     series = "held_out" if "held_out" in record else "step"
-    return Entry(record["step"], series, dict(_numbers(record)), tasks)
+    return Entry(record["step"], series, dict(numbers(record)), tasks)
 
 
 def verbatim(text: str) -> str:
@@ -99,16 +98,3 @@ def sample_tasks(record: StepRecord, show: Callable[[Task], str]) -> Iterator[Sa
             seen[task.kind] += 1
             rate = mean(episode.attempts.scores) if episode.attempts else None
             yield SampleTask(task.kind, show(task), rate, rewards.get(episode.id))
-
-
-def _numbers(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers below a node, by path. An interval becomes its two ends, a list of words its length."""
-    for key, value in tree.items():
-        if key in NOT_METRICS:
-            continue
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{path}{key}/")
-        elif key == "interval":
-            yield from zip((f"{path}low", f"{path}high"), value, strict=True)
-        elif value is not None:
-            yield f"{path}{key}", float(len(value) if isinstance(value, list) else value)

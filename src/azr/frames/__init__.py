@@ -1,0 +1,1 @@
+"""Runs and evaluations as pandas frames, for notebooks (extra `frames`)."""
