@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from azr import completion
 from azr.errors import UserError
 
 
@@ -23,10 +24,21 @@ def model_or_run(name: str) -> str:
 
 
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The run: a folder, latest, or the beginning of a name.", parser=find_run)
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="The run: a folder, latest, or the beginning of a name.",
+        parser=find_run,
+        autocompletion=completion.runs,
+    ),
 ]
 PresetWords = Annotated[
-    list[str] | None, typer.Argument(metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        metavar="[PRESET_OR_FILE] [KEY.SUB=VALUE]...",
+        show_default=False,
+        autocompletion=completion.presets_and_settings,
+    ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file, instead of a preset.")]
 Steps = Annotated[int | None, typer.Option(help="Number of training steps: steps=N.")]
