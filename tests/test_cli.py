@@ -168,6 +168,13 @@ def test_the_closing_summary_compares_before_and_after_with_a_random_guess(run):
         assert words in run[1]
 
 
+def test_a_run_ends_with_commands_to_go_on_with(run):
+    end = run[1].partition("go on with:\n")[2].splitlines()
+    commands = [line.split()[1] for line in end]
+    assert commands == ["report", "explain", "play", "chat", "export"]
+    assert all(run[0].name in line for line in end)
+
+
 def test_the_exported_model_loads_with_plain_transformers(run):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
