@@ -13,6 +13,7 @@ from tests.distributed.groups import free_port
 from tests.runs import azr, metrics, only_run, tiny_config
 
 STEPS = 12
+AZR_RUN = Path(__file__).parents[2] / "deploy" / "azr-run"
 
 
 def start(words, folder: Path, name: str = "out", **env: str) -> subprocess.Popen:
@@ -114,6 +115,23 @@ def test_two_machines_finish_a_run_of_which_one_was_killed(config, tmp_path):
     nodes = [node(rank, port, tmp_path, ["azr", "train", "--resume", str(run)]) for rank in (0, 1)]
     assert [process.wait(timeout=200) for process in nodes] == [0, 0]
     assert_complete(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sees", [0, 1])
+def test_the_node_of_rank_0_decides_whether_a_run_is_continued(config, tmp_path, sees):
+    """The file system of the other node is slow: there deploy/azr-run finds no run, or one that rank 0 does not know."""
+    words = ["train", str(config), f"output_dir={tmp_path / 'node'}{sees}", "steps=2"]
+    assert azr(*words, cwd=tmp_path).returncode == 0
+    run, port, nodes = only_run(tmp_path / f"node{sees}"), free_port(), []
+    for rank in (0, 1):
+        torchrun = f"{sys.executable} -m torch.distributed.run --nnodes=2 --node-rank={rank} --nproc-per-node=1"
+        torchrun += f" --master-addr=127.0.0.1 --master-port={port} -m azr"
+        command = ["sh", str(AZR_RUN), str(tmp_path / f"node{rank}"), str(config), "steps=3"]
+        nodes.append(subprocess.Popen(command, env=os.environ | {"AZR": torchrun, "GLOO_SOCKET_IFNAME": "lo"}))
+    assert [process.wait(timeout=200) for process in nodes] == [0, 0]
+    assert len(metrics(run)) == (3 if sees == 0 else 2)
+    assert [len(metrics(new)) for new in (tmp_path / f"node{1 - sees}").glob("*")] == ([] if sees == 0 else [3])
 
 
 @pytest.mark.slow
