@@ -55,6 +55,7 @@ def test_it_becomes_vllm_with_the_flags_that_a_run_needs(environment):
         "--dtype": "float32",
     }
     assert "--enable-scale-out" in arguments
+    assert "--no-enable-chunked-prefill" in arguments
     assert arguments[-2:] == ["--max-model-len", "512"]
     assert told["variables"]["VLLM_SERVER_DEV_MODE"] == "1"
 

@@ -70,7 +70,9 @@ def command(request: Request, *, scale_out: bool) -> tuple[list[str], dict[str, 
     arguments += ["--enable-scale-out"] if scale_out else []
     variables = {"VLLM_SERVER_DEV_MODE": "1"}
     if request.gpus is None:
-        arguments += ["--dtype", "float32", "--enforce-eager"]
+        # A prompt that is read in two parts ends vLLM's CPU build if its request has a seed ("CPU Generator does not
+        # use offset", vLLM 0.32), and every request of a run has one.
+        arguments += ["--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill"]
         variables["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")
     else:
         gpus = numbers(request.gpus)

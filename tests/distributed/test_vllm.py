@@ -104,6 +104,16 @@ async def test_the_samplers_logprobs_are_the_learners(engines, policy, route, te
     assert all(sample.text == policy.decode(sample.completion_ids) for sample in samples)
 
 
+async def test_more_prompts_at_once_than_a_batch_reads_are_all_answered(engines, policy):
+    """vLLM's CPU build dies if it reads a prompt of a request with a seed in two parts."""
+    prompts = [policy.renderer(chat=False)(f"a = {number}\n" * 40) for number in range(60)]
+    async with generator_on(policy, engines.lasting) as generator:
+        found = (generator.sample(prompt, n=1, key=prompt.text, sampling=Sampling(2, 1.0)) for prompt in prompts)
+        answers = await asyncio.gather(*found)
+    assert sum(len(prompt.token_ids) for prompt in prompts) > 8192  # tokens that a batch reads by default, at most
+    assert all(sample.completion_ids for (sample,) in answers)
+
+
 async def test_all_servers_sample_from_new_weights_before_the_next_step(engines, policy):
     async with generator_on(policy, engines.lasting, engines.doomed) as generator:
         before = await drawn(generator, policy)
