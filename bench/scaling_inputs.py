@@ -168,11 +168,11 @@ def assumed(name: str) -> tuple[Workload, Speed]:
 
 
 def layout(config: dict[str, Any], cluster: Cluster) -> Cluster:
-    """The machines of a run with `learner.processes` ranks, which sample too, or servers in `generation.urls`."""
+    """The machines of a run: `learner.processes` ranks learn. Without servers in `generation.urls`, rank 0 samples."""
     ranks = int(config["learner"].get("processes", 1))
     urls = [url for url in str(config["generation"].get("urls", "")).split(",") if url]
     return Cluster(
-        generators=len(urls) or ranks,
+        generators=len(urls) or 1,
         learners=ranks,
         colocated=not urls,
         rows=config["generation"]["max_rows"],
