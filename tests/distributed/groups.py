@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,9 @@ def together(size: int, sharding: str, work: Callable[..., Any], *arguments: Any
         ]
         for process in processes:
             process.start()
-        for process in processes:
-            process.join(timeout=200)
+        end = time.monotonic() + 200
+        for process in processes:  # ranks that wait for each other all end here, not one after the other
+            process.join(timeout=max(0.0, end - time.monotonic()))
         codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
