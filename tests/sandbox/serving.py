@@ -20,14 +20,16 @@ MOST = Limits(wall_seconds=60.0, cpu_seconds=60, memory_bytes=2**30, output_byte
 
 
 class Kept:
-    """A sandbox that several servers share, so that none of them closes it; it counts its jobs."""
+    """A sandbox that several servers share, so that none of them closes it; it notes its jobs."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self.jobs, self.running, self.peak = 0, 0, 0
+        self.programs: set[str] = set()
 
     async def run(self, job: Job) -> tuple[Outcome, ...]:
         self.jobs += 1
+        self.programs.add(job.program)
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:

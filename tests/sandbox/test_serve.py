@@ -214,3 +214,11 @@ def test_a_run_that_lost_all_servers_ends_with_one_line_and_resumes_on_others(al
         resumed = azr("train", "--resume", stopped, f"sandbox.url={host.url}", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     same(stopped, run)
+
+
+@pytest.mark.slow
+def test_a_plan_measures_the_servers(alone, tmp_path: Path) -> None:
+    config, _ = alone
+    with hosts(1) as (host,):
+        done = azr("plan", config, "sandbox.backend=remote", f"sandbox.url={host.url}", cwd=tmp_path)
+    assert f" jobs per second on {host.url}, " in done.stdout

@@ -100,7 +100,8 @@ def _tried(config: Config, trial: Trial) -> Iterator[str]:
         f" {trial.unfinished:.0%} cut at their limit; {trial.tokens / trial.play:.0f} tokens per second of play"
     )
     if trial.jobs:
-        yield f"  sandbox: {trial.jobs / trial.sandbox:.0f} jobs per second, {trial.jobs * scale:.0f} per step"
+        servers = f" on {' and '.join(config.sandbox.url)}" if config.sandbox.backend == "remote" else ""
+        yield f"  sandbox: {trial.jobs / trial.sandbox:.0f} jobs per second{servers}, {trial.jobs * scale:.0f} per step"
     yield (
         f"time of the run: {_about(found.run)}: seeding {_about(found.seeding)}, {config.steps} steps,"
         f" {evaluations(config)} evaluations of {_about(found.evaluation)}; without saving"

@@ -219,10 +219,11 @@ class Pool:
             server = await self._connect(member.url)
             self._compare(server)
         except LostServerError as error:
-            self._count_failure(member, str(error), 1)
+            self._count_failure(member, str(error), 1, f"the sandbox server at {member.url} is lost ({error})")
             return None
         except SandboxError as error:
-            self._count_failure(member, str(error), self._attempts)  # it would say the same at once
+            # As often as it takes to give up: it would say the same at once.
+            self._count_failure(member, str(error), self._attempts, f"{error}; it gets no jobs")
             return error
         if member.told:
             print(f"azr: the sandbox server at {member.url} is back", file=sys.stderr)
@@ -241,10 +242,11 @@ class Pool:
                 f" at {server.url}; verdicts must not depend on the server, so run the same Python on all of them"
             )
 
-    def _count_failure(self, member: _Member, reason: str, failures: int) -> None:
+    def _count_failure(self, member: _Member, reason: str, failures: int, line: str) -> None:
+        """Note that a server could not be met, and tell the user once, if there are others."""
         member.failures, member.reason = member.failures + failures, reason
         if not member.told and len(self._members) > 1:
-            print(f"azr: the sandbox server at {member.url} is lost ({reason})", file=sys.stderr)
+            print(f"azr: {line}", file=sys.stderr)
             member.told = True
         self._dispatch()
 
