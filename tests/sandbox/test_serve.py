@@ -104,6 +104,7 @@ async def test_a_client_that_hangs_up_leaves_no_job_behind_and_sigterm_ends_the_
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_refused_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
