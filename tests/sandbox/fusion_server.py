@@ -1,7 +1,7 @@
 """A small server that speaks SandboxFusion's `POST /run_code`, for tests: it runs the code it is sent, in subprocesses.
 
-Request and answer have the fields of SandboxFusion's `RunCodeRequest` and `RunCodeResponse` (its `sandbox_api.py`). As
-there, a run's stdout comes back whole or, past what a pipe and its reader buffer, not at all.
+Every request and every answer is held against what SandboxFusion says of this route (`run_code.json`); a request that
+does not fit it is refused with status 422. As there, a run's stdout comes back whole or, past what a pipe and its reader buffer, not at all.
 
     python -m tests.sandbox.fusion_server [--isolation none|lite] [--keep-bytes N] [--faults FAULT ...]
 
@@ -15,15 +15,22 @@ that were under way at once, `GET /served` how many came without a fault.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from tests.json_server import JSONHandler, serve
+
+ROUTE: dict[str, Any] = json.loads(Path(__file__).with_name("run_code.json").read_text())
+REQUEST, ANSWER = (Draft202012Validator(ROUTE[part]) for part in ("request", "answer"))
 
 
 class State:
@@ -94,15 +101,21 @@ class Handler(JSONHandler):
         if fault == "drop":
             self.close_connection = True
         elif fault == "error":
-            self.answer(200, {"status": "SandboxError", "message": "no space left", "run_result": None})
+            self._tell({"status": "SandboxError", "message": "no space left", "run_result": None})
         elif fault == "other":
             self.answer(200, {"hello": "world"})
         elif fault is not None:
             self.answer(int(fault), {"detail": "told to"})
         elif self.path != "/run_code":
             self.answer(404, {"detail": "Not Found"})
+        elif wrong := [error.message for error in REQUEST.iter_errors(request)]:
+            self.answer(422, {"detail": wrong})
         else:
             self._run(request)
+
+    def _tell(self, answer: dict[str, Any]) -> None:
+        ANSWER.validate(answer)
+        self.answer(200, answer)
 
     def _run(self, request: dict[str, Any]) -> None:
         state = self.state
@@ -115,7 +128,7 @@ class Handler(JSONHandler):
         finally:
             with state.lock:
                 state.running -= 1
-        self.answer(200, answer)
+        self._tell(answer)
 
 
 def main() -> None:
