@@ -271,6 +271,7 @@ def azr_on_a_small_disk(size: str, words: str, folder, then: str = "true", optio
     return subprocess.run([*MOUNTS, script], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
+@pytest.mark.slow
 @needs_mounts
 def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_resumes(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice, steps=200)

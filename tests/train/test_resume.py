@@ -72,7 +72,7 @@ def uninterrupted(apprentice, tmp_path_factory):
     return config, only_run(folder / "runs"), seconds
 
 
-@pytest.mark.parametrize("most", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_nothing(uninterrupted, tmp_path, most):
     config, whole, seconds = uninterrupted
     rng, kills, runs = random.Random(0), 0, 0
@@ -144,13 +144,13 @@ SAVING = "azr.learn.learner:PolicyLearner:save"
 @pytest.mark.parametrize(
     ("place", "call", "saved", "every"),
     [
-        (SEEDING, 2, "000000", 1),
-        (PLAYING, 20, None, 10),
-        (LEARNING, 3, "000002", 1),
-        (LEARNING, 3, "000002", 10),  # where the state before the step was not saved yet
-        (SAVING, 3, "000002", 1),
+        pytest.param(SEEDING, 2, "000000", 1, id="seeding", marks=pytest.mark.slow),
+        pytest.param(PLAYING, 20, None, 10, id="playing"),
+        pytest.param(LEARNING, 3, "000002", 1, id="learning", marks=pytest.mark.slow),
+        # where the state before the step was not saved yet
+        pytest.param(LEARNING, 3, "000002", 10, id="learning-unsaved"),
+        pytest.param(SAVING, 3, "000002", 1, id="saving", marks=pytest.mark.slow),
     ],
-    ids=["seeding", "playing", "learning", "learning-unsaved", "saving"],
 )
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_nothing_had_happened(
     uninterrupted, tmp_path, place, call, saved, every
@@ -176,7 +176,8 @@ def test_an_evaluation_that_was_stopped_is_made_once(uninterrupted, evaluated, t
     assert contents(run) == contents(evaluated)
 
 
-@pytest.mark.parametrize("every", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 10])
 def test_an_evaluation_before_a_step_that_was_stopped_is_made_once(uninterrupted, evaluated, tmp_path, every):
     words = [*EVALUATED, f"checkpoint.every={every}"]
     code, run = stopped_run(uninterrupted[0], tmp_path / "runs", LEARNING, 3, *words)

@@ -72,7 +72,7 @@ def test_a_server_that_dies_within_a_step_is_replaced_by_the_other(apprentice, t
     whole(run, steps=3)
 
 
-@pytest.mark.parametrize("stale", [1, 2])
+@pytest.mark.parametrize("stale", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_steps_begin_while_the_learner_works_and_are_as_stale_as_allowed(apprentice, train, stale):
     with serving(apprentice, count=2) as fakes:
         done, run = train(*fakes, words=["steps=4", f"generation.max_staleness={stale}"])
