@@ -23,6 +23,7 @@ from azr.arguments import (
 )
 from azr.console import explain_failure, prepare_streams
 from azr.errors import UserError
+from azr.export_command import export
 from azr.model_commands import model_app
 from azr.sandbox_commands import sandbox_app
 
@@ -160,28 +161,7 @@ def report(
     print(f"{target} ({target.stat().st_size / 1e6:.1f} MB); open it in any browser")
 
 
-@app.command()
-def export(
-    run: RunFolder,
-    to: Annotated[Path | None, typer.Option(help="Folder for the model.", show_default="RUN/model")] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write tasks and rollouts here, instead of the model.")
-    ] = None,
-) -> None:
-    """Write the newest checkpoint as a Hugging Face model, or all tasks and rollouts as a dataset."""
-    if dataset is None:
-        from azr.export.model import export_model
-
-        folder = to or run / "model"
-        print(f"model after step {export_model(run, folder)}: {folder}")
-        return
-    if to is not None:
-        raise UserError("--to writes the model and --dataset the tasks and rollouts; use only one of them")
-    from azr.export.dataset import export_dataset
-
-    sizes = export_dataset(run, dataset)
-    print(f"{', '.join(f'{count} {name}' for name, count in sizes.items())}: {dataset}")
-    print(f'read it with: datasets.load_dataset("{dataset}", "tasks", split="train")')
+app.command()(export)
 
 
 @app.command()

@@ -23,8 +23,10 @@ ROW_GROUP = 2000
 FILE = "train-00000-of-00001.parquet"
 
 
-def export_dataset(run: Path, to: Path) -> dict[str, int]:
+def export_dataset(run: Path, to: Path, repository: str | None = None) -> dict[str, int]:
     """Write the tasks and rollouts of a run, which may still be training, to a new folder.
+
+    The card names the `repository` on the hub, if there is one.
 
     Returns:
         number of rows by part, "tasks" and "rollouts".
@@ -46,7 +48,7 @@ def export_dataset(run: Path, to: Path) -> dict[str, int]:
         sizes = {name: writer.close() for name, writer in writers.items()}
         if not any(sizes.values()):
             raise UserError(f"{run}: no tasks or rollouts yet, so there is nothing to export")
-        write_dataset_card(folder, config, features, sizes, tally)
+        write_dataset_card(folder, config, features, sizes, tally, repository or "FOLDER_OR_NAME")
     return sizes
 
 

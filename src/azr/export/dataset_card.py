@@ -51,8 +51,8 @@ Most frequent verdicts of proposals: {reasons}.
 ```python
 from datasets import load_dataset
 
-tasks = load_dataset("FOLDER_OR_NAME", "tasks", split="train")
-rollouts = load_dataset("FOLDER_OR_NAME", "rollouts", split="train")
+tasks = load_dataset("{address}", "tasks", split="train")
+rollouts = load_dataset("{address}", "rollouts", split="train")
 ```
 
 {columns}
@@ -88,9 +88,17 @@ class Tally:
 
 
 def write_dataset_card(
-    folder: Path, config: Config, features: Mapping[str, Features], sizes: Mapping[str, int], tally: Tally
+    folder: Path,
+    config: Config,
+    features: Mapping[str, Features],
+    sizes: Mapping[str, int],
+    tally: Tally,
+    address: str,
 ) -> None:
-    """Write README.md into the folder of a dataset, whose files are complete; `features` and `sizes` are by part."""
+    """Write README.md into the folder of a dataset, whose files are complete.
+
+    `features` and `sizes` are by part; `address` is what people give to `load_dataset`.
+    """
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.reasons.most_common(8))
     card = _CARD.format(
         header=_header(folder, config, features, sizes),
@@ -105,6 +113,7 @@ def write_dataset_card(
         reasons=reasons or "none yet",
         columns="\n".join(_columns()),
         config=dump(config),
+        address=address,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 

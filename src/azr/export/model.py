@@ -18,12 +18,13 @@ from azr.run.checkpoint import Checkpoints, State, read_state
 from azr.run.directory import METRICS, MODEL, RunDirectory, explained, read_jsonl
 
 
-def export_model(run: Path, to: Path) -> int:
+def export_model(run: Path, to: Path, repository: str | None = None) -> int:
     """Write the model of a run's newest checkpoint, with any adapter merged into it, and its card to a new folder.
 
     Of a model on a Tinker service, the adapter is downloaded.
 
-    The run may still be training. Returns the step of the checkpoint.
+    The run may still be training. The card names the `repository` on the hub, if there is one. Returns the step of the
+    checkpoint.
 
     Raises:
         UserError: the run does not exist or has no model yet, or the folder exists.
@@ -45,7 +46,7 @@ def export_model(run: Path, to: Path) -> int:
             policy.export(partial)  # merges the adapter
         else:
             shutil.copytree(checkpoint / MODEL, partial, dirs_exist_ok=True)
-        write_card(partial, config, _summary(run, state))
+        write_card(partial, config, _summary(run, state), repository)
     return state.step
 
 
