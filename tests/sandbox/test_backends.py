@@ -1,8 +1,12 @@
-"""What holds alike in the Docker, the remote and the unsafe backend. Every run here is a real one."""
+"""What holds alike in the Docker, the remote, the Seatbelt and the unsafe backend.
+
+Every run here is a real one. Where there is no macOS, a stand-in takes the place of its sandbox-exec.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,18 +22,41 @@ from azr.sandbox import (
     Reason,
     RemoteSandbox,
     Sandbox,
+    SeatbeltSandbox,
     UnsafeSubprocessSandbox,
 )
+from azr.sandbox.backends import seatbelt
 from azr.sandbox.base import JOB_BYTES
+from tests.sandbox import seatbelt_stand_in
 from tests.sandbox.containers import docker_image, fusion_server
 
 
-@pytest_asyncio.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "remote", "unsafe"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+@pytest_asyncio.fixture(scope="module")
+async def confined(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """Make one for all tests, as it examines itself before the first job."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform != "darwin":
+            patch.setattr(seatbelt, "SANDBOX_EXEC", seatbelt_stand_in.install(tmp_path_factory.mktemp("bin")))
+        box = SeatbeltSandbox(workers=2)
+        yield box
+        await box.close()
+
+
+@pytest_asyncio.fixture(
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        "remote",
+        pytest.param("seatbelt", marks=pytest.mark.slow),
+        "unsafe",
+    ]
+)
+async def backend(request: pytest.FixtureRequest, confined: Sandbox) -> AsyncIterator[Sandbox]:
     if request.param == "docker":
         box: Sandbox = DockerSandbox(image=docker_image(), workers=2)
         yield box
         await box.close()
+    elif request.param == "seatbelt":
+        yield confined
     elif request.param == "remote":
         with fusion_server() as url:
             box = RemoteSandbox(url=url, workers=4)

@@ -53,12 +53,18 @@ def test_auto_is_the_local_sandbox_on_linux() -> None:
 
 
 def test_auto_elsewhere_is_an_error_that_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "freebsd14")
     with pytest.raises(
-        SandboxError, match=r"this is darwin: set sandbox.backend = 'docker'.*allow_unsafe = true"
+        SandboxError, match=r"this is freebsd14: set sandbox.backend = 'docker'.*allow_unsafe = true"
     ) as error:
         make_sandbox()
     assert "\n" not in str(error.value)
+
+
+def test_local_on_macos_is_an_error_that_names_its_own_jail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxError, match=r"this is darwin: set sandbox.backend = 'seatbelt' or 'docker'"):
+        make_sandbox(backend="local")
 
 
 async def test_every_backend_can_be_chosen() -> None:
@@ -85,8 +91,11 @@ def test_remote_needs_an_address() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dokcer", "no such backend; did you mean docker?; registered are auto, docker, local, remote, unsafe"),
-        ("podman", "no such backend; registered are auto, docker, local, remote, unsafe"),
+        (
+            "dokcer",
+            "no such backend; did you mean docker?; registered are auto, docker, local, remote, seatbelt, unsafe",
+        ),
+        ("podman", "no such backend; registered are auto, docker, local, remote, seatbelt, unsafe"),
     ],
 )
 def test_an_unknown_backend_gets_the_nearest_name_and_the_known_ones(name: str, message: str) -> None:

@@ -13,7 +13,9 @@ class SandboxConfig(Section):
     """Where the model's programs run, and with which limits."""
 
     backend: str = Field(
-        "auto", description="local, docker, remote, unsafe or the name of a plug-in; auto: local, on Linux only"
+        "auto",
+        description="local, seatbelt, docker, remote, unsafe or the name of a plug-in; auto: local on Linux, seatbelt"
+        " on macOS",
     )
     tier: Literal["auto", "full", "seccomp"] = Field("auto", description="weakest protection accepted from `local`")
     workers: PositiveInt | None = Field(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from azr.sandbox.backends.docker import DockerSandbox
     from azr.sandbox.backends.remote import RemoteSandbox
+    from azr.sandbox.backends.seatbelt import SeatbeltSandbox
     from azr.sandbox.backends.unsafe import UnsafeSubprocessSandbox
     from azr.sandbox.base import Job, Limits, Mode, Outcome, Policy, Reason, Sandbox, SandboxError
     from azr.sandbox.factory import make_sandbox
@@ -34,6 +35,7 @@ __all__ = [
     "RemoteSandbox",
     "Sandbox",
     "SandboxError",
+    "SeatbeltSandbox",
     "UnsafeSubprocessSandbox",
     "make_sandbox",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "LocalSandbox": "host.local",
     "MemoSandbox": "memo",
     "RemoteSandbox": "backends.remote",
+    "SeatbeltSandbox": "backends.seatbelt",
     "UnsafeSubprocessSandbox": "backends.unsafe",
     "make_sandbox": "factory",
 }

@@ -6,7 +6,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Protocol
 from azr.sandbox.base import Job, Limits, Mode, Outcome, Reason, Sandbox
 
 _SECRET = "AZR_SANDBOX_DOCTOR"
-_LIMITS = Limits(wall_seconds=10.0, cpu_seconds=5, memory_bytes=128 * 2**20)
+_PROGRAMS = ("/bin/true", "/usr/bin/true", "/bin/sh")
+LIMITS = Limits(wall_seconds=10.0, cpu_seconds=5, memory_bytes=128 * 2**20)
+"""Of each attempt of `doctor`."""
 
 _QUICK = ("programs run", "network", "files", "writing", "environment", "other processes", "fork", "exec")
 
@@ -63,10 +65,10 @@ async def doctor(sandbox: Sandbox) -> list[Check]:
         SandboxError: the sandbox cannot run anything at all.
     """
     with witness() as canary:
-        return [await _try(sandbox, *attempt) for attempt in _attempts(str(canary), os.getpid(), _LIMITS)]
+        return [await _try(sandbox, *attempt) for attempt in _attempts(str(canary), os.getpid(), LIMITS)]
 
 
-async def probe(sandbox: Runner, canary: str, pid: int, limits: Limits) -> list[Check]:
+async def probe(sandbox: Runner, canary: str, pid: int, limits: Limits, more: Collection[str] = ()) -> list[Check]:
     """Try all at once the protections that take no time to try, on another machine that was examined by `doctor`.
 
     Args:
@@ -74,11 +76,12 @@ async def probe(sandbox: Runner, canary: str, pid: int, limits: Limits) -> list[
         canary: a file on the sandbox's machine (see `witness`).
         pid: a process on that machine.
         limits: of each attempt.
+        more: names of further checks to make.
 
     Raises:
         SandboxError: the sandbox cannot run anything at all.
     """
-    quick = [attempt for attempt in _attempts(canary, pid, limits) if attempt[0] in _QUICK]
+    quick = [attempt for attempt in _attempts(canary, pid, limits) if attempt[0] in (*_QUICK, *more)]
     return await asyncio.gather(*(_try(sandbox, *attempt) for attempt in quick))
 
 
@@ -102,6 +105,8 @@ def _attempts(canary: str, pid: int, limits: Limits) -> list[tuple[str, str, Job
     huge, long = job("def f(): return len(bytearray(1 << 30))"), job("def f(): return 'x' * 10**6")
     hashed = replace(job("def f(): return hash('a')"), determinism=True)
     call = replace(job("", "__import__('os').getpid()"), mode=Mode.LITERAL)
+    forking = job("import os\ntry: os.fork() or os._exit(0)\nexcept OSError: print('held', end='')")
+    forking = replace(forking, mode=Mode.SCRIPT)
     # Without Python's own module, which a backend may lack.
     raw_sockets = [f"[0][__import__('ctypes').CDLL(None).socket({family}, 1, 0) < 0]" for family in (1, 2, 10)]
     held, timeout = {"'held'"}, {Reason.TIMEOUT.value}
@@ -114,7 +119,8 @@ def _attempts(canary: str, pid: int, limits: Limits) -> list[tuple[str, str, Job
         # Signal 0 only asks whether a signal could be sent: the backend at hand may be one that would send it.
         ("other processes", "signal this one", job(_first_of(f"os.kill({pid}, 0)")), held),
         ("fork", "start a process", job(_first_of("os.fork() or os._exit(0)")), held),
-        ("exec", "start a program", job(_first_of("os.execv('/bin/true', ['true'])")), held),
+        ("fork in a script", "start a process from a script", forking, {"held"}),
+        ("exec", "start a program", job(_first_of(*(f"os.execv({one!r}, ['true'])" for one in _PROGRAMS))), held),
         ("memory", "take 1 GiB", huge, {Reason.MEMORY.value}),
         ("processor time", "spin", spinning, timeout),
         ("wall clock", "sleep", sleeping, timeout),

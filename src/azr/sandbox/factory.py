@@ -26,8 +26,8 @@ def make_sandbox(
     """Make a sandbox. Nothing is started before the first job.
 
     Args:
-        backend: a registered name. "auto" is "local" on Linux and an error elsewhere: a backend that protects less is
-            never chosen silently.
+        backend: a registered name. "auto" is "local" on Linux, "seatbelt" on macOS and an error elsewhere: a backend
+            that confines nothing is never chosen silently.
         memo: how many jobs' outcomes are remembered; 0 runs every job.
         options: settings of this backend alone, each one of its parameters.
         shared: settings from `SHARED`; those that the backend has no parameter for are ignored.
@@ -116,11 +116,14 @@ def load(name: str) -> Callable[..., Sandbox]:
 
 def _resolve(backend: str) -> str:
     """Replace "auto", and refuse the local sandbox where it cannot run."""
+    if backend == "auto" and sys.platform == "darwin":
+        return "seatbelt"
     if backend not in ("auto", "local"):
         return backend
     if sys.platform != "linux":
+        other = "'seatbelt' or 'docker'" if sys.platform == "darwin" else "'docker'"
         raise SandboxError(
-            f"the local sandbox needs Linux and this is {sys.platform}: set sandbox.backend = 'docker', or, for "
+            f"the local sandbox needs Linux and this is {sys.platform}: set sandbox.backend = {other}, or, for "
             "development only, sandbox.backend = 'unsafe' with sandbox.allow_unsafe = true"
         )
     return "local"

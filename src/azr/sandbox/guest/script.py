@@ -1,10 +1,10 @@
 """Scripts: each runs in a process of its own, with a real standard input and output, and a supervisor that waits.
 
 The supervisor is the process that took the job; none of the program runs in it. For each input it makes two files in
-memory, as a judge redirects `< input > output`, and forks. The script's process has them as descriptors 0 and 1, has no
-way to the pipe for outcomes, and can start threads but no process (`threads.py`). When it is dead with all its threads,
-the supervisor reads the output and writes the record. So whatever a script does to its streams, descriptors,
-interpreter or threads, a value is what stood in the output of a process that ended with status 0.
+memory, or on disk on macOS, as a judge redirects `< input > output`, and forks. The script's process has them as
+descriptors 0 and 1, has no way to the pipe for outcomes, and can start threads but no process (`threads.py`). When it
+is dead with all its threads, the supervisor reads the output and writes the record. So whatever a script does to its
+streams, descriptors, interpreter or threads, a value is what stood in the output of a process that ended with status 0.
 
 Limits hold for the script's process: it inherits the limit on memory, gets the processor time that the job has left,
 and RLIMIT_FSIZE limits its output. If the supervisor ends, the kernel kills the script.
@@ -38,7 +38,7 @@ def outcomes(code: types.CodeType, texts: list[str], request: dict[str, Any]) ->
     """Run a program once for each standard input in `texts`.
 
     The request of `worker.outcomes` also has `payload`, a descriptor that the program must not get, and, if known,
-    `processes`, the value for RLIMIT_NPROC.
+    `processes`, the value for RLIMIT_NPROC. It may have `files`: the paths of two files for input and output.
     """
     before = _seconds_of_children()
     left: float = request["cpu_seconds"]
@@ -59,7 +59,8 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     time_up = failure("timeout", processor_time_detail(request["cpu_seconds"]))
     if seconds <= 0:
         return time_up
-    given, printed = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
+    paths = request.get("files", (None, None))
+    given, printed = _file(text.encode("utf-8", "surrogatepass"), paths[0]), _file(b"", paths[1])
     reader, writer = os.pipe()
     supervisor = os.getpid()
     # Supervisors of a determinism pair may count from 1 in containers of their own, where their ids differ in this.
@@ -86,9 +87,9 @@ def _outcome(code: types.CodeType, text: str, request: dict[str, Any], seconds: 
     return _record(failed, output, request["output_bytes"])
 
 
-def _file(content: bytes) -> int:
-    """Make a file that has a descriptor and no path."""
-    descriptor = _empty_file()
+def _file(content: bytes, path: str | None) -> int:
+    """Open a file with this content: the one at `path`, or a new one that has no path."""
+    descriptor = _empty_file() if path is None else os.open(path, os.O_RDWR | os.O_TRUNC)
     write_all(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

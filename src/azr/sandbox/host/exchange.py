@@ -29,6 +29,8 @@ class Stop(Enum):
     TAMPERING = 3
     LOST = 4
     """The process that started it died, at every attempt."""
+    MEMORY = 5
+    PROCESSOR_TIME = 6
 
 
 class Report(NamedTuple):
@@ -164,6 +166,10 @@ def _outcome(body: bytes, reason: Reason | None, lengths: list[int], mode: Mode)
 def _death(report: Report, limits: Limits) -> Outcome:
     if report.stop is Stop.WALL_CLOCK:
         return Outcome(reason=Reason.TIMEOUT, detail=f"more than {limits.wall_seconds:g} s of wall time")
+    if report.stop is Stop.MEMORY:
+        return Outcome(reason=Reason.MEMORY, detail=f"more than {limits.memory_bytes} bytes of memory")
+    if report.stop is Stop.PROCESSOR_TIME:
+        return processor_time_up(limits)
     if report.stop is Stop.LOST:
         return Outcome(reason=Reason.CRASHED, detail="the process that it was to run in died, each time")
     reason, detail = cause_of_death(report.exit_code, report.cpu_seconds, limits.cpu_seconds)
