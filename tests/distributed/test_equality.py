@@ -34,4 +34,5 @@ def test_two_ranks_take_the_steps_of_one_process_on_a_tied_model_with_an_uneven_
     samples, options = rollouts(folder), {"lora": lora}
     (wanted,) = together(1, sharding, steps, folder, 3, samples, options)
     found, _ = together(2, sharding, steps, folder, 3, samples, options)
-    assert_equal_steps(found, wanted)
+    # Ranks that hold a part of the weights use transformers' forward pass, one process azr's own; a step is 1e-3.
+    assert_equal_steps(found, wanted, weights=5e-5)

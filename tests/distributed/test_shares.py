@@ -40,7 +40,7 @@ def forward_of(layer):
     def limit(trained):
         def ask(_module, args, kwargs):
             states = args[0] if args else kwargs["hidden_states"]
-            if states.shape[0] * states.shape[1] > 30:
+            if states[..., 0].numel() > 30:
                 torch.empty(2**50)
 
         trained.get_decoder().layers[layer].mlp.register_forward_pre_hook(ask, with_kwargs=True)
@@ -51,7 +51,7 @@ def forward_of(layer):
 def backward_of(layer):
     def limit(trained):
         def ask(_module, _gradients_in, gradients_out):
-            if gradients_out[0].shape[0] * gradients_out[0].shape[1] > 30:
+            if gradients_out[0][..., 0].numel() > 30:
                 torch.empty(2**50)
 
         trained.get_decoder().layers[layer].mlp.register_full_backward_hook(ask)

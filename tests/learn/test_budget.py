@@ -15,11 +15,11 @@ from tests.learners import draw, learner, train_samples
 def limit_memory(model, tokens):
     """Have a forward pass over more tokens ask for memory that no machine has: torch fails in its own words."""
 
-    def ask(_module, _args, kwargs):
-        if kwargs["input_ids"].numel() > tokens:
+    def ask(_module, args):
+        if args[0].numel() > tokens:
             torch.empty(2**50)
 
-    return model.get_decoder().register_forward_pre_hook(ask, with_kwargs=True)
+    return model.get_input_embeddings().register_forward_pre_hook(ask)
 
 
 def weights(policy):
@@ -88,7 +88,7 @@ def test_other_errors_are_no_reason_to_try_again(policy):
     def break_down(*_):
         raise RuntimeError("a shape does not fit")
 
-    policy.model.get_decoder().register_forward_pre_hook(break_down)
+    policy.model.get_input_embeddings().register_forward_pre_hook(break_down)
     with pytest.raises(RuntimeError, match="a shape does not fit"):
         taught.update(rollouts)
 

@@ -44,7 +44,7 @@ def test_sharing_a_prompt_changes_neither_values_nor_gradients(load, architectur
         logprobs, *_ = scorer.score(rows)
         logprobs.square().sum().backward()
         results.append((logprobs.detach(), *(parameter.grad for parameter in model.parameters())))
-    assert scorer.shares_prompts
+    assert scorer.sharing == ("prompts" if architecture == "gpt2" else "prefixes")
     torch.testing.assert_close(*results, atol=1e-3, rtol=1e-5)
     torch.testing.assert_close(results[1][0], plain(policy, rollouts), atol=1e-5, rtol=0)
 
@@ -58,11 +58,12 @@ def _eager(model):
 
 
 @pytest.mark.parametrize("change", [_slide, _eager])
-def test_prompts_are_not_shared_where_attention_would_not_follow_the_mask(policy, change):
+def test_prompts_are_not_shared_where_attention_would_not_follow_the_mask(load, change):
+    policy = load("gpt2")
     change(policy.model)
     rollouts = [train_sample(sample, 1.0) for sample in draw(policy, "def f(x, y): return", 4)]
     scorer = Scorer(policy.model, temperature=1.0)
-    assert not scorer.shares_prompts
+    assert scorer.sharing == "nothing"
     torch.testing.assert_close(scorer.score([rollouts])[0], plain(policy, rollouts), atol=1e-5, rtol=0)
 
 

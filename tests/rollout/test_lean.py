@@ -21,8 +21,9 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicCache
 
+from azr.models.plain import is_plain
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.lean import LeanStep, supports
+from azr.rollout.local.lean import LeanStep
 
 SHAPE = {
     "vocab_size": 99,
@@ -115,7 +116,7 @@ def refreshed(model: Any) -> LeanStep:
 @pytest.mark.parametrize("lengths", [[5, 9, 2], [7, 7], [1]], ids=["ragged", "equal", "one"])
 def test_logits_equal_those_of_transformers(family: str, lengths: list[int]) -> None:
     model = made(FAMILIES[family])
-    assert supports(wrapped(model))
+    assert is_plain(model)
     assert difference(model, refreshed(model), lengths) < 1e-5
 
 
@@ -169,4 +170,4 @@ def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:
     ids=["gpt2", "mistral", "adapter", "sliding window", "positions that depend on the length"],
 )
 def test_other_models_are_left_to_transformers(build: Any) -> None:
-    assert not supports(wrapped(build()))
+    assert not is_plain(build())

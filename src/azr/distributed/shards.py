@@ -148,7 +148,7 @@ class ShardedScorer(Scorer):
 
     def __init__(self, scorer: Scorer, root: nn.Module) -> None:
         self._scorer, self._root = scorer, root
-        self.shares_prompts = scorer.shares_prompts
+        self.sharing = scorer.sharing
 
     @property
     def model(self) -> Any:

@@ -9,7 +9,7 @@ import torch
 
 from azr.errors import UserError
 from azr.learn.base import TrainSample
-from azr.learn.packing import micro_batches, share_prompts, split
+from azr.learn.packing import Sharing, micro_batches, neighbours, share_prompts, split
 from azr.learn.ranks import Ranks
 from azr.models.failures import out_of_memory
 
@@ -23,18 +23,19 @@ class TokenBudget:
 
     Args:
         tokens: `learner.token_budget`.
-        shares_prompts: whether rollouts of one prompt may share a row.
+        sharing: what rollouts in one micro-batch share (`Scorer.sharing`).
         ranks: the processes that share a step's rollouts.
     """
 
-    def __init__(self, tokens: int, *, shares_prompts: bool, ranks: Ranks) -> None:
-        self.tokens, self._shares, self._ranks = tokens, shares_prompts, ranks
+    def __init__(self, tokens: int, *, sharing: Sharing, ranks: Ranks) -> None:
+        self.tokens, self._sharing, self._ranks = tokens, sharing, ranks
         self._most_rows = 0
 
     def cut(self, samples: Sequence[TrainSample]) -> list[list[list[int]]]:
         """This rank's micro-batches of rows of indices. Every rank gets the same number, so the last may be empty."""
-        rows = share_prompts(samples) if self._shares else [[i] for i in range(len(samples))]
-        shares = [micro_batches(samples, share, self.tokens) for share in split(samples, rows, self._ranks.size)]
+        rows = share_prompts(samples) if self._sharing == "prompts" else [[i] for i in range(len(samples))]
+        cut = neighbours if self._sharing == "prefixes" else micro_batches
+        shares = [cut(samples, share, self.tokens) for share in split(samples, rows, self._ranks.size)]
         self._most_rows = max(len(part) for share in shares for part in share)
         own = shares[self._ranks.rank]
         return own + [[] for _ in range(max(map(len, shares)) - len(own))]

@@ -77,13 +77,15 @@ class PolicyLearner:
         self._total_steps, self._seed = total_steps, seed
         self._critic = Critic(policy.model, config, algorithm.ppo) if ALGORITHMS[algorithm.name].has_critic else None
         model = ranks.own(policy.model)
-        scorer = Scorer(model, temperature=temperature, keeps_states=self._critic is not None)
+        whole = not ranks.sharded
+        scorer = Scorer(model, temperature=temperature, keeps_states=self._critic is not None, whole=whole)
         distant: Scorer | None = None
         if algorithm.kl_coefficient and not (policy.adapted and reference is None):
             frozen = copy.deepcopy(model) if reference is None else reference
-            distant = ranks.shard(Scorer(frozen.eval().requires_grad_(False), temperature=temperature))
+            frozen = frozen.eval().requires_grad_(False)
+            distant = ranks.shard(Scorer(frozen, temperature=temperature, whole=whole))
         self._scorer = ranks.shard(scorer)
-        self._budget = TokenBudget(config.token_budget, shares_prompts=scorer.shares_prompts, ranks=ranks)
+        self._budget = TokenBudget(config.token_budget, sharing=scorer.sharing, ranks=ranks)
         self._reference = self._scorer if algorithm.kl_coefficient and distant is None else distant
         self._objective = Objective(self._scorer, algorithm, reference=self._reference, critic=self._critic)
         self._names = [name for name, p in model.named_parameters() if p.requires_grad]

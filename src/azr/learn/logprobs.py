@@ -1,6 +1,7 @@
 """Log-probabilities and entropies of completion tokens under a model, with gradient."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from azr.learn.base import TrainSample
-from azr.learn.packing import Layout, lay_out
+from azr.learn.lean import LeanBody, supports, take
+from azr.learn.packing import Sharing, lay_out
+from azr.learn.prefixes import lay_out_paths
 
 MOST_LOGITS = 2**25
 """Maximum number of logits held at once (128 MiB in float32). With more, they are recomputed in the backward pass."""
@@ -41,12 +44,20 @@ class Scorer:
         model: a Hugging Face causal language model.
         temperature: log-probabilities are those of logits / temperature, as the sampler's are.
         keeps_states: whether scores come with the hidden states, for a critic.
+        whole: whether this process holds, and will hold, all of the model's weights.
+
+    Attributes:
+        sharing: what rollouts in one micro-batch share: the computation of every token that they begin with, the
+            prompt of a row, or nothing.
     """
 
-    def __init__(self, model: Any, *, temperature: float, keeps_states: bool = False) -> None:
+    def __init__(self, model: Any, *, temperature: float, keeps_states: bool = False, whole: bool = True) -> None:
         self._model, self._temperature, self._keeps_states = model, temperature, keeps_states
         self._body, self._head = _split(model)
-        self.shares_prompts = _takes_masks(model)
+        self._lean = LeanBody(model) if whole and self._body is not None and supports(model) else None
+        self.sharing: Sharing = "prompts" if _takes_masks(model) else "nothing"
+        if self._lean is not None:
+            self.sharing = "prefixes"
 
     @property
     def model(self) -> Any:
@@ -66,20 +77,25 @@ class Scorer:
                 architecture allows it.
             entropy_gradient: whether the entropy is part of the loss.
         """
-        layout, outputs_NX, states_NH = self._read(rows)
-        targets_N = layout.targets_N.to(self._model.device)
+        targets_N, outputs_NX, states_NH = self._read(rows)
         return Scores(*self._in_pieces(outputs_NX, targets_N, entropy_gradient), states_NH)
 
     def states(self, rows: Sequence[Sequence[TrainSample]]) -> Tensor:
         """Only the hidden states [N, H], without the cost of the output layer. The scorer must keep them."""
-        states_NH = self._read(rows)[2]
+        *_, states_NH = self._read(rows)
         assert states_NH is not None
         return states_NH
 
-    def _read(self, rows: Sequence[Sequence[TrainSample]]) -> tuple[Layout, Tensor, Tensor | None]:
-        """Run rows through the model: their layout, the input of the head [N, X], and the hidden states."""
+    def _read(self, rows: Sequence[Sequence[TrainSample]]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run rows through the model: completion tokens [N], the input of the head [N, X], and the hidden states."""
         device, hidden = self._model.device, self._keeps_states
-        layout = lay_out(rows if self.shares_prompts else [[sample] for row in rows for sample in row])
+        samples = list(itertools.chain.from_iterable(rows))
+        if self._lean is not None:
+            paths = lay_out_paths(samples)
+            states_NH = take(self._lean.states(paths), paths.states_N)
+            return paths.targets_N, states_NH, states_NH if hidden else None
+        layout = lay_out(rows if self.sharing == "prompts" else [[sample] for sample in samples])
+        targets_N = layout.targets_N.to(device)
         inputs: dict[str, Any] = {"input_ids": layout.ids_BL.to(device), "use_cache": False}
         if layout.mask_B1LL is not None:
             inputs["attention_mask"] = layout.mask_B1LL.to(device)
@@ -87,9 +103,9 @@ class Scorer:
         at = layout.rows_N.to(device), layout.columns_N.to(device)
         if self._body is None:
             result = self._model(**inputs, output_hidden_states=hidden)
-            return layout, result.logits[at], result.hidden_states[-1][at] if hidden else None
+            return targets_N, result.logits[at], result.hidden_states[-1][at] if hidden else None
         states_NH = self._body(**inputs).last_hidden_state[at]
-        return layout, states_NH, states_NH if hidden else None
+        return targets_N, states_NH, states_NH if hidden else None
 
     def _in_pieces(self, states_NX: Tensor, targets_N: Tensor, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
         size = max(1, MOST_LOGITS // int(self._model.config.get_text_config().vocab_size))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from azr.learn.base import TrainSample
+from azr.learn.prefixes import in_order
+
+Sharing: TypeAlias = Literal["prefixes", "prompts", "nothing"]
+"""What the rollouts in one micro-batch have computed once for all of them."""
 
 
 def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
@@ -65,6 +70,23 @@ def micro_batches(
         if parts[-1] and (len(parts[-1]) + 1) * size > token_budget:
             parts.append([])
         parts[-1].append(rows[number])
+    return parts
+
+
+def neighbours(samples: Sequence[TrainSample], rows: Sequence[list[int]], token_budget: int) -> list[list[list[int]]]:
+    """Cut rows of one rollout each into micro-batches of at most `token_budget` tokens. A longer row gets its own.
+
+    Rollouts that begin in the same way go together, to have most tokens in common. Each counts with all its tokens.
+    """
+    parts: list[list[list[int]]] = [[]]
+    held = 0
+    for place in in_order([samples[i] for (i,) in rows]):
+        size = _length([samples[i] for i in rows[place]])
+        if parts[-1] and held + size > token_budget:
+            parts.append([])
+            held = 0
+        parts[-1].append(rows[place])
+        held += size
     return parts
 
 

@@ -15,9 +15,10 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from azr.errors import UserError
 from azr.models.load import LanguageModel
+from azr.models.plain import is_plain
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.lean import LeanStep, supports
+from azr.rollout.local.lean import LeanStep
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
 
@@ -132,7 +133,7 @@ class Decoder:
         base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
         accepted = inspect.signature(base.forward).parameters
         self._optional = tuple(name for name in ("position_ids", "logits_to_keep") if name in accepted)
-        self._lean = LeanStep(policy) if supports(policy) else None
+        self._lean = LeanStep(policy) if is_plain(policy.model) else None
         self.reset()
 
     @property

@@ -20,45 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from azr.models.load import LanguageModel
+from azr.models.plain import normed, projections
 from azr.rollout.local.cache import RowCache
-
-_FAMILIES = {f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen2", "qwen3")}
-"""Modules of the model classes; importing the classes themselves would take a second."""
-
-_FIXED_ROPE = {"default", "linear", "llama3", "yarn"}
-"""Rotary embeddings that depend on the position alone, and not on the length of the sequence."""
 
 _JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
 
 _POSITIONS = 1024
-
-
-def supports(policy: LanguageModel) -> bool:
-    """Whether `LeanStep` computes this model: a plain family, with plain linear layers and full attention."""
-    model = policy.model
-    if type(model).__module__ not in _FAMILIES or not type(model).__name__.endswith("ForCausalLM"):
-        return False
-    config = model.config
-    layers = model.model.layers
-    return (
-        set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
-        and model.model.rotary_emb.rope_type in _FIXED_ROPE
-        and all(type(module) is nn.Linear for layer in layers for module in _projections(layer))
-    )
-
-
-def _projections(layer: Any) -> tuple[nn.Linear, ...]:
-    attention, mlp = layer.self_attn, layer.mlp
-    return (
-        attention.q_proj,
-        attention.k_proj,
-        attention.v_proj,
-        attention.o_proj,
-        mlp.gate_proj,
-        mlp.up_proj,
-        mlp.down_proj,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +63,7 @@ class _Layer:
 
     @classmethod
     def of(cls, layer: Any, *, join: bool) -> _Layer:
-        q, k, v, _, gate, up, _ = _projections(layer)
+        q, k, v, _, gate, up, _ = projections(layer)
         return cls(
             layer.self_attn,
             layer.mlp,
@@ -110,7 +78,7 @@ class LeanStep:
     """The next token's logits of every row in flight.
 
     Args:
-        policy: a model that `supports` accepts.
+        policy: a model that `is_plain` accepts.
     """
 
     def __init__(self, policy: LanguageModel) -> None:
@@ -161,18 +129,18 @@ class LeanStep:
                 q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=self._scale
             )
             x_RE = x_RE + layer.attention.o_proj(heads_RKGD.flatten(1))
-            gate_RF, up_RF = layer.gate_up(_normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
+            gate_RF, up_RF = layer.gate_up(normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
             x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
-        logits_RV: Tensor = self._model.lm_head(_normed(body.norm, x_RE))
+        logits_RV: Tensor = self._model.lm_head(normed(body.norm, x_RE))
         return logits_RV
 
     def _projected(self, layer: _Layer, x_RE: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys, not yet rotated, [R, H + K, D], and values, [R, K, D]."""
-        joined_RHD = layer.qkv(_normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
+        joined_RHD = layer.qkv(normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
         qk_RHD, v_RKD = joined_RHD[:, : -self._key_heads], joined_RHD[:, -self._key_heads :]
         if hasattr(layer.attention, "q_norm"):  # Qwen3
-            q_RHD = _normed(layer.attention.q_norm, qk_RHD[:, : -self._key_heads])
-            k_RKD = _normed(layer.attention.k_norm, qk_RHD[:, -self._key_heads :])
+            q_RHD = normed(layer.attention.q_norm, qk_RHD[:, : -self._key_heads])
+            k_RKD = normed(layer.attention.k_norm, qk_RHD[:, -self._key_heads :])
             qk_RHD = torch.cat((q_RHD, k_RKD), dim=1)
         return qk_RHD, v_RKD
 
@@ -183,10 +151,6 @@ class LeanStep:
         cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
         self._cos_PD, self._sin_PD = cos_1PD[0], sin_1PD[0].clone()
         self._sin_PD[:, : self._head_width // 2] *= -1
-
-
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    return functional.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
 def _mask(cached_R: NDArray[np.int64], width: int, like: Tensor) -> Tensor | None:
