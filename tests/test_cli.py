@@ -290,3 +290,10 @@ def test_a_read_only_directory_is_one_line(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice)
     done = azr_on_a_small_disk("1m", f"train {config} --output-dir {tmp_path}/disk/runs", tmp_path, options=",ro")
     assert "read-only file system; choose another output_dir" in error_line(done)
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_without_libraries_that_it_does_not_need():
+    check = "import azr.models.load, transformers.models.llama.modeling_llama, sys; print({'sklearn', 'scipy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

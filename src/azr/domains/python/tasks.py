@@ -71,13 +71,13 @@ def load_held_out(source: str, kinds: Sequence[Kind], count: int) -> list[Task]:
     `source` is the name of a set in the package, or the path of a file of lines {"kind": ..., "data": {...}}.
 
     Raises:
-        UserError: there is no such set or file, or a line is not a task.
+        UserError: there is no such set or file, or a line is not a task. Programs that are not used are not parsed.
     """
     known = held_out_sets()
     path = resources.files("azr.domains.python") / "data" / f"{source}.jsonl" if source in known else Path(source)
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        tasks = [program_task(record["kind"], record["data"]) for record in records if record["kind"] in kinds]
+        chosen = [record for kind in kinds for record in [r for r in records if r["kind"] == kind][:count]]
+        return [program_task(record["kind"], record["data"]) for record in chosen]
     except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
         raise UserError(f"held-out set {source}: {error}; the sets that ship are {', '.join(known)}") from None
-    return [task for kind in kinds for task in [t for t in tasks if t.kind == kind][:count]]
