@@ -32,7 +32,9 @@ SLOW = pytest.mark.slow
 def test_two_ranks_take_the_steps_of_one_process_on_a_tied_model_with_an_uneven_vocabulary(sharding, lora):
     folder = shipped.resolve("nursery")
     samples, options = rollouts(folder), {"lora": lora}
-    (wanted,) = together(1, sharding, steps, folder, 3, samples, options)
+    # With checkpointing one process uses transformers' forward pass too, as ranks do that hold a part of the weights.
+    alone = {**options, "model": {"gradient_checkpointing": sharding == "sharded"}}
+    (wanted,) = together(1, sharding, steps, folder, 3, samples, alone)
     found, _ = together(2, sharding, steps, folder, 3, samples, options)
-    # Ranks that hold a part of the weights use transformers' forward pass, one process azr's own; a step is 1e-3.
+    # Adam makes a visible part of its step of 1e-3 from the rounding error of a gradient near zero.
     assert_equal_steps(found, wanted, weights=5e-5)
