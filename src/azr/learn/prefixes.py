@@ -51,7 +51,7 @@ class Paths:
 
 def in_order(samples: Sequence[TrainSample]) -> list[int]:
     """Indices of rollouts, such that those that begin in the same way are neighbours."""
-    keys = [read(sample).astype(">u4").tobytes() for sample in samples]  # big-endian bytes sort as the numbers do
+    keys = [read(sample).tobytes() for sample in samples]
     return sorted(range(len(samples)), key=keys.__getitem__)
 
 
