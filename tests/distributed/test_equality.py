@@ -31,10 +31,10 @@ SLOW = pytest.mark.slow
 )
 def test_two_ranks_take_the_steps_of_one_process_on_a_tied_model_with_an_uneven_vocabulary(sharding, lora):
     folder = shipped.resolve("nursery")
-    samples, options = rollouts(folder), {"lora": lora}
+    # Adam makes a visible part of its step from the rounding error of a gradient near zero, so the rate is small.
+    samples, options = rollouts(folder), {"lora": lora, "lr": 1e-4}
     # With checkpointing one process uses transformers' forward pass too, as ranks do that hold a part of the weights.
     alone = {**options, "model": {"gradient_checkpointing": sharding == "sharded"}}
     (wanted,) = together(1, sharding, steps, folder, 3, samples, alone)
     found, _ = together(2, sharding, steps, folder, 3, samples, options)
-    # Adam makes a visible part of its step of 1e-3 from the rounding error of a gradient near zero.
-    assert_equal_steps(found, wanted, weights=5e-5)
+    assert_equal_steps(found, wanted)
