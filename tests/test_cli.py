@@ -72,33 +72,6 @@ def test_the_doctor_tells_that_the_unsafe_sandbox_falls_short(tmp_path):
     assert "NO" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["train"], "azr: error: azr train takes one preset or file, but none was named; try: azr train demo"),
-        (["train", "demp"], "demp: no such preset or file; did you mean demo?"),
-        (["train", "demo", "learner.rl=1"], "demo: unknown key learner.rl; did you mean lr?"),
-        (["train", "demo", "--steps", "0"], "demo: steps = 0: input should be greater than 0"),
-        (["train", "demo", "other"], "2 were named: demo, other"),
-        (["train", "--resume", "nowhere"], "nowhere: no config.toml there, so it is not a run"),
-        (["train", "demo", "--resume", "nowhere"], "omit the preset"),
-        (["train", "demo", "--model", "no/such/folder"], "model no/such/folder: cannot be loaded"),
-        (["train", "demo", "sandbox.backend=unsafe"], "allow_unsafe"),
-        (["train", "demo", "--model", "m@http://localhost:1/v1"], "cannot be trained; set selfplay.learn=false"),
-        (
-            ["train", "demo", "--stepz", "3"],
-            "azr: error: No such option: --stepz (Possible options: --help, --seed, --steps);",
-        ),
-        (["train", "demo", "--steps", "many"], "Invalid value for '--steps'"),
-        (["explain"], "azr: error: Missing argument 'RUN'; see azr explain --help"),
-        (["sandbox", "doctor", "bakend=local"], "sandbox: unknown key bakend; did you mean backend?"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_two_and_leaves_no_run_behind(tmp_path, words, expected):
-    assert expected in error_line(azr(*words, cwd=tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow
 def test_a_context_that_is_too_short_is_told_before_the_run(tmp_path, apprentice):
     config = tiny_config(tmp_path, apprentice)
@@ -218,12 +191,6 @@ def test_a_finished_run_can_be_prolonged(run, tmp_path):
     done = azr("train", "--resume", copy, "--steps", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in metrics(copy) if "kinds" in line] == [1, 2, 3, 4]
-
-
-def test_what_decides_a_run_cannot_change_when_it_goes_on(run, tmp_path):
-    line = error_line(azr("train", "--resume", run[0], "learner.lr=1", cwd=tmp_path))
-    assert "learner.lr=1: cannot change on resume" in line
-    assert f"azr train --fork {run[0]} learner.lr=1" in line
 
 
 @pytest.mark.slow

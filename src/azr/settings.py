@@ -72,10 +72,10 @@ def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> Tree:
     result = deepcopy(dict(tree))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path:
+        *parents, leaf = names = path.strip().split(".")
+        if not equals or not all(names):
             raise UserError(f"{assignment}: expected the form key.sub=value")
         node = result
-        *parents, leaf = path.strip().split(".")
         for name in parents:
             node = node.setdefault(name, {})
             if not isinstance(node, dict):

@@ -45,7 +45,7 @@ def test_a_cut_takes_back_what_came_after_the_lengths(run):
 
 
 def test_a_log_that_was_shortened_by_somebody_is_told(run):
-    with pytest.raises(UserError, match="shorter than at the last checkpoint"):
+    with pytest.raises(UserError, match="shorter than at the checkpoint"):
         run.cut({EVENTS: 1000})
 
 

@@ -14,7 +14,7 @@ from azr.export.model_card import write_card
 from azr.models import shipped
 from azr.rollout.tinker.state import STATE
 from azr.rollout.tinker.state import read_state as read_tinker_state
-from azr.run.checkpoint import Checkpoints, State, read_state
+from azr.run.checkpoint import Checkpoints, State, advice, read_state
 from azr.run.directory import METRICS, MODEL, RunDirectory, explained, read_jsonl
 
 
@@ -45,9 +45,29 @@ def export_model(run: Path, to: Path, repository: str | None = None) -> int:
             policy.restore(checkpoint / MODEL)
             policy.export(partial)  # merges the adapter
         else:
+            _check_weights(checkpoint)
             shutil.copytree(checkpoint / MODEL, partial, dirs_exist_ok=True)
         write_card(partial, config, _summary(run, state), repository)
     return state.step
+
+
+def _check_weights(checkpoint: Path) -> None:
+    """Refuse weights that are missing or cut off, which a copy would pass on.
+
+    Raises:
+        UserError: there are none, or a file of them is not whole.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted((checkpoint / MODEL).glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{checkpoint / MODEL}: cannot be read (no weights there); {advice(checkpoint)}")
+    for file in files:
+        try:
+            with safe_open(file, "np"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"{file}: cannot be read ({error}); {advice(checkpoint)}") from None
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from azr.errors import UserError
-from azr.run.directory import CONFIG, EVENTS, explained, read_jsonl
+from azr.run.directory import CONFIG, EVENTS, RunDirectory, explained, read_jsonl
 
 STATE, BUFFER = "state.json", "buffer.jsonl"
 
@@ -91,15 +93,22 @@ class Checkpoints:
         return sorted(found, key=lambda path: int(path.name))
 
 
+_STATE = TypeAdapter(State)
+
+
 def check_resumable(run: Path) -> None:
-    """Refuse a run that has no checkpoint but logs that resuming would cut.
+    """Refuse a run whose logs are shorter than at its newest checkpoint, or that has logs but no checkpoint.
 
     A run that ended during its first evaluation, before its first checkpoint, starts again: it repeats these lines.
 
     Raises:
-        UserError: the run's checkpoints were removed, or a log cannot be read.
+        UserError: the run's checkpoints were removed, its newest one has no readable state, or a log was changed.
     """
-    if Checkpoints(run, keep=1).newest() is not None or not (run / EVENTS).is_file():
+    newest = Checkpoints(run, keep=1).newest()
+    if newest is not None:
+        RunDirectory(run).check_lengths(read_state(newest).lengths)
+        return
+    if not (run / EVENTS).is_file():
         return
     if any(record.get("event") != "held_out" for record in read_jsonl(run / EVENTS)):
         raise UserError(
@@ -114,8 +123,14 @@ def read_state(checkpoint: Path) -> State:
     Raises:
         UserError: it cannot be read; it was changed.
     """
-    with _explained(checkpoint, STATE):
-        return State(**json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+    with reading(checkpoint, STATE):
+        found = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        try:
+            return _STATE.validate_python(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def read_buffer(checkpoint: Path) -> list[str]:
@@ -124,7 +139,7 @@ def read_buffer(checkpoint: Path) -> list[str]:
     Raises:
         UserError: they cannot be read; they were changed.
     """
-    with _explained(checkpoint, BUFFER):
+    with reading(checkpoint, BUFFER):
         lines = (checkpoint / BUFFER).read_text(encoding="utf-8").splitlines()
         for line in lines:
             json.loads(line)
@@ -132,11 +147,11 @@ def read_buffer(checkpoint: Path) -> list[str]:
 
 
 @contextmanager
-def _explained(checkpoint: Path, file: str) -> Iterator[None]:
-    """Turn an error in a checkpoint's file into one line with what to do."""
+def reading(checkpoint: Path, file: str) -> Iterator[None]:
+    """Turn an error in a checkpoint's file, or in what is made of its contents, into one line with what to do."""
     try:
         yield
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{checkpoint / file}: cannot be read ({error}); {advice(checkpoint)}") from None
 
 

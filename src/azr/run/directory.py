@@ -141,8 +141,12 @@ class RunDirectory:
             except BlockingIOError:
                 self._lock.close()
                 raise UserError(f"{self.path}: another process is training this run; wait for it, or stop it") from None
-            for name in LOGS:
-                self._logs[name] = (self.path / name).open("a", encoding="utf-8")
+            try:
+                for name in LOGS:
+                    self._logs[name] = (self.path / name).open("a", encoding="utf-8")
+            except OSError:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,13 +209,22 @@ class RunDirectory:
         Raises:
             UserError: a log is shorter than that; it was changed.
         """
+        self.check_lengths(lengths)
         with explained(self.path):
             for name, length in lengths.items():
-                log, path = self._logs[name], self.path / name
-                if path.stat().st_size < length:
-                    raise UserError(f"{path}: shorter than at the last checkpoint; it was changed, restore it")
-                log.truncate(length)
-                log.seek(length)
+                self._logs[name].truncate(length)
+                self._logs[name].seek(length)
+
+    def check_lengths(self, lengths: Mapping[str, int]) -> None:
+        """Refuse logs that are shorter than at a checkpoint, before any of them is truncated.
+
+        Raises:
+            UserError: a log is shorter or missing; it was changed.
+        """
+        for name, length in lengths.items():
+            path = self.path / name
+            if (path.stat().st_size if path.exists() else 0) < length:
+                raise UserError(f"{path}: shorter than at the checkpoint; it was changed, restore it")
 
 
 def replace_text(path: Path, text: str) -> None:

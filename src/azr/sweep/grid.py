@@ -45,7 +45,8 @@ def parse(sources: Sequence[str], assignments: Sequence[str], seeds: str) -> Swe
             itself.
     """
     if len(sources) != 1:
-        raise UserError(f"azr sweep takes one preset or file, but {len(sources)} were named: {', '.join(sources)}")
+        named = f"{len(sources)} were named: {', '.join(sources)}" if sources else "none was named"
+        raise UserError(f"azr sweep takes one preset or file, but {named}; try: azr sweep primes")
     words: list[str] = []
     varied: list[list[str]] = []
     for assignment in assignments:

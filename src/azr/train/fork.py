@@ -47,7 +47,8 @@ class Fork:
         config: of the fork.
 
     Raises:
-        UserError: there is no such run or checkpoint, it is from before the first step, or a key cannot change.
+        UserError: there is no such run or checkpoint, it is from before the first step, a log is shorter than it,
+            or a key cannot change.
     """
 
     def __init__(self, text: str, assignments: Sequence[str]) -> None:
@@ -58,6 +59,7 @@ class Fork:
         _check(run.config(), self.config)
         self._checkpoint = Checkpoints(self._parent, keep=1).at(step)
         self._state = read_state(self._checkpoint)
+        run.check_lengths(self._state.lengths)
         self._check_state(self._state)
 
     def create(self, used: Config) -> RunDirectory:
@@ -119,5 +121,3 @@ def _copy(source: Path, target: Path, length: int) -> None:
         while length and (part := read.read(min(length, 1 << 20))):
             write.write(part)
             length -= len(part)
-    if length:
-        raise UserError(f"{source}: shorter than at the checkpoint; it was changed, restore it")

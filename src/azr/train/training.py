@@ -23,7 +23,7 @@ from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, guess
 from azr.learn.base import Learner
 from azr.run import directory as run_directory
-from azr.run.checkpoint import Checkpoints, State, advice, read_buffer, read_state
+from azr.run.checkpoint import BUFFER, Checkpoints, State, advice, read_buffer, read_state, reading
 from azr.run.directory import RunDirectory
 from azr.run.events import Event, step_events
 from azr.selfplay.buffer import TaskBuffer
@@ -164,7 +164,9 @@ class Training:
                 raise UserError(f"{error}; {advice(checkpoint)}") from error
             await self._parts.generator.update_weights(state.step, self._parts.learner.weights())
         kinds = buffer_kinds(self._parts.domain)
-        self._buffer = self._selfplay.buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
+        with reading(checkpoint, BUFFER):
+            self._buffer = TaskBuffer.load(read_buffer(checkpoint), kinds, self._config.buffer)
+        self._selfplay.buffer = self._buffer
         self._run.cut(state.lengths)  # last, so that a checkpoint that cannot be read loses no line
         self._screen.say("resumed while seeding" if state.seeding is not None else f"resumed after step {state.step}")
         self._state = self._saved = state
