@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.installed import put
 from tests.runs import azr, events, metrics, only_run, tiny_config
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = ROOT / "examples" / "azr-extras"
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 
@@ -95,23 +97,39 @@ def texts(run: Path) -> list[str]:
     return [event["text"] for event in of(run, "proposal", "attempt")]
 
 
-@pytest.mark.parametrize("heading", ["An algorithm", "A sandbox backend", "A generator", "A learner"])
+@pytest.mark.parametrize("heading", ["A sandbox backend", "A generator", "A learner"])
 def test_the_code_on_the_page_is_in_the_projects_style(tmp_path, heading):
     copy = Copy(tmp_path, heading)
     copy.call(sys.executable, "-m", "ruff", "check", "--no-cache", "src")
     copy.call(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", "src")
 
 
+def test_the_page_shows_the_examples_own_code():
+    found = blocks(section("An algorithm") + section("A reward"), "python")
+    assert len(found) == 3
+    assert all(block in (EXTRAS / "azr_extras.py").read_text() for block in found)
+    assert all(block in (EXTRAS / "pyproject.toml").read_text() for block in blocks(PAGE, "toml"))
+
+
 @pytest.mark.slow
-def test_the_algorithm_trains_and_is_explained(tmp_path, apprentice):
-    copy = Copy(tmp_path, "An algorithm")
-    run = copy.train(apprentice)
+def test_the_plugged_in_algorithm_and_rewards_train_and_are_explained(tmp_path, apprentice):
+    site = {"PYTHONPATH": str(put(EXTRAS, tmp_path / "site"))}
+    words = re.findall(r"^azr train demo (.*)$", PAGE, re.MULTILINE)
+    extras = " ".join(line for line in words if "role-baseline" in line or "plugins" in line).split()
+    told = azr("train", tiny_config(tmp_path, apprentice), *extras, cwd=tmp_path, env=os.environ | site, fresh=True)
+    assert told.returncode == 0, told.stderr
+    run = only_run(tmp_path / "runs")
     rewards = {event["id"]: event["reward"] for event in of(run, "reward")}
     advantages = {event["id"]: event["advantage"] for event in of(run, "advantage")}
     means = {role: fmean(r for name, r in rewards.items() if f"/{role}/" in name) for role in ("propose", "solve")}
     assert len(set(rewards.values())) > 1
     assert advantages == pytest.approx({name: r - means[name.split("/")[1]] for name, r in rewards.items()})
-    assert "A = r - mu_role" in copy.azr("explain", run, next(iter(rewards)))
+    brief = [event for event in of(run, "attempt") if event["id"] in rewards and event["intrinsic"]["brevity"]]
+    assert brief
+    assert all(rewards[one["id"]] == pytest.approx(1 + 0.1 * one["intrinsic"]["brevity"]) for one in brief)
+    shown = azr("explain", run, brief[0]["id"], cwd=tmp_path, env=os.environ | site | {"COLUMNS": "200"}, fresh=True)
+    assert "A = r - mu_role" in shown.stdout
+    assert "brevity +0." in shown.stdout
 
 
 @pytest.mark.slow

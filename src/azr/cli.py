@@ -25,6 +25,7 @@ from azr.console import explain_failure, prepare_streams
 from azr.errors import UserError
 from azr.export_command import export
 from azr.model_commands import model_app
+from azr.plugin_commands import domains_app, plugin_app
 from azr.sandbox_commands import sandbox_app
 
 app = typer.Typer(
@@ -35,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(model_app)
+app.add_typer(domains_app, name="domains")
+app.add_typer(plugin_app)
 app.add_typer(sandbox_app, name="sandbox")
 
 
@@ -234,19 +237,6 @@ def presets() -> None:
 
     for name in settings.presets():
         print(f"{name:<24} {settings.headline(name)}")
-
-
-@app.command()
-def domains(
-    name: Annotated[str | None, typer.Argument(help="Show the settings of this domain.", show_default=False)] = None,
-) -> None:
-    """List the installed domains, or show the settings of one."""
-    from azr.domains import registry
-
-    lines, errors = (registry.about(name), []) if name else registry.listing()
-    print("\n".join(lines))
-    if errors:
-        raise errors[0]
 
 
 @app.command("completion")

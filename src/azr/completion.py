@@ -141,6 +141,10 @@ def _special(key: str) -> list[str]:
         from azr.models.shipped import MODELS
 
         return list(MODELS)
+    if key == "algorithm.name":
+        from azr.algorithms import registry
+
+        return registry.names()
     groups = {"domain.name": "azr.domains", "sandbox.backend": "azr.sandboxes"}
     return sorted({point.name for point in entry_points(group=groups[key])}) if key in groups else []
 

@@ -4,11 +4,13 @@ import os
 import sys
 import tempfile
 import traceback
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
+from types import FrameType
 from typing import IO
 
 from azr.errors import UserError
+from azr.plugins import NOUNS
 
 
 def prepare_streams() -> None:
@@ -54,20 +56,26 @@ def explain_failure(error: Exception) -> int:
 
 def _explain_plugin(error: Exception) -> int:
     """Print which plug-in raised an error, in one line, with its traceback in a file; other errors are raised."""
-    points = [
-        point for group in entry_points().groups if group.startswith("azr.") for point in entry_points(group=group)
-    ]
-    roots = {point.module.partition(".")[0]: point for point in points if not point.module.startswith("azr.")}
+    points = [point for group in NOUNS for point in entry_points(group=group) if not point.module.startswith("azr.")]
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    found = [frame for frame in frames if str(frame.f_globals.get("__name__")).partition(".")[0] in roots]
+    found = [(frame, near) for frame in frames if (near := [point for point in points if _nearness(point, frame)])]
     if not found:
         raise error
-    point = roots[found[0].f_globals["__name__"].partition(".")[0]]
+    frame, near = found[0]
+    point = max(near, key=lambda point: _nearness(point, frame))
     file, path = tempfile.mkstemp(prefix="azr-traceback-", suffix=".txt")
     with open(file, "w", encoding="utf-8") as stream:
         stream.writelines(traceback.format_exception(error))
-    what, where = f"{type(error).__name__}: {error}", f"{point.group.removeprefix('azr.')[:-1]} {point.name}"
-    return _refuse(f"{where}: {found[0].f_code.co_qualname} raised {what}; its author can mend it with {path}")
+    what, where = f"{type(error).__name__}: {error}", f"{NOUNS[point.group]} {point.name}"
+    return _refuse(f"{where}: {frame.f_code.co_qualname} raised {what}; its author can mend it with {path}")
+
+
+def _nearness(point: EntryPoint, frame: FrameType) -> int:
+    """3 if the entry point's class runs in the frame, 2 if its module does, 1 if its package does, else 0."""
+    module = str(frame.f_globals.get("__name__"))
+    if module != point.module:
+        return int(module.partition(".")[0] == point.module.partition(".")[0])
+    return 3 if frame.f_code.co_qualname.startswith(f"{point.attr}.") else 2
 
 
 def _refuse(message: str) -> int:

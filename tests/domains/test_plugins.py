@@ -70,14 +70,21 @@ def azr(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def install(folder: Path, monkeypatch, code: str, target: str = "odd_plugin:PLUGIN", names: str = "odd") -> None:
+def install(
+    folder: Path,
+    monkeypatch,
+    code: str,
+    target: str = "odd_plugin:PLUGIN",
+    names: str = "odd",
+    group: str = "azr.domains",
+) -> None:
     """Put a module and the metadata of its installation into a folder on the path."""
     (folder / "odd_plugin.py").write_text(code)
     for number, name in enumerate(names.split()):
         meta = folder / f"odd{number}-1.0.dist-info"
         meta.mkdir()
         (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: odd{number}\nVersion: 1.0\n")
-        (meta / "entry_points.txt").write_text(f"[azr.domains]\n{name} = {target}\n")
+        (meta / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "odd_plugin", raising=False)
 

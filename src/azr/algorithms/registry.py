@@ -1,17 +1,18 @@
 """The algorithms that turn a step's rewards into advantages, one small class each; `algorithm.name` selects one.
 
-To add one, write a class and add it to `ALGORITHMS`. The configuration, `azr explain` and the report take its name,
-equation and baseline from there.
+Other packages add theirs through the entry-point group `azr.algorithms`. The configuration, `azr explain` and the
+report take name, equation and baseline from the class.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
+from azr import plugins
 from azr.algorithms.advantages import (
     Baseline,
     Estimate,
@@ -26,11 +27,13 @@ from azr.algorithms.advantages import (
     standardise,
     whitened,
 )
+from azr.errors import UserError
 from azr.types import Rollout
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig
 
+GROUP = "azr.algorithms"
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
 Rollouts: TypeAlias = Sequence[Rollout]
 Values: TypeAlias = Sequence[Float32] | None
@@ -112,7 +115,7 @@ class RLOO(Algorithm):
         def others(rewards: Float) -> Float:
             return (rewards.sum() - rewards) / (len(rewards) - 1) if len(rewards) > 1 else rewards
 
-        return _differences(rollouts, prompts(rollouts), others)
+        return differences(rollouts, prompts(rollouts), others)
 
 
 class DrGRPO(Algorithm):
@@ -124,7 +127,7 @@ class DrGRPO(Algorithm):
 
     def estimate(self, rollouts: Rollouts, config: AlgorithmConfig, values: Values = None) -> list[Estimate]:
         """One number for all tokens of a rollout."""
-        return _differences(rollouts, prompts(rollouts), lambda rewards: np.full_like(rewards, rewards.mean()))
+        return differences(rollouts, prompts(rollouts), lambda rewards: np.full_like(rewards, rewards.mean()))
 
 
 class PPO(Algorithm):
@@ -159,10 +162,77 @@ class PPO(Algorithm):
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm for algorithm in (TRRPlusPlus(), ReinforcePlusPlus(), GRPO(), RLOO(), DrGRPO(), PPO())
 }
-"""All algorithms by name."""
+"""azr's own algorithms by name."""
 
 
-def _differences(rollouts: Rollouts, groups: Sequence[Group], baseline: Callable[[Float], Float]) -> list[Estimate]:
+def names() -> list[str]:
+    """The algorithms of azr, then those of other packages."""
+    return [*ALGORITHMS, *(name for name in plugins.names(GROUP) if name not in ALGORITHMS)]
+
+
+def check_name(name: str) -> None:
+    """Check that an algorithm is registered and can be used.
+
+    Raises:
+        ValueError: there is none of that name (the nearest is suggested).
+        UserError: it cannot be loaded, or is not whole.
+    """
+    if name in ALGORITHMS:  # entry points take milliseconds to list
+        return
+    if name not in (known := names()):
+        raise ValueError(plugins.unknown(GROUP, name, known))
+    plugin(name)
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm of this name.
+
+    Raises:
+        UserError: it is not registered, or cannot be loaded.
+    """
+    return ALGORITHMS[name] if name in ALGORITHMS else plugin(name)
+
+
+def plugin(name: str) -> Algorithm:
+    """The algorithm of this name that another package registers.
+
+    Raises:
+        UserError: it is not registered, cannot be loaded, is not whole, or has the name of one of azr's own.
+    """
+    made, where = plugins.instance(GROUP, name, (Algorithm,))
+    found = cast("Algorithm", made)
+    if name in ALGORITHMS:
+        raise UserError(f"{where} has the name of an algorithm of azr; rename its entry point")
+    if getattr(found, "name", None) != name:
+        raise UserError(f"{where}.name is {getattr(found, 'name', None)!r}, not the name of its entry point")
+    if not isinstance(getattr(found, "equation", None), str):
+        raise UserError(f"{where}.equation is not a text")
+    if found.aggregation not in get_args(Aggregation):
+        raise UserError(f"{where}.aggregation is {found.aggregation!r}, not one of {', '.join(get_args(Aggregation))}")
+    return found
+
+
+def estimates(config: AlgorithmConfig, rollouts: Rollouts, values: Values = None) -> list[Estimate]:
+    """Advantages and baseline of each rollout, by the configured algorithm.
+
+    Raises:
+        UserError: an algorithm of another package returned something else.
+    """
+    found = algorithm(config.name).estimate(rollouts, config, values)
+    if config.name in ALGORITHMS:
+        return found
+    where = f"algorithm {config.name}: estimate returned"
+    if len(found) != len(rollouts):
+        raise UserError(f"{where} {len(found)} estimates for {len(rollouts)} rollouts")
+    for rollout, estimate in zip(rollouts, found, strict=True):
+        if np.shape(estimate.advantages_T) != (len(rollout.sample.completion_ids),):
+            raise UserError(f"{where} advantages of shape {np.shape(estimate.advantages_T)} for {rollout.id}")
+        if not np.isfinite(estimate.advantages_T).all():
+            raise UserError(f"{where} advantages that are not finite for {rollout.id}")
+    return found
+
+
+def differences(rollouts: Rollouts, groups: Sequence[Group], baseline: Callable[[Float], Float]) -> list[Estimate]:
     """A = r - baseline, where `baseline` maps the rewards of a group to the baseline of each."""
     found: dict[int, Estimate] = {}
     for group in groups:

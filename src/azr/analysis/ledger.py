@@ -20,7 +20,7 @@ from azr.config import AlgorithmConfig, Config, RewardConfig
 from azr.errors import UserError
 from azr.run.directory import EVENTS, RunDirectory
 from azr.run.log import Log
-from azr.selfplay.rewards import intrinsic_reward, learnability, mean, propose_reward, solve_reward
+from azr.selfplay.rewards import intrinsic_terms, learnability, mean, propose_reward, solve_reward
 from azr.types import Role, Rollout, Sample, Verdict
 
 Event = Mapping[str, Any]
@@ -36,7 +36,7 @@ class Account:
         profile: "run", "paper" or "reference".
         role_reward: Eq. 4 or Eq. 5; None if the text was rejected before.
         rule: the line of Eq. 6 that applied, in words.
-        intrinsic: sum of the intrinsic rewards.
+        terms: the intrinsic rewards by name, times their coefficients.
         reward: the composite reward.
         baseline: None if the run did not log it.
         advantage: mean over tokens.
@@ -45,10 +45,15 @@ class Account:
     profile: str
     role_reward: float | None
     rule: str
-    intrinsic: float
+    terms: Mapping[str, float]
     reward: float
     baseline: Baseline | None
     advantage: float
+
+    @property
+    def intrinsic(self) -> float:
+        """Sum of the intrinsic rewards."""
+        return sum(self.terms.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +146,13 @@ class Facts:
         found = self._answers.get(proposal.replace("/propose/", "/solve/"), [])
         return [verdict.score if verdict.passed else 0.0 for verdict in found]
 
-    def reward(self, name: str, config: RewardConfig) -> tuple[float, float]:
-        """The composite reward of Eq. 6 without intrinsic rewards, and the sum of these."""
+    def reward(self, name: str, config: RewardConfig) -> tuple[float, dict[str, float]]:
+        """The composite reward of Eq. 6 without intrinsic rewards, and these by name."""
         if cell_of(name)[0] == Role.SOLVE:
-            return solve_reward(self.verdicts[name], config), 0.0
-        extra = intrinsic_reward(self.proposed[name]["intrinsic"], config) if name in self.proposed else 0.0
-        return propose_reward(self.verdicts[name], self.scores(name), config), extra
+            terms = intrinsic_terms(self.texts[name].get("intrinsic", {}), config)
+            return solve_reward(self.verdicts[name], config), terms
+        terms = intrinsic_terms(self.proposed[name]["intrinsic"], config) if name in self.proposed else {}
+        return propose_reward(self.verdicts[name], self.scores(name), config), terms
 
     def rollouts(self, config: RewardConfig) -> list[Rollout]:
         """The rollouts that advantages are estimated from, with rewards by this configuration."""
@@ -155,7 +161,8 @@ class Facts:
             text, (role, kind) = self.texts[name], cell_of(name)
             sample = Sample((), (0,) * text["tokens"], (), text["text"], text["finished"])
             group = name if role == Role.PROPOSE else name.rpartition("/")[0]
-            reward = sum(self.reward(name, config)) - self.advantages[name]["penalty"]
+            composite, terms = self.reward(name, config)
+            reward = composite + sum(terms.values()) - self.advantages[name]["penalty"]
             rollouts.append(Rollout(name, (role, kind), group, sample, self.verdicts[name], reward))
         return rollouts
 
@@ -210,13 +217,13 @@ def _ledger(facts: Facts, name: str, config: Config, estimates: Estimates) -> Le
 def _account(
     facts: Facts, name: str, profile: str, rewards: RewardConfig, baseline: Baseline | None, advantage: float
 ) -> Account:
-    reward, intrinsic = facts.reward(name, rewards)
+    reward, terms = facts.reward(name, rewards)
     return Account(
         profile=profile,
         role_reward=_role_reward(facts, name),
         rule=_rule(facts, name, rewards),
-        intrinsic=intrinsic,
-        reward=reward + intrinsic,
+        terms=terms,
+        reward=reward + sum(terms.values()),
         baseline=baseline,
         advantage=advantage,
     )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from azr.algorithms.registry import ALGORITHMS, Aggregation
+from azr.algorithms import registry
+from azr.algorithms.registry import Aggregation
 from azr.config.base import NonNegative, Rate, Section, Share
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-
-if TYPE_CHECKING:
-    AlgorithmName = str
-else:
-    AlgorithmName = Literal[tuple(ALGORITHMS)]
 
 
 class PPOConfig(Section):
@@ -31,9 +27,10 @@ class PPOConfig(Section):
 class AlgorithmConfig(Section):
     """Advantages (Eq. 8) and the surrogate loss; docs/algorithms.md has the equations."""
 
-    name: AlgorithmName = Field(
+    name: str = Field(
         "trr++",
-        description="baseline per role and kind (trr++), step (reinforce++), prompt (grpo, rloo, dr-grpo); or critic",
+        description="baseline per role and kind (trr++), step (reinforce++), prompt (grpo, rloo, dr-grpo); a critic"
+        " (ppo); or the name of a plug-in",
     )
     whiten: Literal["rollout", "token"] = Field(
         "rollout",
@@ -70,9 +67,16 @@ class AlgorithmConfig(Section):
     @classmethod
     def _own_aggregation(cls, data: Any) -> Any:
         """If no aggregation is set, use that of the algorithm's own paper."""
-        if isinstance(data, dict) and (algorithm := ALGORITHMS.get(data.get("name", ""))) is not None:
-            return {"aggregation": algorithm.aggregation, **data}
+        name = data.get("name") if isinstance(data, dict) else None
+        if isinstance(name, str) and (name in registry.ALGORITHMS or name in registry.names()):
+            return {"aggregation": registry.algorithm(name).aggregation, **data}
         return data
+
+    @field_validator("name")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        registry.check_name(name)
+        return name
 
     @model_validator(mode="after")
     def _dual_clip_lies_above_one(self) -> Self:

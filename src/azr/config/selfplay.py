@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from azr import intrinsic
 from azr.config.base import Section
 from azr.types import Kind
 
@@ -96,7 +97,7 @@ class BufferConfig(Section):
 
 
 class Intrinsic(Section):
-    """One optional reward for the proposer: coefficient * min(value, cap), added for accepted proposals."""
+    """One optional intrinsic reward: coefficient * min(value, cap); azr's own are added for accepted proposals."""
 
     coefficient: float = 0.0
     cap: PositiveFloat = 1.0
@@ -116,3 +117,13 @@ class RewardConfig(Section):
     complexity: Intrinsic = Field(Intrinsic(), description="cyclomatic complexity of the program / 10")
     novelty: Intrinsic = Field(Intrinsic(), description="1 - the largest syntactic similarity to a reference")
     diversity: Intrinsic = Field(Intrinsic(), description="1 - the share of tasks in the buffer with the same answer")
+    plugins: dict[str, Intrinsic] = Field(
+        {}, description="rewards of installed packages (`azr plugins` lists them): `rewards.plugins.NAME.coefficient`"
+    )
+
+    @field_validator("plugins")
+    @classmethod
+    def _are_registered(cls, plugins: dict[str, Intrinsic]) -> dict[str, Intrinsic]:
+        for name in plugins:
+            intrinsic.check_name(name)
+        return plugins

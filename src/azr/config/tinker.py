@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from azr.algorithms.registry import ALGORITHMS
+from azr.algorithms.registry import algorithm
 from azr.config.base import Section
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _limits(config: Config) -> Iterator[tuple[str, bool, str]]:
     at_one = "Tinker's learner has log-probabilities at temperature 1 only; set generation.temperature=1"
     yield "generation.temperature", config.generation.temperature != 1, at_one
     critic = "Tinker gives no hidden states, which a critic needs; set another algorithm, such as trr++"
-    yield "algorithm.name", ALGORITHMS[config.algorithm.name].has_critic, critic
+    yield "algorithm.name", algorithm(config.algorithm.name).has_critic, critic
     entropy = "Tinker has no gradient of the entropy; set algorithm.entropy_coefficient=0"
     yield "algorithm.entropy_coefficient", config.algorithm.entropy_coefficient > 0, entropy
     adam = "Tinker's optimizer is AdamW in float32; set learner.optimizer=adamw"

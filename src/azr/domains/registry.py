@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
+from azr import plugins
 from azr.config import DomainConfig, SandboxConfig
 from azr.domains.base import Domain, Form
-from azr.errors import UserError, nearest
+from azr.errors import UserError
 
 GROUP = "azr.domains"
 REQUIRED = frozenset(name for name in vars(Domain) if not name.startswith("_"))
@@ -36,7 +36,7 @@ class DomainPlugin:
 
 def names() -> list[str]:
     """Names of all registered domains, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return plugins.names(GROUP)
 
 
 def plugin(name: str) -> DomainPlugin:
@@ -45,20 +45,9 @@ def plugin(name: str) -> DomainPlugin:
     Raises:
         UserError: there is no domain of that name (the nearest is suggested), or it cannot be loaded.
     """
-    points = [point for point in entry_points(group=GROUP) if point.name == name]
-    if not points:
-        known = names()
-        raise UserError(
-            f"domain.name = {name}: no such domain{nearest(name, known)}; registered are {', '.join(known)}"
-        )
-    if len(points) > 1:
-        sources = ", ".join(sorted(point.value for point in points))
-        raise UserError(f"domain {name}: registered more than once: {sources}; uninstall all but one of those packages")
-    where = f"domain {name}: {points[0].value}"
-    try:
-        found = points[0].load()
-    except Exception as error:  # a plug-in can raise anything
-        raise UserError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if name not in (known := names()):
+        raise UserError(f"domain.name = {name}: {plugins.unknown(GROUP, name, known)}")
+    found, where = plugins.load(GROUP, name)
     if not isinstance(found, DomainPlugin):
         raise UserError(f"{where} is a {type(found).__name__}, not an azr.domains.registry.DomainPlugin")
     _check(found, where)

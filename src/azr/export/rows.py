@@ -152,7 +152,8 @@ class Rows:
                 self._known[task.id] = task
                 rows.rollouts[event["proposal"]]["task"] = task.id
                 born = {name: event[name] for name in ("step", "proposal", "admitted", "trivial")}
-                rows.tasks.append(self._task_row(task) | born | event["intrinsic"])
+                intrinsic = {name: value for name, value in event["intrinsic"].items() if name in TASKS}
+                rows.tasks.append(self._task_row(task) | born | intrinsic)
             case "reward" | "advantage" as name:
                 rows.rollouts[event["id"]][name] = event[name]
 

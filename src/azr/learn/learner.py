@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from azr.algorithms.registry import ALGORITHMS
+from azr.algorithms.registry import algorithm as algorithm_of
 from azr.errors import UserError
 from azr.learn import sharded_state
 from azr.learn.background import Background, Check, check_also, nothing
@@ -75,7 +75,7 @@ class PolicyLearner:
         self._policy, self._config, self._algorithm = policy, config, algorithm
         self._ranks = ranks = ranks or ALONE
         self._total_steps, self._seed = total_steps, seed
-        self._critic = Critic(policy.model, config, algorithm.ppo) if ALGORITHMS[algorithm.name].has_critic else None
+        self._critic = Critic(policy.model, config, algorithm.ppo) if algorithm_of(algorithm.name).has_critic else None
         model = ranks.own(policy.model)
         whole = not ranks.sharded
         scorer = Scorer(model, temperature=temperature, keeps_states=self._critic is not None, whole=whole)

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from azr.algorithms.registry import ALGORITHMS
+from azr.algorithms.registry import algorithm
 from azr.analysis.archive import pack
 from azr.analysis.ledger import Account, Facts, Ledger, ledgers
 from azr.analysis.surrogate import Pass, cut
@@ -61,7 +61,7 @@ def rows(ledger: Ledger) -> Iterator[Row]:
         base, unit = account.baseline, "response tokens" if account.baseline.by_token else "rollouts"
         deviation = "" if base.deviation is None else f", deviation {base.deviation:.4f}"
         yield "baseline", f"mean {base.mean:.4f}{deviation}", f"{base.of}: n = {base.n}, over {unit}"
-    yield "advantage", f"{ledger.recorded['advantage']:+.4f}", ALGORITHMS[ledger.algorithm.name].equation
+    yield "advantage", f"{ledger.recorded['advantage']:+.4f}", algorithm(ledger.algorithm.name).equation
 
 
 def differing(ledger: Ledger) -> list[Row]:
@@ -105,7 +105,7 @@ def _reward_rows(ledger: Ledger, account: Account) -> Iterator[Row]:
         equation = "1 - solve rate, 0 if none is right (Eq. 4)" if ledger.role == Role.PROPOSE else "1 if right (Eq. 5)"
         yield "role reward", f"{account.role_reward:.4f}", equation
     if account.intrinsic:
-        yield "intrinsic", f"{account.intrinsic:+.4f}", "complexity, novelty, diversity"
+        yield "intrinsic", f"{account.intrinsic:+.4f}", ", ".join(f"{n} {x:+.4f}" for n, x in account.terms.items())
     yield "reward", f"{account.reward:.4f}", f"{account.rule} (Eq. 6)"
     if ledger.penalty:
         coefficient, estimator = ledger.algorithm.kl_coefficient, ledger.algorithm.kl_estimator

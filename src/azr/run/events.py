@@ -3,7 +3,8 @@
 Types and their fields (all have `event` and `step`):
 
     proposal   id, kind, references, text, tokens, finished, version (of the weights that sampled it)
-    attempt    id, kind, task, text, tokens (null if a server does not report it), finished, version
+    attempt    id, kind, task, text, tokens (null if a server does not report it), finished, version,
+               intrinsic (values of the solver's plug-ins, if there are any)
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields), proposal, admitted, intrinsic, trivial
     reward     id, reward
@@ -115,7 +116,8 @@ def _episode_events(
 def _attempt_events(attempts: Attempts, step: int) -> Iterator[Event]:
     for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
         name, task = f"{attempts.id}/{index}", attempts.task
-        yield {"event": "attempt", "step": step, "id": name, "kind": task.kind, "task": task.id} | _sample(sample)
+        about = {"event": "attempt", "step": step, "id": name, "kind": task.kind, "task": task.id} | _sample(sample)
+        yield about | ({"intrinsic": attempts.intrinsic[index]} if attempts.intrinsic else {})
         yield _verdict(name, step, verdict)
 
 

@@ -40,6 +40,7 @@ class Attempts:
         task: the task.
         samples, verdicts: one per attempt, in the same order.
         learnt: whether they are trained on; False if they only measure learnability.
+        intrinsic: of each attempt, the values of the solver's plug-ins by name; empty without any.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Attempts:
     samples: tuple[Sample, ...]
     verdicts: tuple[Verdict, ...]
     learnt: bool
+    intrinsic: tuple[dict[str, float], ...] = ()
 
     @property
     def scores(self) -> list[float]:
@@ -56,7 +58,7 @@ class Attempts:
 
 @dataclass(slots=True)
 class Episode:
-    """One proposal and all that followed from it."""
+    """One proposal and all that followed from it; `intrinsic` has the values of its intrinsic rewards by name."""
 
     id: str
     prompt: ProposalPrompt

@@ -46,10 +46,23 @@ def solve_reward(verdict: Verdict, config: RewardConfig) -> float:
     return config.wrong
 
 
+def intrinsic_terms(values: Mapping[str, float], config: RewardConfig) -> dict[str, float]:
+    """The intrinsic rewards whose coefficient is not 0, by name: coefficient * min(value, cap).
+
+    Args:
+        values: of an accepted proposal, complexity, novelty and diversity; of either role, the plug-ins' for that role.
+        config: coefficients and caps.
+    """
+    own = {"complexity": config.complexity, "novelty": config.novelty, "diversity": config.diversity}
+    terms = (own | config.plugins).items()
+    return {
+        name: one.coefficient * min(values[name], one.cap) for name, one in terms if one.coefficient and name in values
+    }
+
+
 def intrinsic_reward(values: Mapping[str, float], config: RewardConfig) -> float:
-    """Sum of coefficient * min(value, cap) over complexity, novelty and diversity, for an accepted proposal."""
-    terms = {"complexity": config.complexity, "novelty": config.novelty, "diversity": config.diversity}
-    return sum(term.coefficient * min(values[name], term.cap) for name, term in terms.items() if term.coefficient)
+    """The sum of `intrinsic_terms`."""
+    return sum(intrinsic_terms(values, config).values())
 
 
 def mean(scores: Sequence[float]) -> float:

@@ -14,13 +14,14 @@ from azr.concurrency import Latch, gather
 from azr.config import Config
 from azr.domains.base import Domain, Proposal, ProposalPrompt
 from azr.errors import UserError
+from azr.intrinsic import ProposerReward, SolverReward, checked, load
 from azr.rollout.base import Generator, Renderer, Sampling
 from azr.sandbox.base import Sandbox
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
 from azr.streams import stream
-from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
+from azr.types import Kind, Prompt, Role, Rollout, Sample, Task, Verdict
 
 REDRAWS = 32
 """How many draws of references are tried, for a kind with a fixed number of them, until the prompt fits."""
@@ -56,6 +57,7 @@ class SelfPlay:
     def __init__(self, config: Config, parts: Parts, buffer: TaskBuffer) -> None:
         self.config, self.buffer, self.domain = config, buffer, parts.domain
         self._generator, self._sandbox, self._render = parts.generator, parts.sandbox, parts.render
+        self._terms = {name: load(name) for name in config.rewards.plugins}
         generation = config.generation
         self._propose_sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
         self._solve_sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
@@ -79,6 +81,7 @@ class SelfPlay:
                 episode.attempts = await self._attempt(
                     task, name, record.stopwatch, n=n, learnt=play.learn_from_samples
                 )
+                episode.intrinsic |= self._proposer_terms(task, asked=episode.prompt, scores=episode.attempts.scores)
 
         async def solve_others() -> None:
             await proposed.wait()
@@ -140,7 +143,8 @@ class SelfPlay:
             samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
         with stopwatch("verify"):
             verdicts = await gather(self.domain.verify(task, sample.text, self._sandbox) for sample in samples)
-        return Attempts(name, task, samples, tuple(verdicts), learnt)
+        terms = self._solver_terms(task, samples, verdicts)
+        return Attempts(name, task, samples, tuple(verdicts), learnt, terms)
 
     def _fitting_prompt(self, step: int, kind: Kind, index: int) -> tuple[ProposalPrompt, Prompt]:
         """The first proposal prompt that fits, as text and as tokens; UserError if none does."""
@@ -222,6 +226,26 @@ class SelfPlay:
             "diversity": self.buffer.rarity(task.kind, self.domain.gold(task)),
         }
 
+    def _proposer_terms(self, task: Task, *, asked: ProposalPrompt, scores: Sequence[float]) -> dict[str, float]:
+        """Values of the proposer's plug-ins for a new task."""
+        return {
+            name: checked(name, term, term.value(task, asked.references, scores))
+            for name, term in self._terms.items()
+            if isinstance(term, ProposerReward)
+        }
+
+    def _solver_terms(
+        self, task: Task, samples: Sequence[Sample], verdicts: Sequence[Verdict]
+    ) -> tuple[dict[str, float], ...]:
+        """Values of the solver's plug-ins for each attempt; nothing without such plug-ins."""
+        terms = {name: term for name, term in self._terms.items() if isinstance(term, SolverReward)}
+        if not terms:
+            return ()
+        return tuple(
+            {name: checked(name, term, term.value(task, sample, verdict)) for name, term in terms.items()}
+            for sample, verdict in zip(samples, verdicts, strict=True)
+        )
+
     def _rollouts(self, record: StepRecord) -> Iterator[Rollout]:
         """Both roles' rollouts with their rewards (Eq. 4-6)."""
         rewards = self.config.rewards
@@ -236,6 +260,8 @@ class SelfPlay:
             for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
                 if attempts.learnt:
                     name, reward = f"{attempts.id}/{index}", solve_reward(verdict, rewards)
+                    if attempts.intrinsic:
+                        reward += intrinsic_reward(attempts.intrinsic[index], rewards)
                     yield Rollout(name, cell, group=attempts.id, sample=sample, verdict=verdict, reward=reward)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from azr import settings
-from azr.algorithms.registry import ALGORITHMS
+from azr.algorithms.registry import algorithm
 from azr.config import Config
 from azr.domains import registry
 from azr.errors import UserError
@@ -103,7 +103,7 @@ def _check(before: Config, after: Config) -> None:
         reason = next((why for kept, why in KEPT.items() if key.startswith(kept) and not key.startswith(FREE)), None)
         if reason and old.get(key) != new.get(key):
             raise UserError(f"{key}: a fork cannot change it, because {reason}; start a new run for that")
-    if ALGORITHMS[after.algorithm.name].has_critic and not ALGORITHMS[before.algorithm.name].has_critic:
+    if algorithm(after.algorithm.name).has_critic and not algorithm(before.algorithm.name).has_critic:
         raise UserError(f"algorithm.name = {after.algorithm.name}: its critic has no state in the parent's checkpoint")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from azr.algorithms.advantages import Estimate
-from azr.algorithms.registry import ALGORITHMS
+from azr.algorithms.registry import estimates as estimate
 from azr.config import AlgorithmConfig
 from azr.learn.base import Learner, Trace, TrainSample, UpdateStopped
 from azr.run.events import Event, learning_events, token_events
@@ -50,7 +50,7 @@ async def learn(
     penalties: list[float] = (await stop.unless(learner.penalties(samples))).tolist()
     compared = [replace(r, reward=r.reward - penalty) for r, penalty in zip(rollouts, penalties, strict=True)]
     values = await stop.unless(learner.values(samples))
-    estimates = ALGORITHMS[algorithm.name].estimate(compared, algorithm, values)
+    estimates = estimate(algorithm, compared, values)
     values_by_row = [None] * len(samples) if values is None else values
     samples = [
         replace(sample, advantages_T=estimate.advantages_T, values_T=values_T, returns_T=estimate.returns_T)
