@@ -134,10 +134,8 @@ async def test_a_value_that_is_no_number_is_one_line(tmp_path, monkeypatch, sand
 
 def test_an_error_within_a_plug_in_names_it_among_those_of_its_module(tmp_path, monkeypatch, capsys):
     odd(tmp_path, monkeypatch, TERM.format("1 / 0"), "azr.rewards")
-    other = tmp_path / "other-1.0.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
-    (other / "entry_points.txt").write_text("[azr.rewards]\naaa = odd_plugin:Aaa\nzzz = odd_plugin:Zzz\n")
+    points = "".join(f"{name.lower()} = odd_plugin:{name}\n" for name in ("Aaa", "Odd", "Zzz"))
+    (tmp_path / "odd0-1.0.dist-info" / "entry_points.txt").write_text(f"[azr.rewards]\n{points}")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ZeroDivisionError) as caught:
         load("odd").value(None, None, Verdict(True, 1.0, "correct"))
