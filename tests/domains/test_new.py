@@ -102,6 +102,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         write("sums", tmp_path / "file" / "sums")
 
 
+@pytest.mark.slow
 def test_a_wrong_name_exits_with_2_and_a_new_domain_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wrong, right = azr(tmp_path, "domains", "new", "Sums"), azr(tmp_path, "domains", "new", "sums")
@@ -111,6 +112,7 @@ def test_a_wrong_name_exits_with_2_and_a_new_domain_is_written(tmp_path, monkeyp
     assert (tmp_path / "azr-sums" / "tests" / "test_azr_sums.py").is_file()
 
 
+@pytest.mark.slow
 def test_a_domain_is_shown_by_its_name_beside_the_commands(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, PLUG_IN + "PLUGIN = DomainPlugin(Settings, Odd, 'Odd.')")
     assert "kinds: one" in azr(tmp_path, "domains", "odd").stdout
