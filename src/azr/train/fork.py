@@ -59,8 +59,8 @@ class Fork:
         _check(run.config(), self.config)
         self._checkpoint = Checkpoints(self._parent, keep=1).at(step)
         self._state = read_state(self._checkpoint)
-        run.check_lengths(self._state.lengths)
         self._check_state(self._state)
+        run.check_lengths(self._state.lengths)
 
     def create(self, used: Config) -> RunDirectory:
         """Create the folder of the new run, with the configuration that is used; it can be resumed from there.
