@@ -252,6 +252,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_saved_resumes(apprentice,
     assert [line["step"] for line in metrics(run)] == list(range(1, steps + 3))
 
 
+@pytest.mark.slow
 @needs_mounts
 def test_a_read_only_directory_is_one_line(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice)

@@ -114,6 +114,7 @@ def test_a_card_without_bfloat16_is_refused():
         assumed("t4-16gb")
 
 
+@pytest.mark.slow
 def test_a_row_says_what_each_cost_adds():
     load, one = assumed("h100-80gb")
     (row,) = sweep([4], load, one, Cluster(), steps=3)

@@ -28,6 +28,7 @@ def ceiling():
         sys.path.remove(str(BENCH))
 
 
+@pytest.mark.slow
 def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_path):
     tokenizer = build_tokenizer()
     model = new_model(Shape(hidden=16, layers=1, heads=2, feed_forward=16), tokenizer)
