@@ -13,7 +13,7 @@ from tests.report.test_completions import write_evaluation
 HOSTILE = '\n    """</script><script>document.title = "owned"</script><img src=x onerror="document.title=1">"""'
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, Playwright's own event loop keeps others from running
 def browser():
     from tests.report.browser import chromium
 

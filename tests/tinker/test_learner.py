@@ -20,7 +20,7 @@ from tests.learners import train_samples
 from tests.tinker.fake import NAME, FakeTinker, serving
 
 # At this rate, rounding stays below what is compared: Adam makes full steps of the smallest gradients too.
-LEARNING = {"lr": 2e-4, "grad_clip": 0.5, "betas": (0.8, 0.99), "weight_decay": 0.01}
+LEARNING = {"lr": 5e-5, "grad_clip": 0.5, "betas": (0.8, 0.99), "weight_decay": 0.01}
 
 
 def model_of(fake: FakeTinker, folder, **tinker) -> ModelConfig:
