@@ -89,6 +89,8 @@ def wait_for_charts(seen: Visit) -> int:
 
 def open_task(seen: Visit, name: str) -> None:
     """Find a proposal by its id and open it."""
+    seen.page.fill("#search", "")
+    seen.until("document.querySelectorAll('#browse .row').length > 1")  # else the row of an earlier search is clicked
     seen.page.fill("#search", name)
     seen.until("document.querySelectorAll('#browse .row').length === 1")
     seen.page.click("#browse .row")

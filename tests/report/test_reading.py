@@ -82,7 +82,6 @@ def test_the_address_of_an_open_task_opens_it_again(visit, page, run):
     assert box["bottom"] > 0
 
 
-@pytest.mark.xfail(reason="the browser's Back does not open the task before again", strict=False)
 def test_back_returns_to_the_task_before(visit, page, run):
     seen, names = visit(page), [row_of(run), row_of(run, accepted=False)]
     for name in names:
