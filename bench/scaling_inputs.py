@@ -168,11 +168,15 @@ def assumed(name: str) -> tuple[Workload, Speed]:
 
 
 def layout(config: dict[str, Any], cluster: Cluster) -> Cluster:
-    """The machines of a run: `learner.processes` ranks learn. Without servers in `generation.urls`, rank 0 samples."""
+    """The machines of a run: `learner.processes` ranks learn. Without servers in `generation.urls`, they sample too.
+
+    Of ranks that divide the model, only rank 0 samples.
+    """
     ranks = int(config["learner"].get("processes", 1))
+    sampling = 1 if config["learner"].get("sharding") == "sharded" else ranks
     urls = [url for url in str(config["generation"].get("urls", "")).split(",") if url]
     return Cluster(
-        generators=len(urls) or 1,
+        generators=len(urls) or sampling,
         learners=ranks,
         colocated=not urls,
         rows=config["generation"]["max_rows"],

@@ -12,6 +12,9 @@ from azr.sandbox import LocalSandbox
 
 APPRENTICE = Path(__file__).with_name("apprentice.py")
 
+# Tests share the cores. A run that is to choose its own threads and processes deletes this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes tells of the machine and of who else is on it.
 settings.register_profile("azr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("azr")

@@ -94,7 +94,8 @@ def test_the_check_compares_the_prediction_with_the_runs_steps(run):
     ("learner", "generation", "expected"),
     [
         ({}, {}, (1, 1, True, "none")),
-        ({"processes": 3}, {}, (1, 3, True, "none")),
+        ({"processes": 3, "sharding": "replicated"}, {}, (3, 3, True, "none")),
+        ({"processes": 3, "sharding": "sharded"}, {}, (1, 3, True, "none")),
         ({"processes": 2}, {"urls": "http://a:8000,http://b:8000,http://c:8000"}, (3, 2, False, "nccl")),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from azr.config import AlgorithmConfig, LearnerConfig, LoRAConfig, ModelConfig
-from azr.distributed.follow import follow
+from azr.distributed.follow import Calls, follow
 from azr.learn.base import TrainSample
 from azr.learn.learner import PolicyLearner
 from azr.learn.optimizer import local
@@ -68,10 +68,10 @@ def weights(policy: LanguageModel) -> dict[str, Any]:
     return {name: local(p).detach().float().clone().numpy() for name, p in named if p.requires_grad}
 
 
-def lead(ranks: Any, learner: PolicyLearner, work: Callable[[], Any]) -> Any:
-    """Do some work on rank 0, whose calls the other ranks obey."""
+def lead(ranks: Any, calls: Calls, work: Callable[[], Any]) -> Any:
+    """Do some work on rank 0, whose calls the other ranks carry out."""
     if ranks.rank:
-        return follow(ranks, learner)
+        return follow(ranks, calls)
     result = work()
     if ranks.size > 1:
         ranks.dismiss()
@@ -81,5 +81,5 @@ def lead(ranks: Any, learner: PolicyLearner, work: Callable[[], Any]) -> Any:
 def steps(ranks: Any, folder: Path, count: int, samples: list[TrainSample], options: dict[str, Any]) -> Any:
     """Take steps: each step's metrics, and the weights at the end."""
     policy, learner = make_learner(ranks, folder, **options)
-    found = lead(ranks, learner, lambda: [dict(learner._update(samples, False).metrics) for _ in range(count)])
+    found = lead(ranks, learner.calls, lambda: [dict(learner._update(samples, False).metrics) for _ in range(count)])
     return found, weights(policy)

@@ -1,5 +1,6 @@
 """Whole runs on several ranks: one dies, one is told to stop, several machines take part."""
 
+import json
 import os
 import signal
 import subprocess
@@ -143,6 +144,18 @@ def test_equal_runs_on_two_ranks_are_equal(config, tmp_path):
         run = only_run(tmp_path / name)
         found.append([(run / "model" / "model.safetensors").read_bytes(), (run / "events.jsonl").read_bytes()])
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_two_ranks_play_the_first_step_of_one_process(config, tmp_path):
+    texts = []
+    for number in (1, 2):
+        words = ["train", str(config), f"output_dir={tmp_path / str(number)}", f"learner.processes={number}", "steps=1"]
+        assert azr(*words, cwd=tmp_path).returncode == 0
+        events = map(json.loads, (only_run(tmp_path / str(number)) / "events.jsonl").read_text().splitlines())
+        texts.append([(event["event"], event.get("step"), event["text"]) for event in events if "text" in event])
+    assert len(texts[0]) > 10
+    assert texts[0] == texts[1]
 
 
 def test_sharded_eight_bit_moments_are_refused_in_one_line(config, tmp_path):

@@ -33,7 +33,7 @@ def short_of_memory(ranks, model, samples, options, victim, place):
     trained = learner._scorer.model
     if ranks.rank == victim:
         PLACES[place](trained)
-    return lead(ranks, learner, lambda: dict(learner._update(samples, False).metrics)), weights(policy)
+    return lead(ranks, learner.calls, lambda: dict(learner._update(samples, False).metrics)), weights(policy)
 
 
 def forward_of(layer):
@@ -127,4 +127,4 @@ def learn_values(ranks, model, samples):
             learner._update(valued, False)
         return learner._values(samples)
 
-    return lead(ranks, learner, work)
+    return lead(ranks, learner.calls, work)

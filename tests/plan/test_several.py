@@ -84,6 +84,17 @@ def test_each_copy_gets_as_many_rows_as_one_server_would(ways):
         assert way.config.generation.max_rows == 256 * max(1, way.copies)
 
 
+def test_ranks_that_hold_the_whole_model_share_the_sampling_and_need_memory_for_it(ways):
+    alone, replicated, sharded = (
+        next(w for w in ways if not w.copies and (w.ranks, w.sharded) == which)
+        for which in ((1, False), (4, False), (4, True))
+    )
+    assert replicated.seconds["sampling"] < alone.seconds["sampling"] / 2
+    assert sharded.seconds["sampling"] == alone.seconds["sampling"]
+    assert [memory.cache > 0 for memory in replicated.memory] == [True, True]
+    assert [memory.cache > 0 for memory in sharded.memory] == [True, False]
+
+
 def test_servers_bring_their_importance_weights_into_the_plan(ways):
     assert {way.config.algorithm.importance_cap for way in ways if way.copies} == {2.0}
 

@@ -86,7 +86,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _something_can_learn(self) -> Self:
         if not self.selfplay.learn:
-            if self.learner.processes > 1:
+            if self.learner.processes not in ("auto", 1):
                 raise ValueError(
                     f"learner.processes = {self.learner.processes}, but with selfplay.learn = false nothing is learned;"
                     " leave it out"

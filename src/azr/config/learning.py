@@ -109,10 +109,11 @@ class LearnerConfig(Section):
     )
     epochs: PositiveInt = Field(1, description="passes over the rollouts of a step; 1 is on-policy")
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass")
-    processes: PositiveInt = Field(
-        1,
-        description="processes that share each update, on one machine; under torchrun, as many as it starts. Equal runs"
-        " need the same number",
+    processes: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="processes of one machine that share each step; under torchrun, as many as it starts. auto: 2 for a"
+        " local model of under 5 million parameters if two cores are idle at the start and neither `threads` nor"
+        " OMP_NUM_THREADS is set, else 1. Equal runs need the same number; the run's config.toml has it",
     )
     sharding: Literal["auto", "replicated", "sharded"] = Field(
         "auto",

@@ -125,7 +125,7 @@ class GenerationConfig(Section):
     )
     max_propose_tokens: PositiveInt = Field(8096, description="longest proposal, in tokens")
     max_solve_tokens: PositiveInt = Field(8096, description="longest attempt, in tokens")
-    max_rows: PositiveInt = Field(256, description="sequences decoded at once, at most")
+    max_rows: PositiveInt = Field(256, description="sequences decoded at once, at most (on each GPU)")
     overlap: bool | None = Field(
         None,
         description="admit new rows while others decode; null: only off the CPU, where false makes runs reproducible",

@@ -78,7 +78,7 @@ def _limits(config: Config) -> Iterator[tuple[str, bool, str]]:
     adam = "Tinker's optimizer is AdamW in float32; set learner.optimizer=adamw"
     yield "learner.optimizer", learner.optimizer != "adamw", adam
     yield "learner.offload", learner.offload, "nothing is learnt in this process; leave it out"
-    yield "learner.processes", learner.processes > 1, "nothing is learnt in this process; leave it out"
+    yield "learner.processes", learner.processes not in ("auto", 1), "nothing is learnt in this process; leave it out"
     yield "learner.sharding", learner.sharding != "auto", "nothing is learnt in this process; leave it out"
 
 

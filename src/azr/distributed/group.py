@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,19 +83,22 @@ class Replicas(Ranks):
         self.membership = membership
         self.rank, self.size, self.local_size = membership.rank, membership.size, membership.local_size
         self.control, self._data = membership.control, membership.data
+        self.calling = threading.RLock()
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Make the other ranks carry out a method of their learner; see `Ranks.call`."""
+        """Make the other ranks carry out a call; see `Ranks.call`."""
         if self.rank == 0:
-            self.membership.share((name, arguments))
+            with self.calling:
+                self.membership.share((name, arguments))
 
     def next_call(self) -> tuple[str, tuple[Any, ...]] | None:
         """Wait for what rank 0 calls next; None at the end of the run."""
         return self.membership.share(None)
 
     def dismiss(self) -> None:
-        """Tell the other ranks that the run has ended."""
-        self.membership.share(None)
+        """Tell the other ranks that the run has ended, after any call that is still under way."""
+        with self.calling:
+            self.membership.share(None)
 
     def check(self, check: Callable[[], None]) -> None:
         """Stop on all ranks if one is asked to; see `Ranks.check`."""

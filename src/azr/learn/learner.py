@@ -184,16 +184,16 @@ class PolicyLearner:
         self._budget.tokens = state["token_budget"]
         torch.set_rng_state(state["rng"])
 
-    def obey(self, name: str, *arguments: Any) -> None:
-        """Carry out what rank 0 has called with `Ranks.call`; for all other ranks."""
-        calls: dict[str, Callable[..., object]] = {
+    @property
+    def calls(self) -> dict[str, Callable[..., object]]:
+        """What rank 0 calls with `Ranks.call`, for all other ranks to carry out."""
+        return {
             "penalties": self._penalties,
             "values": self._values,
             "update": self._update,
             "save": self.save,
             "load": self.load,
         }
-        calls[name](*arguments)
 
     def _update(
         self,

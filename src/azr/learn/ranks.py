@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -24,6 +25,8 @@ class Ranks:
         local_size: number of those on this machine.
         sharded: whether each rank holds only a part of the trained model, its gradient and the optimizer's state.
         control: the process group through which ranks agree; None for one process.
+        calling: held by a thread of rank 0 during a call and what follows it on all ranks, where another thread might
+            call too.
     """
 
     rank = 0
@@ -31,9 +34,10 @@ class Ranks:
     local_size = 1
     sharded = False
     control: Any = None
+    calling: AbstractContextManager[Any] = nullcontext()
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Make the other ranks carry out a method of their learner. Only rank 0 calls; elsewhere this does nothing."""
+        """Make the other ranks carry something out by its name. Only rank 0 calls; elsewhere this does nothing."""
 
     def check(self, check: Callable[[], None]) -> None:
         """Call `check` on this rank. If it raises `UpdateStopped` on one rank, it raises on all of them."""

@@ -29,7 +29,7 @@ class Layout:
         words: assignments that make the run use it.
         ranks: GPUs that learn.
         sharded: whether the ranks divide the model.
-        copies: of the model that sample on servers; 0: rank 0 samples.
+        copies: of the model that sample on servers; 0: the ranks sample, or rank 0 alone if they are sharded.
         tensor_parallel: GPUs per copy.
         memory: of rank 0, and of the other ranks.
         server: memory of a GPU that serves; None without servers.
@@ -113,17 +113,18 @@ class _Machine:
         if copies:
             server = server_memory(shape, config, width=width, tensor_parallel=parallel, room=self.room)
         if self.card.flops is not None and not config.learner.offload:
-            seconds = self._sampling(server, self.card.flops * FLOPS_SHARE, copies=copies, parallel=parallel)
+            replicas = copies or (1 if sharded else ranks)
+            seconds = self._sampling(server, self.card.flops * FLOPS_SHARE, replicas=replicas, parallel=parallel)
             if config.selfplay.learn:
                 seconds |= self._learning(memory[-1], self.card.flops * FLOPS_SHARE, ranks=ranks, sharded=sharded)
             if copies:
                 seconds["sending weights to the servers"] = disk_seconds(shape.parameters * width, 1)
         return Layout(config, tuple(words), ranks, sharded, copies, parallel, memory, server, seconds)
 
-    def _sampling(self, server: ServerMemory | None, flops: float, *, copies: int, parallel: int) -> dict[str, float]:
-        """Prompts are read and answers decoded on all copies at once; the longest answers may take longer than that."""
+    def _sampling(self, server: ServerMemory | None, flops: float, *, replicas: int, parallel: int) -> dict[str, float]:
+        """Prompts are read and answers decoded on all replicas at once; the longest answers may take longer."""
         shape, card, width, load = self.shape, self.card, self.width, assumed_load(self.config)
-        replicas, rows, bandwidth = max(1, copies), self.config.generation.max_rows, card.bandwidth * BANDWIDTH_SHARE
+        rows, bandwidth = self.config.generation.max_rows, card.bandwidth * BANDWIDTH_SHARE
         if server is not None:
             rows = max(1, min(rows // replicas, int(server.tokens / load.context)))
         token = 2 * shape.layers * shape.kv * width

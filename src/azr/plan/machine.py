@@ -23,10 +23,10 @@ def rank_memory(
         ranks: number of ranks.
         sharded: whether each has only a part (FSDP2), or all of the model.
         first: whether this is rank 0.
-        samples: whether rank 0 samples itself, without servers.
+        samples: whether ranks sample themselves, without servers: all of them, or rank 0 if they are sharded.
     """
     whole = count(shape, config, width=width)
-    if not (first and samples):
+    if not samples or (sharded and not first):
         whole = replace(whole, cache=0, sampling=0)
     if not sharded:
         return whole

@@ -14,6 +14,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azr import settings
@@ -22,6 +23,9 @@ from azr.distributed.launch import Followers, join_group, torchrun_ranks
 from azr.domains import registry
 from azr.errors import UserError
 from azr.learn.ranks import ALONE, Ranks
+from azr.models import shipped
+from azr.models.stored import stored_parameters
+from azr.models.threads import SMALL, idle_cores, requested
 
 if TYPE_CHECKING:
     from azr.distributed.group import Membership, Replicas
@@ -35,18 +39,17 @@ class Leader:
 
     Args:
         config: of the run.
+        size: number of ranks, with this one.
 
     Attributes:
-        ranks: for the learner.
+        ranks: for learner and generator.
         config: the same, with the number of ranks and the kind of sharding that they have.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, size: int) -> None:
         from azr.distributed.watch import Lookout
 
-        started = torchrun_ranks()
-        size = started or config.learner.processes
-        self._followers = None if started else Followers(size - 1, "azr.train.ranks")
+        self._followers = None if torchrun_ranks() else Followers(size - 1, "azr.train.ranks")
         try:
             membership = join_group(self._followers)
             self.config = _resolved(config, size, cuda=membership.cuda)
@@ -105,6 +108,24 @@ class Leader:
             self._followers.kill()
 
 
+def processes(config: Config) -> int:
+    """How many processes share each step of a run on this machine, by `learner.processes`."""
+    if config.learner.processes != "auto":
+        return config.learner.processes
+    elsewhere = config.model.hosted or config.model.served is not None or bool(config.generation.urls)
+    if elsewhere or not config.selfplay.learn or config.threads or requested() or not _small_on_a_cpu(config):
+        return 1
+    return min(2, max(1, idle_cores()))
+
+
+def _small_on_a_cpu(config: Config) -> bool:
+    """Whether the model is one whose arithmetic one core does as fast as several."""
+    from azr.models.failures import pick_device
+
+    parameters = stored_parameters(Path(shipped.resolve(config.model.name)))
+    return parameters is not None and parameters < SMALL and pick_device(config.model.device).type == "cpu"
+
+
 @contextmanager
 def leading(config: Config) -> Iterator[tuple[Config, Leader | None]]:
     """Start the other ranks of a run, if it has any, and end them with it.
@@ -112,10 +133,11 @@ def leading(config: Config) -> Iterator[tuple[Config, Leader | None]]:
     Raises:
         UserError: they cannot be started, or one of them has died.
     """
-    if (torchrun_ranks() or config.learner.processes) == 1:
-        yield config, None
+    size = torchrun_ranks() or processes(config)
+    if size == 1:
+        yield _with_learner(config, processes=1), None
         return
-    leader = Leader(config)
+    leader = Leader(config, size)
     try:
         yield leader.config, leader
     except BaseException as error:
@@ -137,7 +159,8 @@ def follow_run() -> int:
 
     from azr.distributed.follow import follow
     from azr.distributed.watch import Report
-    from azr.train.start import load_policy, make_learner
+    from azr.rollout.local.generator import make_share
+    from azr.train.start import load_policy, make_learner, shares_rollouts
 
     membership = join_group()
     report = Report(membership)
@@ -146,7 +169,11 @@ def follow_run() -> int:
     try:
         config = settings.build(tomllib.loads(membership.share("")), registry.config_class, source="rank 0")
         ranks = _make_ranks(config, membership)
-        follow(ranks, make_learner(config, load_policy(config, processes=membership.local_size), ranks))
+        policy = load_policy(config, processes=membership.local_size)
+        calls = make_learner(config, policy, ranks).calls
+        if shares_rollouts(config, ranks):
+            calls["decode"] = make_share(policy, config.generation, seed=config.seed, ranks=ranks).decode
+        follow(ranks, calls)
     except UserError as error:
         print(f"azr: learner rank {membership.rank} on {socket.gethostname()}: {error}", file=sys.stderr)
         return 2
@@ -168,12 +195,15 @@ def _make_ranks(config: Config, membership: Membership) -> Replicas:
 def _resolved(config: Config, size: int, *, cuda: bool) -> Config:
     """The configuration with what "auto" means here, and the number of ranks that torchrun has started."""
     learner = config.learner
-    if torchrun_ranks() and learner.processes not in (1, size):
+    if torchrun_ranks() and learner.processes not in ("auto", 1, size):
         raise UserError(f"learner.processes = {learner.processes}, but torchrun has started {size}; leave it out")
     can_shard = learner.optimizer != "adamw-8bit" and config.model.quantization == "none"
     auto = "sharded" if cuda and can_shard else "replicated"
-    update = {"processes": size, "sharding": auto if learner.sharding == "auto" else learner.sharding}
-    return config.model_copy(update={"learner": learner.model_copy(update=update)})
+    return _with_learner(config, processes=size, sharding=auto if learner.sharding == "auto" else learner.sharding)
+
+
+def _with_learner(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"learner": config.learner.model_copy(update=changes)})
 
 
 if __name__ == "__main__":

@@ -142,6 +142,9 @@ def carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *
             run = run_directory(config)
             opened.append(run.path)
             say(f"run directory: {run.path}")
+            if leader and asked == "auto":
+                number = config.learner.processes
+                say(f"{number} processes share each step; an equal run needs learner.processes={number}")
             screen = make_screen(config.steps, console)
             try:
                 with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
@@ -158,6 +161,7 @@ def carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *
         return STOPPED if training.stopped else 0
 
     opened: list[Path] = []
+    asked = config.learner.processes
     try:
         with leading(config) as (config, leader):
             return asyncio.run(go(config, leader))
@@ -241,7 +245,7 @@ def make_parts(config: Config, sandbox: Sandbox, ranks: Ranks | None = None) -> 
 
     return TrainingParts(
         domain=registry.make_domain(config.domain, config.sandbox),
-        generator=make_generator(config, policy),
+        generator=make_generator(config, policy, ranks),
         learner=make_learner(config, policy, ranks) if config.selfplay.learn else None,
         sandbox=sandbox,
         render=policy.renderer(chat=config.domain.style == "chat"),
@@ -249,15 +253,21 @@ def make_parts(config: Config, sandbox: Sandbox, ranks: Ranks | None = None) -> 
     )
 
 
-def make_generator(config: Config, policy: LanguageModel) -> Generator:
-    """The generator of a run whose model is in this process."""
+def make_generator(config: Config, policy: LanguageModel, ranks: Ranks | None = None) -> Generator:
+    """The generator of a run whose model is in this process. Ranks that hold the whole model share its rows."""
     from azr.rollout.local.generator import LocalGenerator
 
     if config.generation.urls:
         from azr.train.serving import make_vllm_generator
 
         return make_vllm_generator(config, policy)
-    return LocalGenerator(policy, config.generation, seed=config.seed)
+    peers = ranks if ranks is not None and shares_rollouts(config, ranks) else None
+    return LocalGenerator(policy, config.generation, seed=config.seed, ranks=peers)
+
+
+def shares_rollouts(config: Config, ranks: Ranks) -> bool:
+    """Whether all ranks sample: if each holds the whole model, and no server samples instead."""
+    return ranks.size > 1 and not ranks.sharded and not config.generation.urls
 
 
 def make_learner(config: Config, policy: LanguageModel, ranks: Ranks | None = None) -> PolicyLearner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from azr.errors import UserError
 from azr.models.failures import out_of_memory
 from azr.models.load import LanguageModel
 from azr.rollout.base import Sampling
+from azr.rollout.local.batch import Batch, OwnBatch, Peers, Share, SharedBatch
 from azr.rollout.local.decode import Decoder, Finished, Ticket
 from azr.types import Prompt, Sample
 
@@ -61,16 +61,25 @@ class LocalGenerator:
         policy: the model; its weights must not change while a sample is awaited.
         config: limits; `overlap = None` means overlap except on a CPU.
         seed: first part of the name of every random stream.
+        ranks: processes that share the rows, each with the same weights; None: this one alone. The others decode in
+            `make_share`.
     """
 
-    def __init__(self, policy: LanguageModel, config: GenerationConfig, *, seed: int) -> None:
+    def __init__(
+        self, policy: LanguageModel, config: GenerationConfig, *, seed: int, ranks: Peers | None = None
+    ) -> None:
         self._policy, self._config = policy, config
         self.overlap = policy.device.type != "cpu" if config.overlap is None else config.overlap
-        self._decoder = Decoder(policy, max_rows=config.max_rows, seed=seed)
+        self._max_rows = rows_per_rank(policy, config, ranks)
+        self._decoder = Decoder(policy, max_rows=self._max_rows, seed=seed)
+        self._batch: Batch = OwnBatch(self._decoder)
+        if ranks is not None:
+            self._batch = SharedBatch(Share(self._decoder, ranks), ranks)
+        # Every turn of several processes begins and ends with a message.
+        self._steps = 1 if self.overlap and ranks is None else ROUND
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="azr-generate")
         self._arrived: list[_Request] = []  # not yet seen by the driver
         self._taken: list[_Request] = []  # being worked on
-        self._queue: deque[Ticket] = deque()  # taken, but without a slot so far
         self._requests: dict[Ticket, _Request] = {}
         self._driver: asyncio.Task[None] | None = None
         self._start_due = False
@@ -80,7 +89,7 @@ class LocalGenerator:
     async def sample(self, prompt: Prompt, *, n: int, key: str, sampling: Sampling) -> tuple[Sample, ...]:
         """Draw n completions of one prompt (see the protocol).
 
-        A prompt is read once per max_rows of its rows.
+        A prompt is read once per max_rows of its rows, in each process.
 
         Raises:
             ValueError: n or the token limit is below 1, or the prompt is empty or does not fit.
@@ -88,7 +97,7 @@ class LocalGenerator:
         self._check(prompt, n=n, sampling=sampling)
         member = current_member()
         answer: asyncio.Future[tuple[Sample, ...]] = asyncio.get_running_loop().create_future()
-        most = self._config.max_rows
+        most = self._max_rows
         parts = [range(first, min(first + most, n)) for first in range(0, n, most)]
         tickets = [Ticket(prompt.token_ids, key, rows, sampling) for rows in parts]
         self._arrived.append(_Request(tickets, answer, {}, n, member.crew if member else None))
@@ -152,7 +161,7 @@ class LocalGenerator:
         try:
             self._take()
             while any(request.open for request in self._taken):
-                for finished, sample in await loop.run_in_executor(self._thread, self._advance, self._queue):
+                for finished, sample in await loop.run_in_executor(self._thread, self._advance, self._batch):
                     self._requests[finished.ticket].samples[finished.row] = sample
                 self._forget_cancelled()
                 while not self.overlap and not self._everybody_waits():
@@ -173,36 +182,20 @@ class LocalGenerator:
         self._arrived.clear()
         self._taken += new
         for request in new:
-            self._queue += request.tickets
+            self._batch.add(request.tickets)
             self._requests.update(dict.fromkeys(request.tickets, request))
 
-    def _fitting(self, queue: deque[Ticket]) -> list[Ticket]:
-        """Tickets, first come first served, that fit beside the rows in flight."""
-        free, tickets = self._decoder.free, []
-        while queue and len(queue[0].rows) <= free:
-            tickets.append(queue.popleft())
-            free -= len(tickets[-1].rows)
-        return tickets
-
-    def _advance(self, queue: deque[Ticket]) -> list[tuple[Finished, Sample]]:
-        """One turn, in the generator's thread: a round of decoding steps, or one step with overlap.
-
-        After a failure `self._queue` is another one; a turn that is still running then ends at its next step.
-        """
-        finished: list[Finished] = []
+    def _advance(self, batch: Batch) -> list[tuple[Finished, Sample]]:
+        """One turn, in the generator's thread: a round of decoding steps, or one step with overlap."""
+        rows = batch.rows
         try:
-            for _ in range(1 if self.overlap else ROUND):
-                if tickets := self._fitting(queue):
-                    finished += self._decoder.admit(tickets)
-                if self._decoder.rows:
-                    finished += self._decoder.step()
-                if queue is not self._queue or not (self._decoder.rows or queue):
-                    break
+            finished = batch.turn(self._steps)
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise UserError(
-                    f"out of memory with {self._decoder.rows} sequences in flight; lower generation.max_rows"
-                    f" (now {self._config.max_rows}), or max_prompt_tokens, max_propose_tokens and max_solve_tokens"
+                    f"out of memory with up to {min(rows, self._config.max_rows)} sequences in flight; lower"
+                    f" generation.max_rows (now {self._config.max_rows}), or max_prompt_tokens, max_propose_tokens and"
+                    " max_solve_tokens"
                 ) from error
             raise
         return [(row, self._sample(row)) for row in finished]
@@ -214,8 +207,7 @@ class LocalGenerator:
     def _forget_cancelled(self) -> None:
         if all(request.open for request in self._taken):
             return
-        self._decoder.evict(lambda ticket: not self._requests[ticket].open)
-        self._queue = deque(ticket for ticket in self._queue if self._requests[ticket].open)
+        self._batch.drop(lambda ticket: not self._requests[ticket].open)
         self._release()
 
     def _reply(self) -> None:
@@ -235,6 +227,16 @@ class LocalGenerator:
             elif request.open:
                 request.answer.cancel()
         self._arrived.clear()
-        self._queue = deque()
+        self._batch = self._batch.restarted()
         self._release()
-        self._thread.submit(self._decoder.reset)
+        self._thread.submit(self._batch.reset)
+
+
+def rows_per_rank(policy: LanguageModel, config: GenerationConfig, ranks: Peers | None) -> int:
+    """How many rows each process decodes at once: on GPUs max_rows, on a CPU its share of them."""
+    return config.max_rows if ranks is None or policy.device.type != "cpu" else -(-config.max_rows // ranks.size)
+
+
+def make_share(policy: LanguageModel, config: GenerationConfig, *, seed: int, ranks: Peers) -> Share:
+    """What a process other than rank 0 decodes with; its `decode` carries out rank 0's calls of that name."""
+    return Share(Decoder(policy, max_rows=rows_per_rank(policy, config, ranks), seed=seed), ranks)
