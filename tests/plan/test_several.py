@@ -84,11 +84,12 @@ def test_each_copy_gets_as_many_rows_as_one_server_would(ways):
         assert way.config.generation.max_rows == 256 * max(1, way.copies)
 
 
-def test_ranks_that_hold_the_whole_model_share_the_sampling_and_need_memory_for_it(ways):
-    alone, replicated, sharded = (
-        next(w for w in ways if not w.copies and (w.ranks, w.sharded) == which)
-        for which in ((1, False), (4, False), (4, True))
-    )
+def test_ranks_that_hold_the_whole_model_share_the_sampling_and_need_memory_for_it():
+    def without_servers(gpus, sharded):
+        found = layouts(lambda words: resolve("paper", words), SEVEN, H100, gpus=gpus, room=H100.memory, width=2)
+        return next(way for way in found if (way.ranks, way.sharded) == (gpus, sharded))
+
+    alone, replicated, sharded = without_servers(1, False), without_servers(4, False), without_servers(4, True)
     assert replicated.seconds["sampling"] < alone.seconds["sampling"] / 2
     assert sharded.seconds["sampling"] == alone.seconds["sampling"]
     assert [memory.cache > 0 for memory in replicated.memory] == [True, True]
