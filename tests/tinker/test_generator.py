@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -92,13 +93,22 @@ async def test_completions_without_their_end_token_are_refused(folders):
 
 @pytest.mark.slow
 async def test_a_sample_that_nobody_waits_for_leaves_the_session_usable(folders):
-    async with sampling(folders["qwen2"]) as (_, generator, learner, render):
+    async with sampling(folders["qwen2"]) as (fake, generator, learner, render):
         await generator.sample(render("a"), n=1, key="1/solve/x/0", sampling=SAMPLING)
-        task = asyncio.create_task(generator.sample(render("b"), n=1, key="1/solve/x/1", sampling=Sampling(100)))
-        await asyncio.sleep(0.05)
+        begun, cancelled, draw, loop = asyncio.Event(), threading.Event(), fake._draw, asyncio.get_running_loop()
+
+        def slow(*request):
+            loop.call_soon_threadsafe(begun.set)
+            cancelled.wait(60)
+            return draw(*request)
+
+        fake._draw = slow
+        task = asyncio.create_task(generator.sample(render("b"), n=1, key="1/solve/x/1", sampling=SAMPLING))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        cancelled.set()
         (sample,) = await generator.sample(render("c"), n=1, key="1/solve/x/2", sampling=SAMPLING)
         await learner.update([train_sample(sample, 1.0)])
         await generator.update_weights(1, {})
