@@ -180,7 +180,7 @@ TABLE = [
     ("train demo learner.lr=-1", "learner.lr = -1: input should be greater than 0"),
     ("train demo learner.lr=nan", "learner.lr = nan: input should be a finite number"),
     ("train demo learner.optimizer=x", "learner.optimizer = 'x': input should be 'adamw',"),
-    ("train demo learner.processes=0", "learner.processes = 0: input should be greater than 0"),
+    ("train demo learner.processes=0", "learner.processes = 0: must be a whole number above 0, or auto"),
     ("train demo learner.sharding=x", "learner.sharding = 'x': input should be 'auto', 'replicated' or 'sharded'"),
     ("train demo algorithm.name=gpro", "algorithm.name = 'gpro': no such algorithm; did you mean grpo?"),
     ("train demo selfplay.batch_size=0", "selfplay.batch_size = 0: input should be greater than 0"),

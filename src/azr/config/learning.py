@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from azr.algorithms import registry
 from azr.algorithms.registry import Aggregation
@@ -85,6 +85,13 @@ class AlgorithmConfig(Section):
         return self
 
 
+def _number_or_auto(value: object) -> object:
+    # A union would give one message per member.
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError("must be a whole number above 0, or auto")
+
+
 class LearnerConfig(Section):
     """The optimizer and its micro-batches."""
 
@@ -109,7 +116,7 @@ class LearnerConfig(Section):
     )
     epochs: PositiveInt = Field(1, description="passes over the rollouts of a step; 1 is on-policy")
     minibatches: PositiveInt = Field(1, description="optimizer steps per pass")
-    processes: PositiveInt | Literal["auto"] = Field(
+    processes: Annotated[int | Literal["auto"], PlainValidator(_number_or_auto)] = Field(
         "auto",
         description="processes of one machine that share each step; under torchrun, as many as it starts. auto: 2 for a"
         " local model of under 5 million parameters if two cores are idle at the start and neither `threads` nor"
