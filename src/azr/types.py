@@ -44,6 +44,7 @@ class Task:
         shape: equal for near duplicates, which differ only in names and constants.
         parents: ids of the tasks that it was proposed from (references, or the program's origin).
         born: the step at which it entered the buffer; 0 for seeds.
+        depth: how many times tasks were built on one another to get it; 0 if it was invented.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Task:
     shape: str
     parents: tuple[str, ...] = ()
     born: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

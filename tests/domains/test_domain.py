@@ -1,5 +1,7 @@
 """Proposals and attempts through the real sandbox: what is accepted, what is rejected and why, what is right."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from azr.config import SandboxConfig
 from azr.domains.base import ProposalPrompt
+from azr.domains.python.building import draw_foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.tasks import NO_ERROR, identity_task, program_task
@@ -182,6 +185,66 @@ async def test_a_composite_that_ignores_its_helper_is_rejected(sandbox):
 
 def test_composites_are_off_by_default():
     assert not DOMAIN.propose_prompt(DEDUCTION, [double], np.random.default_rng(0)).context
+
+
+# Extended and joined programs
+
+PAIR = program_task(
+    DEDUCTION, {"program": "def f(a, b):\n    a = b\n    return [a, b]", "input": "1, 2", "output": "[2, 2]"}
+)
+OTHER = program_task(
+    DEDUCTION,
+    {"program": "def f(a, b):\n    b = b + 1\n    return [a, b]", "input": "1, 2", "output": "[1, 3]"},
+    depth=3,
+)
+
+
+def built(references, **shares):
+    domain = PythonDomain(CONFIG.model_copy(update=shares), SandboxConfig())
+    return domain.propose_prompt(DEDUCTION, references, np.random.default_rng(0))
+
+
+async def test_an_extension_adds_the_proposed_lines_to_a_references_program(sandbox):
+    asked = built([OTHER, PAIR], extend_share=1.0)
+    found = await DOMAIN.validate(asked, proposal("    a = 5", "1, 2"), sandbox)
+    assert found.task.data["program"] == "def f(a, b):\n    b = b + 1\n    a = 5\n    return [a, b]"
+    assert (found.task.data["output"], found.task.parents, found.task.depth) == ("[5, 3]", (OTHER.id,), 4)
+
+
+async def test_an_extension_without_lines_is_malformed(sandbox):
+    asked = built([PAIR], extend_share=1.0)
+    found = await DOMAIN.validate(asked, "<answer><input>1, 2</input></answer>", sandbox)
+    assert (found.task, found.verdict.reason) == (None, "no_program")
+
+
+async def test_joined_programs_need_an_input_alone(sandbox):
+    asked = built([PAIR, OTHER], join_share=1.0)
+    found = await DOMAIN.validate(asked, "<answer><input>1, 2</input></answer>", sandbox)
+    assert found.task.data["output"] == "[2, 3]"
+    assert (found.task.parents, found.task.depth) == ((PAIR.id, OTHER.id), 4)
+
+
+def test_a_prompt_to_extend_shows_the_program_and_no_other_task():
+    asked = built([PAIR, OTHER], extend_share=1.0)
+    assert PAIR.data["program"] in asked.text
+    assert OTHER.data["program"] not in asked.text
+
+
+def test_without_a_program_that_can_be_built_on_a_new_one_is_asked_for():
+    asked = built(
+        [double.__class__(**{**asdict(double), "data": {**double.data, "program": "f = abs"}})], extend_share=1.0
+    )
+    assert not asked.context
+    assert asked.text.endswith("<propose>\n")
+
+
+@given(st.floats(0, 0.4), st.floats(0, 0.3), st.floats(0, 0.3), st.integers(0, 2**32))
+def test_shares_decide_how_often_proposals_build_on_what(composite, extend, join, seed):
+    config = CONFIG.model_copy(update={"composite_share": composite, "extend_share": extend, "join_share": join})
+    drawn = np.random.default_rng(seed).random()
+    found = draw_foundation(config, DEDUCTION, [PAIR, OTHER], np.random.default_rng(seed))
+    ways = {"composite": composite, "extended": composite + extend, "joined": composite + extend + join}
+    assert (found and found.way) == next((way for way, limit in ways.items() if drawn < limit), None)
 
 
 # Attempts

@@ -8,6 +8,7 @@ import pytest
 from azr.config import SandboxConfig
 from azr.domains.answers import answer_of
 from azr.domains.base import ProposalPrompt
+from azr.domains.python.building import Foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.domains.python.prompts import propose_prompt, solve_prompt
@@ -107,7 +108,7 @@ def test_an_induction_proposal_shows_its_program(style):
 @pytest.mark.parametrize("style", STYLES)
 def test_a_composite_prompt_shows_its_helper(style):
     helper = "def g(x):\n    return x"
-    assert helper in propose_prompt(config(style), DEDUCTION, [], helper)
+    assert helper in propose_prompt(config(style), DEDUCTION, [], Foundation("composite", helper, ()))
 
 
 def test_the_base_style_leaves_the_model_thinking():

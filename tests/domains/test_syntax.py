@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.domains.answers import RejectedError
-from azr.domains.python.syntax import calls_helper, helper_of, read, similarity
+from azr.domains.python.syntax import calls_helper, extended, helper_of, joined, read, similarity
 
 LOOP = "def f(items):\n    total = 0\n    for item in items:\n        total += item * 2\n    return total"
 RENAMED = 'def f(xs):\n    """Doubles."""\n    s = 0\n    for x in xs:\n        s += x * 2\n    return s'
@@ -101,3 +101,54 @@ def test_a_composite_has_to_call_its_helper_within_the_entry(program, expected):
 def test_the_normal_form_is_a_fixed_point(constant, operator):
     normal = read(f"def f(apple):\n    pear = apple {operator} {constant}\n    return pear").normal
     assert read(normal).normal == normal
+
+
+SWAP = "def f(a, b):\n    a, b = b, a\n    return [a, b]"
+ADD = "import math\n\ndef f(a, b):\n    a = a + b\n    return [a, b]"
+
+
+def test_lines_are_inserted_before_the_return_with_its_indentation():
+    assert (
+        extended(SWAP, "  if a:\n      b = 1")
+        == "def f(a, b):\n    a, b = b, a\n    if a:\n        b = 1\n    return [a, b]"
+    )
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f(a): return a",
+        "def f(a):\n    a += 1; return a",
+        "def f(a):\n    if a:\n        return 1",
+        "def f(a):\r    return a",
+        "f = lambda a: a",
+    ],
+)
+def test_a_program_without_a_return_on_a_line_of_its_own_at_the_end_cannot_be_extended(program):
+    assert extended(program, "a = 1") is None
+
+
+def test_joined_programs_run_one_after_the_other():
+    scope = {}
+    exec(joined(SWAP, ADD.removeprefix("import math\n\n")), scope)
+    assert scope["f"](1, 20) == [21, 1]
+
+
+def test_a_program_without_statements_can_be_joined_on_either_side():
+    empty = "def f(a, b):\n    return [a, b]"
+    assert joined(empty, SWAP) == joined(SWAP, empty) == SWAP
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (ADD, SWAP),
+        (SWAP, ADD),
+        (SWAP.replace("[a, b]", "[b, a]"), SWAP),
+        (SWAP.replace("[a, b]", "a"), SWAP),
+        (SWAP, SWAP.replace("(a, b)", "(a, c)")),
+        (SWAP, "def f(a, b): return [a, b]"),
+    ],
+)
+def test_programs_that_do_not_fit_together_are_not_joined(first, second):
+    assert joined(first, second) is None

@@ -81,6 +81,32 @@ def test_recency_prefers_new_tasks():
     assert sum(number >= 90 for number in drawn) / len(drawn) == pytest.approx(0.75, abs=0.1)  # 1 - 2 ** -(10 / 5)
 
 
+def test_learnable_tasks_are_drawn_in_proportion_to_what_was_noted():
+    buffer = filled(4)
+    for number, learnability in enumerate((0.0, 0.25, 0.75)):
+        buffer.note(task(number), learnability)
+    drawn = [t.data["n"] for n in range(400) for t in buffer.draw(["deduction"], 1, stream(n), learnable=True)]
+    assert set(drawn) == {1, 2}
+    assert drawn.count(2) / 400 == pytest.approx(0.75, abs=0.08)
+
+
+def test_tasks_without_learnability_fill_up_a_draw():
+    buffer = filled(4)
+    buffer.note(task(2), 0.5)
+    assert len(buffer.draw(["deduction"], 4, stream(0), half_life=2.0, learnable=True)) == 4
+
+
+def test_what_was_noted_survives_on_disk_and_in_a_copy_and_leaves_with_its_task():
+    buffer = filled(3, cap=3)
+    buffer.note(task(0), 0.5)
+    loaded = TaskBuffer.load(buffer.dump(), ["deduction", "abduction"], BufferConfig(cap=3))
+    assert list(loaded.dump()) == list(buffer.copy().dump()) == list(buffer.dump())
+    assert json.loads(next(loaded.dump()))["learnability"] == 0.5
+    loaded.add(task(7), step=7)
+    loaded.note(task(0), 0.5)
+    assert all("learnability" not in line for line in loaded.dump())
+
+
 def test_a_uniform_draw_covers_the_whole_buffer():
     buffer = filled(10)
     drawn = {t.data["n"] for seed in range(100) for t in buffer.draw(["deduction"], 2, stream(seed))}

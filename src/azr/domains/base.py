@@ -127,7 +127,13 @@ class Domain(Protocol):
 
 
 def make_task(
-    kind: Kind, data: Mapping[str, JSON], *, fingerprint: str, shape: str, parents: Sequence[Task] = ()
+    kind: Kind,
+    data: Mapping[str, JSON],
+    *,
+    fingerprint: str,
+    shape: str,
+    parents: Sequence[Task] = (),
+    depth: int = 0,
 ) -> Task:
     """Build a task whose id is the content address of its kind and data.
 
@@ -137,6 +143,7 @@ def make_task(
         fingerprint: a text that exact duplicates share; stored as a digest.
         shape: a text that near duplicates share; stored as a digest.
         parents: the references of the proposal.
+        depth: 1 + the depth of the task that this one builds on; 0 if it was invented.
     """
     content = json.dumps([kind, data], sort_keys=True, ensure_ascii=True)
     return Task(
@@ -146,6 +153,7 @@ def make_task(
         fingerprint=digest(f"{kind}\0{fingerprint}"),
         shape=digest(f"{kind}\0{shape}"),
         parents=tuple(parent.id for parent in parents),
+        depth=depth,
     )
 
 

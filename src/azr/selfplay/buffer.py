@@ -23,6 +23,7 @@ class TaskBuffer:
         self._shapes: Counter[str] = Counter()
         self._answers: dict[Kind, Counter[str]] = {kind: Counter() for kind in self._tasks}
         self._answer_of: dict[str, str] = {}
+        self._learnability: dict[str, float] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tasks.values()))
@@ -70,7 +71,13 @@ class TaskBuffer:
         return stamped
 
     def draw(
-        self, kinds: Sequence[Kind], count: int, rng: np.random.Generator, *, half_life: float | None = None
+        self,
+        kinds: Sequence[Kind],
+        count: int,
+        rng: np.random.Generator,
+        *,
+        half_life: float | None = None,
+        learnable: bool = False,
     ) -> list[Task]:
         """Draw up to `count` tasks of the kinds, without replacement.
 
@@ -78,19 +85,29 @@ class TaskBuffer:
             kinds: the buffers to draw from, as one pool.
             count: number of tasks; fewer if the buffers have fewer.
             rng: the draw depends on it alone.
-            half_life: a task's weight halves with this many newer tasks of its kind; None: all weights are equal.
+            half_life: a task's weight halves with this many newer tasks of its kind; None: age does not matter.
+            learnable: weights are proportional to the learnability that was last noted; a task without any, or with
+                none noted, is drawn only if there are not enough others.
         """
         pool = self.tasks(*kinds)
         count = min(count, len(pool))
         if count == 0:
             return []
         weights = None
-        if half_life is not None:
+        if half_life is not None or learnable:
             age = np.concatenate([np.arange(self.size(kind))[::-1] for kind in kinds])
-            weights = 0.5 ** (age / half_life) + 1e-12  # above 0, so that `count` tasks can always be drawn
+            weights = np.ones(len(pool)) if half_life is None else 0.5 ** (age / half_life)
+            if learnable:
+                weights *= [self._learnability.get(task.id, 0.0) + 1e-6 for task in pool]
+            weights += 1e-12  # above 0, so that `count` tasks can always be drawn
             weights /= weights.sum()
         chosen = rng.choice(len(pool), size=count, replace=False, p=weights)
         return [pool[int(index)] for index in chosen]
+
+    def note(self, task: Task, learnability: float) -> None:
+        """Remember how learnable a task was when it was last attempted; nothing if it is not in the buffer."""
+        if task.id in self._tasks[task.kind]:
+            self._learnability[task.id] = learnability
 
     def rarity(self, kind: Kind, answer: str) -> float:
         """1 - the share of the kind's tasks that have this answer; 1 if there are no tasks."""
@@ -102,12 +119,15 @@ class TaskBuffer:
         other = TaskBuffer(self._tasks, self._config)
         for task in self.tasks(*self._tasks):
             other._insert(task, self._answer_of[task.id])
+        other._learnability = dict(self._learnability)
         return other
 
     def dump(self) -> Iterator[str]:
         """One JSON line per task, in an order that `load` restores."""
         for task in self.tasks(*self._tasks):
-            yield json.dumps(asdict(task) | {"answer": self._answer_of[task.id]}, ensure_ascii=True)
+            told = {"answer": self._answer_of[task.id]}
+            noted = {"learnability": self._learnability[task.id]} if task.id in self._learnability else {}
+            yield json.dumps(asdict(task) | told | noted, ensure_ascii=True)
 
     @classmethod
     def load(cls, lines: Iterable[str], kinds: Iterable[Kind], config: BufferConfig) -> TaskBuffer:
@@ -118,6 +138,8 @@ class TaskBuffer:
             task = task_from_json(record)
             if task.kind in buffer._tasks:
                 buffer._insert(task, record.get("answer", ""))
+                if "learnability" in record:
+                    buffer.note(task, record["learnability"])
         return buffer
 
     def _insert(self, task: Task, answer: str) -> None:
@@ -129,6 +151,7 @@ class TaskBuffer:
 
     def _drop(self, task: Task) -> None:
         del self._tasks[task.kind][task.id]
+        self._learnability.pop(task.id, None)
         for counter, key in (
             (self._fingerprints, task.fingerprint),
             (self._shapes, task.shape),

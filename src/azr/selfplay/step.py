@@ -19,7 +19,7 @@ from azr.rollout.base import Generator, Renderer, Sampling
 from azr.sandbox.base import Sandbox
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
-from azr.selfplay.rewards import intrinsic_reward, propose_reward, solve_reward
+from azr.selfplay.rewards import intrinsic_reward, learnability, propose_reward, solve_reward
 from azr.streams import stream
 from azr.types import Kind, Prompt, Role, Rollout, Sample, Task, Verdict
 
@@ -92,6 +92,9 @@ class SelfPlay:
                 record.solved = await gather(self._solver_batch(record))
 
         await gather([*(play_episode(*slot) for slot in slots), solve_others()])
+        for attempts in record.attempts():
+            if len(attempts.samples) == play.samples:
+                self.buffer.note(attempts.task, learnability(attempts.scores))
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
@@ -165,14 +168,15 @@ class SelfPlay:
     def _references(self, step: int, kind: Kind, index: int) -> Iterator[Sequence[Task]]:
         """References to try in turn: one fewer each time, or new draws if their number is fixed."""
         play, sources = self.config.selfplay, self.domain.sources(kind)
-        half_life = play.reference_half_life if play.reference_sampling == "recent" else None
+        half_life = None if play.reference_sampling == "uniform" else play.reference_half_life
+        learnable = play.reference_sampling == "learnable"
         rng = stream(self.config.seed, step, "references", kind, index)
         if sources.count is None:
-            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life)
+            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life, learnable=learnable)
             yield from (drawn[:count] for count in range(len(drawn), -1, -1))
         else:
             for _ in range(REDRAWS):
-                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life)
+                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life, learnable=learnable)
 
     def checked(self, proposal: Proposal) -> Proposal:
         """Reject a task that the buffer refuses, or whose solve prompt is too long."""

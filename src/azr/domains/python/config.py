@@ -30,7 +30,15 @@ class PythonConfig(DomainConfig):
     induction_inputs: PositiveInt = Field(10, description="inputs that an induction proposal writes [N]")
     induction_shown: PositiveInt = Field(5, description="of those, pairs that the solver sees; the rest is hidden")
     composite_share: Share = Field(0.0, description="share of deduction and abduction proposals that must build on a g")
-    line_numbers: bool = Field(False, description="number the lines of the program in a prompt that poses a task [N]")
+    extend_share: Share = Field(
+        0.0, description="share of deduction and abduction proposals that add lines to a reference's program"
+    )
+    join_share: Share = Field(
+        0.0, description="share of them that write an input for two references' programs, one after the other"
+    )
+    line_numbers: bool = Field(
+        False, description="number the lines of the program in a prompt that poses a task, by comments [N]"
+    )
     program_bytes: PositiveInt = Field(4096, description="longer programs are rejected")
     forbidden_modules: Annotated[tuple[str, ...], Field(strict=False)] = FORBIDDEN_MODULES
     held_out: str = Field("nursery-iid", description="held-out set for the evaluation during training")
@@ -39,4 +47,10 @@ class PythonConfig(DomainConfig):
     def _something_is_hidden(self) -> Self:
         if self.induction_shown >= self.induction_inputs:
             raise ValueError("induction_shown must be less than induction_inputs, or nothing is hidden")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_of_one_whole(self) -> Self:
+        if self.composite_share + self.extend_share + self.join_share > 1:
+            raise ValueError("composite_share, extend_share and join_share together must be at most 1")
         return self

@@ -12,6 +12,7 @@ from azr.config import SandboxConfig
 from azr.domains.answers import MalformedError, RefusedError, RejectedError, answer_of
 from azr.domains.base import Proposal, ProposalPrompt, Sources
 from azr.domains.python import prompts, syntax
+from azr.domains.python.building import build, draw_foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.parse import fields_of, one, short_answer
 from azr.domains.python.tasks import NO_ERROR, identity_task, load_held_out, program_task, tidy_arguments
@@ -52,13 +53,15 @@ class PythonDomain:
         return Sources((DEDUCTION, ABDUCTION), 1) if kind == INDUCTION else Sources((kind,))
 
     def propose_prompt(self, kind: Kind, references: Sequence[Task], rng: np.random.Generator) -> ProposalPrompt:
-        """Ask for a task; for `composite_share` of them, a composite that calls the program of a reference."""
-        helper = None
-        if kind in (DEDUCTION, ABDUCTION) and rng.random() < self.config.composite_share:
-            helpers = (syntax.helper_of(task.data["program"]) for task in references)
-            helper = next((found for found in helpers if found is not None), None)
-        prompt = prompts.propose_prompt(self.config, kind, references, helper)
-        context: dict[str, JSON] = {"helper": helper} if helper else {}
+        """Ask for a task: for `composite_share`, `extend_share` and `join_share` of them, on a reference's program."""
+        foundation = draw_foundation(self.config, kind, references, rng)
+        if foundation is not None and foundation.way != "composite":
+            references = foundation.parents
+        prompt = prompts.propose_prompt(self.config, kind, references, foundation)
+        context: dict[str, JSON] = {}
+        if foundation is not None:
+            depth = 1 + max(task.depth for task in foundation.parents)
+            context = {"way": foundation.way, "program": foundation.program, "depth": depth}
         return ProposalPrompt(kind, prompt, tuple(references), context)
 
     async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
@@ -68,17 +71,19 @@ class PythonDomain:
             if prompt.kind == INDUCTION:
                 data = await self._induction_data(prompt, fields["input"], one(fields["message"], "message"), sandbox)
             else:
-                program, inputs = one(fields["program"], "program"), one(fields["input"], "input")
-                data = await self._program_data(prompt, program, inputs, sandbox)
-            return Proposal(ACCEPTED, program_task(prompt.kind, data, prompt.references))
+                inputs = one(fields["input"], "input")
+                data = await self._program_data(prompt, fields["program"], inputs, sandbox)
+            depth = prompt.context.get("depth", 0)
+            return Proposal(ACCEPTED, program_task(prompt.kind, data, prompt.references, depth))
         except RefusedError as error:
             return Proposal(error.verdict)
 
     async def _program_data(
-        self, prompt: ProposalPrompt, program: str, inputs: str, sandbox: Sandbox
+        self, prompt: ProposalPrompt, programs: Sequence[str], inputs: str, sandbox: Sandbox
     ) -> dict[str, JSON]:
-        helper = prompt.context.get("helper")
-        whole = f"{helper}\n\n{program}" if helper else program
+        way = prompt.context.get("way")
+        program = "" if way == "joined" else one(programs, "program")
+        whole = build(way, prompt.context["program"], program) if way else program
         (outcome,) = await sandbox.run(self._job(whole, (inputs,), determinism=True))
         if prompt.kind == ERROR and outcome.reason == Reason.ERROR:
             answer = {"error": outcome.error}
@@ -86,7 +91,7 @@ class PythonDomain:
             raise RejectedError(*_why(outcome))
         else:
             answer = {"error": NO_ERROR} if prompt.kind == ERROR else {"output": outcome.value}
-        if helper and not syntax.calls_helper(whole):
+        if way == "composite" and not syntax.calls_helper(whole):
             raise RejectedError("helper_unused")
         return {"program": whole, "input": tidy_arguments(inputs), **answer}
 

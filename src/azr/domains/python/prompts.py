@@ -10,6 +10,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from azr.domains.answers import ANSWER_RULE, dress
+from azr.domains.python.building import Foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.parse import Notation
 from azr.types import INDUCTION, JSON, Kind, Role, Task
@@ -20,11 +21,24 @@ def notation(config: PythonConfig) -> Notation:
     return "tagged" if config.style == "compact" else "fenced"
 
 
-def propose_prompt(config: PythonConfig, kind: Kind, references: Sequence[Task], helper: str | None = None) -> str:
-    """Ask for a new task. Induction uses the program of the first reference; a helper asks for a composite."""
+def propose_prompt(
+    config: PythonConfig, kind: Kind, references: Sequence[Task], foundation: Foundation | None = None
+) -> str:
+    """Ask for a new task. Induction uses the program of the first reference.
+
+    Args:
+        config: style and settings.
+        kind: of the task.
+        references: shown as tasks to differ from; not if the proposal extends or joins their programs.
+        foundation: what the proposal has to build on, if anything.
+    """
     if kind == INDUCTION:
         return _render(config, Role.PROPOSE, kind, source=references[0].data["program"])
-    return _render(config, Role.PROPOSE, kind, references=[task.data for task in references], helper=helper)
+    programs = {"composite": "", "extended": "", "joined": ""}
+    if foundation is not None:
+        programs[foundation.way] = foundation.program
+    shown = [] if programs["extended"] or programs["joined"] else [task.data for task in references]
+    return _render(config, Role.PROPOSE, kind, references=shown, **programs)
 
 
 def solve_prompt(config: PythonConfig, task: Task) -> str:
@@ -37,8 +51,8 @@ def solve_prompt(config: PythonConfig, task: Task) -> str:
 
 
 def with_line_numbers(program: str, first: int = 1) -> str:
-    """Write a number and a space before each line of a program, so that a thought can refer to a line by its number."""
-    return "\n".join(f"{number} {line}" for number, line in enumerate(program.split("\n"), first))
+    """Write its number after each line of a program, as a comment, so that a thought can refer to the line by it."""
+    return "\n".join(f"{line}  # {number}" for number, line in enumerate(program.split("\n"), first))
 
 
 def shown_pairs(task: Task) -> list[tuple[str, str]]:

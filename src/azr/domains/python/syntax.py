@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from textwrap import dedent, indent
 
 from azr.domains.answers import RejectedError
 
@@ -99,6 +100,64 @@ def calls_helper(program: str) -> bool:
         entry = _entry(ast.parse(program))
     calls = [node.func for node in ast.walk(entry) if isinstance(node, ast.Call)] if entry else []
     return any(isinstance(called, ast.Name) and called.id == HELPER for called in calls)
+
+
+def extended(program: str, lines: str) -> str | None:
+    """The program with lines inserted before the `return` that ends its entry; None if it does not end so.
+
+    Args:
+        program: that `read` has parsed.
+        lines: statements; their common indentation is replaced by that of the `return`.
+    """
+    found = _before_return(program)
+    if found is None:
+        return None
+    at, indentation = found
+    written = program.split("\n")
+    return "\n".join([*written[:at], indent(dedent(lines), indentation), *written[at:]])
+
+
+def joined(first: str, second: str) -> str | None:
+    """One program that does what `first` does, and then with its results what `second` does: f(g(x)) without calls.
+
+    None unless both are a single function of the same parameters, and `first` ends by returning them in their order.
+    """
+    found, entries = _before_return(first), [_only_function(program) for program in (first, second)]
+    if found is None or entries[0] is None or entries[1] is None or _before_return(second) is None:
+        return None
+    one, two = entries[0], entries[1]
+    names = [argument.arg for argument in one.args.args]
+    match one.body[-1]:
+        case ast.Return(value=ast.List(elts=values) | ast.Tuple(elts=values)):
+            returned = [value.id if isinstance(value, ast.Name) else "" for value in values]
+        case _:
+            return None
+    if ast.dump(one.args) != ast.dump(two.args) or returned != names or one.body[0].lineno == one.lineno:
+        return None
+    lines, others = first.split("\n"), second.split("\n")
+    at, begin = two.body[0].lineno - 1, one.body[0].lineno - 1
+    if not others[at][: two.body[0].col_offset].isspace():
+        return None
+    moved = dedent("\n".join(lines[begin : found[0]]))
+    inserted = [indent(moved, others[at][: two.body[0].col_offset])] if moved else []
+    return "\n".join([*others[:at], *inserted, *others[at:]])
+
+
+def _before_return(program: str) -> tuple[int, str] | None:
+    """Index and indentation of the line with the `return` that ends the entry; None if it has no line of its own."""
+    if (entry := _entry(ast.parse(program))) is None or not isinstance(last := entry.body[-1], ast.Return):
+        return None
+    lines = program.split("\n")
+    line = lines[last.lineno - 1] if last.lineno <= len(lines) else ""
+    before = line[: last.col_offset]
+    return (last.lineno - 1, before) if before.isspace() and line[last.col_offset :].startswith("return") else None
+
+
+def _only_function(program: str) -> ast.FunctionDef | None:
+    match ast.parse(program).body:
+        case [ast.FunctionDef(name=name) as function] if name == ENTRY:
+            return function
+    return None
 
 
 def _entry(tree: ast.Module) -> ast.FunctionDef | None:

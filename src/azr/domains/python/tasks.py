@@ -24,7 +24,7 @@ IDENTITY_INPUT = "'Hello World'"
 """The paper's one seed triplet: the identity on "Hello World"."""
 
 
-def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] = ()) -> Task:
+def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] = (), depth: int = 0) -> Task:
     """Make a task of any kind of this domain.
 
     Exact duplicates have the same kind, the same inputs and the same program up to names. Near duplicates have the same
@@ -36,7 +36,7 @@ def program_task(kind: Kind, data: Mapping[str, JSON], parents: Sequence[Task] =
     read = syntax.read(data["program"])
     inputs = sorted(data["inputs"]) if kind == INDUCTION else [data["input"]]
     fingerprint = "\0".join([read.normal, *inputs])
-    return make_task(kind, data, fingerprint=fingerprint, shape=read.shape, parents=parents)
+    return make_task(kind, data, fingerprint=fingerprint, shape=read.shape, parents=parents, depth=depth)
 
 
 def identity_task(kind: Kind) -> Task:
