@@ -10,8 +10,9 @@ sides.
     azr             a step of `azr train demo`: propose, validate, solve, verify, update, new weights to the generator
     azr-2           the same with `learner.processes=2`
     before          the same at the commit of `--baseline`, in one process
-    trl-subprocess  the step of `azr` inside TRL's GRPOTrainer, by its rollout hook: `generate` samples each phase as
-                    one batch (`--host-batch`), each program runs in a subprocess, as many at once as there are cores
+    trl-subprocess  the step of `azr` inside TRL's GRPOTrainer, by its rollout hook: `generate` samples each phase in
+                    batches of `--host-batch` rows (48 on a CPU, which was fastest there; else all), each program runs
+                    in a subprocess, as many at once as there are cores
     trl-pool        the same with the reference implementation's pool: one persistent worker, one input at a time
     trl-paged       the same as trl-pool, with transformers' continuous batching in place of `generate`
     vllm            only samples the rows of that step, on the server at `--vllm` (started by `azr serve`)
@@ -29,9 +30,9 @@ TRL computes the log-probabilities of all rollouts anew before the update (`scor
 `azr-2` and `before` play steps of their own from the same seed: rounding makes their samples differ sooner or later, so
 compare their rows and tokens too. `azr` writes neither events nor checkpoints here.
 
-With random weights (`--shapes 0.5b`), rows end at random, at 64 tokens on average, and texts are taken from steps of
-the nursery model, which are played first; programs and control flow are those of the demo. On a GPU there is no
-`azr-2`.
+With random weights (`--shapes 0.5b`, or `random` to try the script), rows end at random, at 64 tokens on average. Texts
+are taken from steps of the nursery model, which are played first, so that programs and control flow are those of the
+demo. On a GPU there is no `azr-2`.
 """
 
 from __future__ import annotations
@@ -63,22 +64,35 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sides", nargs="+", choices=SIDES, help="default: all that this machine can do")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shapes", choices=["tiny", "0.5b"], default="tiny")
+    parser.add_argument("--shapes", choices=["tiny", "random", "0.5b"], default="tiny")
     parser.add_argument("--baseline", default=BASELINE, help="commit of the side `before`")
     parser.add_argument("--host-threads", type=int, default=1, help="that TRL computes with on a CPU")
-    parser.add_argument("--host-batch", type=int, default=0, help="rows that `generate` takes at once; 0: a phase's")
+    parser.add_argument("--host-batch", type=int, help="rows that `generate` takes at once; 0: all of a phase")
     parser.add_argument("--host-rows", type=int, default=0, help="rows per micro-batch of TRL; 0: a minibatch's")
     parser.add_argument("--vllm", metavar="URL", help="of a server that serves the model")
     parser.add_argument("--folder", type=Path, help="keeps the recorded work here")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--script", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.host_batch is None:
+        arguments.host_batch = 48 if arguments.device == "cpu" else 0
+    return arguments
 
 
-def be(arguments: argparse.Namespace) -> None:
-    """Be one side, in a process of its own."""
-    name, line = arguments.side, Line()
+def be(arguments: argparse.Namespace) -> int:
+    """Be one side, in a process of its own; returns the exit code."""
+    from azr.errors import UserError
+
+    try:
+        _be(arguments.side, arguments, Line())
+    except UserError as error:
+        print(f"{arguments.side}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _be(name: str, arguments: argparse.Namespace, line: Line) -> None:
     if name == "before":
         from step_azr import earlier
 
@@ -127,6 +141,8 @@ class Side:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
@@ -238,11 +254,10 @@ def write_script(arguments: argparse.Namespace, folder: Path) -> None:
     arguments.script = folder
 
 
-def main() -> None:
+def main() -> int:
     arguments = arguments_of()
     if arguments.side:
-        be(arguments)
-        return
+        return be(arguments)
     names = chosen(arguments)
     with tempfile.TemporaryDirectory() as name, earlier_tree(names, arguments.baseline) as tree:
         folder = arguments.folder or Path(name)
@@ -252,7 +267,8 @@ def main() -> None:
             write_script(arguments, folder / "script")
         for line in report(measure(arguments, names, folder, tree)):
             print(line)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

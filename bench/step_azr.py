@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -102,12 +103,19 @@ async def _parts(arguments: argparse.Namespace, config: Any, leader: Any) -> Asy
         yield replace(parts, generator=recorder, sandbox=RecordingSandbox(parts.sandbox, recorder))
 
 
-@asynccontextmanager
-async def _random_parts(arguments: argparse.Namespace, config: Any) -> AsyncIterator[Any]:
-    """Random weights in larger shapes, which sample and learn; what they write is taken from the nursery's steps."""
+def random_policy(arguments: argparse.Namespace) -> Any:
+    """Random weights of bench/gpu.py."""
     import torch
     from gpu import build
 
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    shape = "tiny" if arguments.shapes == "random" else arguments.shapes
+    return build(shape, torch.device(arguments.device), NEW)
+
+
+@asynccontextmanager
+async def _random_parts(arguments: argparse.Namespace, config: Any) -> AsyncIterator[Any]:
+    """Random weights in larger shapes, which sample and learn; what they write is taken from the nursery's steps."""
     from azr.domains import registry
     from azr.models import shipped
     from azr.models.load import load_text
@@ -115,7 +123,7 @@ async def _random_parts(arguments: argparse.Namespace, config: Any) -> AsyncIter
     from azr.train.start import make_generator, make_learner
     from azr.train.training import TrainingParts
 
-    policy = build(arguments.shapes, torch.device(arguments.device), NEW)
+    policy = random_policy(arguments)
     policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     recorder = RecordingGenerator(make_generator(config, policy), _script(arguments.script))
     sandbox = make_sandbox(**config.sandbox.choice)

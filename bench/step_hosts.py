@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from step_azr import NEW, configuration
+from step_azr import configuration, random_policy
 from step_programs import Pool, Runner, Subprocesses
 from step_sampling import Rows, batched, draws, paged, rows_of
 from step_work import PHASES, Answer, Clock, Line, Work, work_path
@@ -207,9 +207,7 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     if arguments.shapes == "tiny":
         policy = load_policy(configuration(arguments))
     else:
-        from gpu import build
-
-        policy = build(arguments.shapes, torch.device(arguments.device), NEW)
+        policy = random_policy(arguments)
         policy.model.lm_head.__class__ = torch.nn.Linear  # rows end where the recorded ones did
     torch.set_num_threads(arguments.host_threads)
     return policy.model, policy.tokenizer

@@ -70,9 +70,10 @@ def _subprocess(program: Program) -> list[bool]:
         done = subprocess.run(command, capture_output=True, timeout=program.wall_seconds, check=False)
     except (subprocess.TimeoutExpired, ValueError):  # ValueError: a null byte
         return [False] * len(program.inputs)
-    if done.returncode:
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:  # a program may end its process with code 0
         return [False] * len(program.inputs)
-    return [value is not None for value in ast.literal_eval(done.stdout.splitlines()[-1].decode())]
+    return [value is not None for value in ast.literal_eval(lines[-1].decode())]
 
 
 class Pool:
