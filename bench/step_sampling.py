@@ -33,7 +33,7 @@ class Lengths(StoppingCriteria):
 def free(longest: int, pad: int) -> GenerationConfig:
     """The model's own distribution, without an end token; None would mean the model's."""
     options = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": longest}
-    return GenerationConfig(**options, eos_token_id=-1, pad_token_id=pad, disable_compile=True)
+    return GenerationConfig(**options, eos_token_id=-1, pad_token_id=pad, use_cache=True, disable_compile=True)
 
 
 def generated(model: Any, rows: Rows, pad: int) -> list[list[int]]:

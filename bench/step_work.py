@@ -154,6 +154,9 @@ class Clock:
         self._last = now
 
     def _now(self) -> tuple[float, float]:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # a GPU may still work for the stage that ends
         return time.perf_counter(), processor_seconds(family())
 
 
