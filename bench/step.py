@@ -26,7 +26,8 @@ Not equal. In TRL's favour: it parses nothing, verifies nothing and keeps no buf
 isolation; phases are two batches with no wait for a slow program in between; up to 3 rollouts (with `--host-rows`,
 3 per micro-batch more) may be left out of its update; time between two steps is not counted. Against it: it runs every
 program that azr asks for, also those whose outcome azr's sandbox remembers, and `generate` reads a prompt once per row.
-TRL computes the log-probabilities of all rollouts anew before the update (`score`), where azr takes the sampler's.
+TRL's `generate` returns no log-probabilities; the trainer computes those of all rollouts before the update (`score`),
+where azr takes the sampler's.
 `azr-2` and `before` play steps of their own from the same seed: rounding makes their samples differ sooner or later, so
 compare their rows and tokens too. `azr` writes neither events nor checkpoints here.
 
@@ -75,6 +76,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--script", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args(words)
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
     if arguments.host_batch is None:
         arguments.host_batch = 48 if arguments.device == "cpu" else 0
     return arguments

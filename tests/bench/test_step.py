@@ -12,6 +12,9 @@ import pytest
 import step
 from step_work import PHASES, Answer, Program, Work, work_path
 
+from azr.models import shipped
+from tests.rollout.vllm.fake import FakeVLLM
+
 BENCH = Path(__file__).parents[2] / "bench"
 SMALL = ("selfplay.batch_size=2", "selfplay.samples=2", "selfplay.seed_factor=1")
 STEP = 2
@@ -97,6 +100,18 @@ def test_random_weights_play_the_nurserys_programs_and_continuous_batching_repla
     }
     assert ours.counts["tokens"] != script["tokens"]
     assert [paged.counts[name] for name in ("rows", "tokens")] == [ours.counts[name] for name in ("rows", "tokens")]
+
+
+@pytest.mark.slow
+def test_a_vllm_server_is_asked_for_the_rows_of_the_step_at_their_lengths(tmp_path):
+    server = FakeVLLM(Path(shipped.resolve("nursery")))
+    words = [*SMALL, "--rounds", "1", "--vllm", server.url, "--sides", "azr", "vllm"]
+    arguments = step.arguments_of(words)
+    found = step.measure(arguments, step.chosen(arguments), tmp_path, step.REPOSITORY)
+    server.die()
+    assert not server.violations
+    ours, served = found["azr"][0].counts, found["vllm"][0].counts
+    assert served == {"rows": ours["rows"], "tokens": ours["tokens"]}
 
 
 # In a process of its own: importing TRL brings warnings with it that the other tests turn into errors.
