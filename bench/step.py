@@ -24,8 +24,9 @@ tokens are learnt from.
 
 Not equal. In TRL's favour: it parses nothing, verifies nothing and keeps no buffers; its programs run without
 isolation; phases are two batches with no wait for a slow program in between; up to 3 rollouts (with `--host-rows`,
-3 per micro-batch more) may be left out of its update; time between two steps is not counted. Against it: it runs every
-program that azr asks for, also those whose outcome azr's sandbox remembers, and `generate` reads a prompt once per row.
+4 more per further micro-batch) may be left out of its update; time between two steps is not counted. Against
+it: it runs every program that azr asks for, also those whose outcome azr's sandbox remembers, and `generate` reads a
+prompt once per row.
 TRL's `generate` returns no log-probabilities; the trainer computes those of all rollouts before the update (`score`),
 where azr takes the sampler's.
 `azr-2` and `before` play steps of their own from the same seed: rounding makes their samples differ sooner or later, so

@@ -151,6 +151,7 @@ class Host:
             scale_rewards="none",
             beta=0.0,
             epsilon=self._config.algorithm.clip_low,
+            epsilon_high=self._config.algorithm.clip_high,
             gradient_checkpointing=cuda,
             bf16=False,  # the weights have their precision already
             use_cpu=not cuda,
