@@ -24,6 +24,7 @@ from transformers.cache_utils import DynamicCache
 from azr.models.plain import is_plain
 from azr.rollout.local.cache import RowCache
 from azr.rollout.local.lean import LeanStep
+from azr.rollout.local.prefix import PrefixCache
 
 SHAPE = {
     "vocab_size": 99,
@@ -66,12 +67,14 @@ def wrapped(model: Any) -> Any:
     return SimpleNamespace(model=model, device=torch.device("cpu"))
 
 
-def decoded(model: Any, step: LeanStep | None, lengths: list[int]) -> list[torch.Tensor]:
-    """Logits of four decoding steps after prompts of these lengths; by transformers if there is no lean step."""
+def decoded(
+    model: Any, step: LeanStep | None, lengths: list[int], copies: list[int], *, shared: bool = False
+) -> list[torch.Tensor]:
+    """Logits of four decoding steps, in `copies` rows for each prompt; by transformers if there is no lean step."""
     random = np.random.default_rng(0)
     width = max(lengths)
     seen = np.arange(width) >= width - np.array(lengths)[:, None]
-    prefilled, cache, logits = DynamicCache(), RowCache(), []
+    prefilled, cache, logits = DynamicCache(), PrefixCache() if shared else RowCache(), []
     with torch.inference_mode():
         model(
             input_ids=torch.from_numpy(random.integers(99, size=seen.shape)),
@@ -80,10 +83,10 @@ def decoded(model: Any, step: LeanStep | None, lengths: list[int]) -> list[torch
             past_key_values=prefilled,
             use_cache=True,
         )
-        cache.append(prefilled, [1] * len(lengths))
-        cached = np.array(lengths)
+        cache.append(prefilled, copies, np.array(lengths))
+        cached = np.repeat(lengths, copies)
         for _ in range(4):
-            newest = random.integers(99, size=len(lengths))
+            newest = random.integers(99, size=len(cached))
             if step is not None:
                 logits.append(step(newest, cached, cache))
             else:
@@ -101,9 +104,12 @@ def decoded(model: Any, step: LeanStep | None, lengths: list[int]) -> list[torch
     return logits
 
 
-def difference(model: Any, step: LeanStep, lengths: list[int]) -> float:
-    pairs = zip(decoded(model, step, lengths), decoded(model, None, lengths), strict=True)
-    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+def difference(
+    model: Any, step: LeanStep, lengths: list[int], copies: list[int] | None = None, *, shared: bool = False
+) -> float:
+    copies = copies or [1] * len(lengths)
+    ours, theirs = decoded(model, step, lengths, copies, shared=shared), decoded(model, None, lengths, copies)
+    return max(float((one - other).abs().max()) for one, other in zip(ours, theirs, strict=True))
 
 
 def refreshed(model: Any) -> LeanStep:
@@ -118,6 +124,17 @@ def test_logits_equal_those_of_transformers(family: str, lengths: list[int]) -> 
     model = made(FAMILIES[family])
     assert is_plain(model)
     assert difference(model, refreshed(model), lengths) < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("lengths", "copies"), [([5, 9, 2], [2, 1, 3]), ([7, 7], [4, 4]), ([30], [1])], ids=["ragged", "equal", "one"]
+)
+def test_logits_of_rows_that_share_their_prompts_equal_those_of_transformers(
+    family: str, lengths: list[int], copies: list[int]
+) -> None:
+    model = made(FAMILIES[family])
+    assert difference(model, refreshed(model), lengths, copies, shared=True) < 1e-5
 
 
 def test_logits_in_bfloat16_are_as_close_as_rounding_allows() -> None:

@@ -48,7 +48,12 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         cache = self.owner
         self.keys[: cache.rows, :, cache.end] = key_states[:, :, 0]
         self.values[: cache.rows, :, cache.end] = value_states[:, :, 0]
-        used = (slice(cache.rows), slice(None), slice(cache.start, cache.end + 1))
+        return self.used(1)
+
+    def used(self, more: int = 0) -> tuple[Tensor, Tensor]:
+        """Keys and values of the columns in use, and of so many more."""
+        cache = self.owner
+        used = (slice(cache.rows), slice(None), slice(cache.start, cache.end + more))
         return self.keys[used], self.values[used]
 
     def get_seq_length(self) -> int:
@@ -57,12 +62,17 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """A `transformers` cache over rows 0..rows-1 and columns start..end-1 of its buffers."""
+    """A `transformers` cache over rows 0..rows-1 and columns start..end-1 of its buffers.
+
+    Attributes:
+        lengths_R: tokens of each row.
+    """
 
     def __init__(self) -> None:
         super().__init__(layers=[])
         self.layers: list[_Layer] = []
         self.rows = self.start = self.end = 0
+        self.lengths_R = np.zeros(0, np.int64)
         self._slots = self._columns = 0
 
     @property
@@ -70,12 +80,13 @@ class RowCache(Cache):  # type: ignore[misc]
         """Columns in use."""
         return self.end - self.start
 
-    def append(self, prefilled: DynamicCache, copies: Sequence[int]) -> None:
+    def append(self, prefilled: DynamicCache, copies: Sequence[int], lengths: NDArray[np.int64]) -> None:
         """Add rows at the end: row i of a left-padded prefill, `copies[i]` times over.
 
         Args:
             prefilled: the cache that the model filled while it read the prompts.
             copies: how many completions of each prompt are to be drawn.
+            lengths: tokens of each prompt.
         """
         length, added = prefilled.get_seq_length(), sum(copies)
         if not self.layers:
@@ -88,18 +99,22 @@ class RowCache(Cache):  # type: ignore[misc]
             layer.values[to] = source.values.repeat_interleave(repeats, dim=0)
         self.start = min(self.start, self.end - length) if self.rows else self.end - length
         self.rows += added
+        self.lengths_R = np.concatenate([self.lengths_R, np.repeat(lengths, copies)])
 
     def advance(self) -> None:
         """Count the column that the model has written, and make room for the next."""
         self.end += 1
+        self.lengths_R += 1
         if self.end == self._columns:
             self._place(self._slots, self.width)
 
-    def keep(self, rows: int, width: int, *, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
-        """Shrink to the first `rows` rows and the last `width` columns, after moving rows from `source` to `target`.
+    def keep(self, rows: int, *, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+        """Shrink to the first `rows` rows, after moving rows from `source` to `target`.
 
         With no row left, the memory is freed: the learner needs it next.
         """
+        self.lengths_R[target] = self.lengths_R[source]
+        self.lengths_R = self.lengths_R[:rows]
         if not rows:
             self.layers = []
             self.start = self.end = self.rows = self._slots = self._columns = 0
@@ -108,7 +123,22 @@ class RowCache(Cache):  # type: ignore[misc]
             for layer in self.layers:
                 for buffer in (layer.keys, layer.values):
                     buffer[target, :, self.start : self.end] = buffer[source, :, self.start : self.end]
-        self.rows, self.start = rows, self.end - width
+        self.rows, self.start = rows, self.end - int(self.lengths_R.max())
+
+    def hidden(self, more: int = 0) -> Tensor | None:
+        """What to add to attention scores, [R, 1, 1, C]: minus infinity in the stale columns left of shorter rows.
+
+        None if all rows fill the columns in use. In float32, on the CPU.
+
+        Args:
+            more: columns that are about to be written.
+        """
+        width = self.width + more
+        stale_R = width - more - self.lengths_R
+        if not stale_R.any():
+            return None
+        stale_RC = torch.from_numpy(np.arange(width) < stale_R[:, None])
+        return torch.zeros(stale_RC.shape).masked_fill_(stale_RC, -torch.inf)[:, None, None]
 
     def _place(self, slots: int, end: int) -> None:
         """Make `slots` slots, with the columns in use ending at `end` and at least one free column after it."""

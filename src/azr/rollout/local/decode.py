@@ -19,6 +19,7 @@ from azr.models.plain import is_plain
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
 from azr.rollout.local.lean import LeanStep
+from azr.rollout.local.prefix import PrefixCache
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
 
@@ -149,7 +150,8 @@ class Decoder:
     def reset(self) -> None:
         """Forget every row."""
         self._slots = _Slots(self._max_rows)
-        self._cache = RowCache()
+        shares = self._lean is not None and self._lean.shares_prompts
+        self._cache: RowCache | PrefixCache = PrefixCache() if shares else RowCache()
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
@@ -179,6 +181,7 @@ class Decoder:
         if self._lean is not None:
             logits_RV = self._lean(newest_R, cached_R, self._cache)
         else:
+            assert isinstance(self._cache, RowCache)
             width = self._cache.width + 1
             mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
             logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
@@ -197,7 +200,7 @@ class Decoder:
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
         prefilled = DynamicCache()
         logits_PV = self._forward(ids, mask, positions, prefilled)
-        self._cache.append(prefilled, [len(ticket.rows) for ticket in group])
+        self._cache.append(prefilled, [len(ticket.rows) for ticket in group], lengths)
         return logits_PV
 
     def _forward(
@@ -257,7 +260,7 @@ class Decoder:
         target = np.flatnonzero(done[:rows])
         source = rows + np.flatnonzero(~done[rows:])
         self._slots.move(source, target, rows)
-        self._cache.keep(rows, int(self._slots.cached[:rows].max(initial=0)), source=source, target=target)
+        self._cache.keep(rows, source=source, target=target)
 
 
 def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:

@@ -2,15 +2,17 @@
 
 For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
 This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
-up projection, keys and values written straight into the cache, and no mask where all rows have the same length. It
+up projection, keys and values written straight into the cache, and no mask where all rows have the same length. In
+float32 on a CPU the rows of a prompt share its keys and values (`prefix.py`). It
 covers Llama, Qwen2 and Qwen3; other architectures, adapters and quantised weights use `Forward`. Logits equal
 transformers' up to rounding (tests/rollout/local/test_lean.py); timings are in bench/generate.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch.nn import functional
 from azr.models.load import LanguageModel
 from azr.models.plain import normed, projections
 from azr.rollout.local.cache import RowCache
+from azr.rollout.local.prefix import PrefixCache
 
 _JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
@@ -90,6 +93,12 @@ class LeanStep:
         self._layers: list[_Layer] = []
         self._cos_PD = self._sin_PD = torch.empty(0)
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether it takes a `PrefixCache`."""
+        model = self._model
+        return bool(model.device.type == "cpu" and model.dtype == torch.float32)
+
     def refresh(self) -> None:
         """Join the weights again if they have changed since the last call."""
         layers = self._model.model.layers
@@ -102,7 +111,9 @@ class LeanStep:
         self._seen = seen
         self._tabulate(max(len(self._cos_PD), _POSITIONS))
 
-    def __call__(self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache) -> Tensor:
+    def __call__(
+        self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PrefixCache
+    ) -> Tensor:
         """Logits after one more token per row, [R, V]; its keys and values go into the cache's next column.
 
         Args:
@@ -116,23 +127,38 @@ class LeanStep:
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         positions_R = torch.from_numpy(cached_R).to(device)
         cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
-        mask = _mask(cached_R, cache.width + 1, x_RE)
-        for layer, buffers in zip(self._layers, cache.layers, strict=True):
+        attend = self._attention(cache, x_RE)
+        for number, layer in enumerate(self._layers):
             qk_RHD, v_RKD = self._projected(layer, x_RE)
             half = self._head_width // 2
             turned_RHD = torch.cat((qk_RHD[..., half:], qk_RHD[..., :half]), dim=-1)
             qk_RHD = torch.addcmul(qk_RHD * cos_R1D, turned_RHD, sin_R1D)
             q_RKGD = qk_RHD[:, : -self._key_heads].reshape(len(x_RE), self._key_heads, -1, self._head_width)
-            k_RKCD, v_RKCD = buffers.update(qk_RHD[:, -self._key_heads :, None], v_RKD[:, :, None])
             # A query head is one of the G rows of its key head's group, so that nothing is repeated.
-            heads_RKGD = functional.scaled_dot_product_attention(
-                q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=self._scale
-            )
+            heads_RKGD = attend(number, q_RKGD, qk_RHD[:, -self._key_heads :], v_RKD)
             x_RE = x_RE + layer.attention.o_proj(heads_RKGD.flatten(1))
             gate_RF, up_RF = layer.gate_up(normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
             x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
         logits_RV: Tensor = self._model.lm_head(normed(body.norm, x_RE))
         return logits_RV
+
+    def _attention(
+        self, cache: RowCache | PrefixCache, like: Tensor
+    ) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        """Attention in a layer, given its number, queries [R, K, G, D], and keys and values of new tokens [R, K, D]."""
+        scale = self._scale
+        if isinstance(cache, RowCache):
+            rows = cache
+            hidden_R11C = rows.hidden(1)
+            mask = None if hidden_R11C is None else hidden_R11C.to(like)
+
+            def attend(number: int, q_RKGD: Tensor, k_RKD: Tensor, v_RKD: Tensor) -> Tensor:
+                k_RKCD, v_RKCD = rows.layers[number].update(k_RKD[:, :, None], v_RKD[:, :, None])
+                return functional.scaled_dot_product_attention(q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=scale)
+
+            return attend
+        cache.begin()
+        return partial(cache.attend, scale=scale)
 
     def _projected(self, layer: _Layer, x_RE: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys, not yet rotated, [R, H + K, D], and values, [R, K, D]."""
@@ -151,13 +177,3 @@ class LeanStep:
         cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
         self._cos_PD, self._sin_PD = cos_1PD[0], sin_1PD[0].clone()
         self._sin_PD[:, : self._head_width // 2] *= -1
-
-
-def _mask(cached_R: NDArray[np.int64], width: int, like: Tensor) -> Tensor | None:
-    """What to add to the attention scores, [R, 1, 1, C]: minus infinity in the stale columns left of a shorter row."""
-    hidden_R = width - 1 - cached_R
-    if not hidden_R.any():
-        return None
-    hidden_RC = np.arange(width) < hidden_R[:, None]
-    mask_RC = torch.zeros(hidden_RC.shape, dtype=like.dtype, device=like.device)
-    return mask_RC.masked_fill_(torch.from_numpy(hidden_RC).to(like.device), -torch.inf)[:, None, None]
