@@ -34,7 +34,7 @@ class Recipe:
     """Everything that decides the model.
 
     Attributes:
-        stages: one after another. The first is arithmetic alone, which is much slower to learn inside traces.
+        stages: one after another. The first is arithmetic and look-ups, which are much slower to learn inside traces.
         shape: the architecture.
         partly_nope: whether every other layer has no positions.
         seed: of weights, documents and positions.
@@ -46,19 +46,12 @@ class Recipe:
     seed: int = 0
 
 
-ARITHMETIC = Mix(drill=1.0)
-TRACES = Mix(drill=0.1, propose=0.15)
-SHIPPED = Recipe(
-    stages=(
-        Stage(ARITHMETIC, Plan(steps=350, batch=120)),
-        Stage(Mix(drill=0.3), Plan(steps=400, batch=22)),
-        Stage(TRACES, Plan(steps=500, batch=18)),
-        Stage(TRACES, Plan(steps=200, batch=16, lr=4e-3, positions="gaps")),
-    )
-)
+PARTS = Mix(drill=0.6, lookup=0.4)
+ATTEMPTS = Mix(drill=0.3, lookup=0.15, propose=0.05, extend=0.07, join=0.05, shifted=0.2)
+SHIPPED = Recipe(stages=(Stage(PARTS, Plan(steps=600, batch=200)), Stage(ATTEMPTS, Plan(steps=800, batch=90))))
 """What the model that ships is made of."""
 QUICK = Recipe(
-    stages=(Stage(ARITHMETIC, Plan(steps=50, batch=60)), Stage(TRACES, Plan(steps=100, batch=8))),
+    stages=(Stage(PARTS, Plan(steps=50, batch=60)), Stage(ATTEMPTS, Plan(steps=100, batch=8))),
     shape=Shape(64, 2, 2, 128),
 )
 """A tiny model in a minute or two: it knows the formats and little else."""

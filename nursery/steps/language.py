@@ -12,21 +12,23 @@ so almost every statement matters to the answer.
 Sums stop at 9 and differences at 0. Sums and differences modulo 10 or 5 would keep the variables apart better, but a
 model of this size did not learn them in half a million tokens (docs/experiments.md).
 
-A trace has one line per line of the program. It starts with the number of that line (where lines are numbered), goes on
-with the expression and its value, and ends with the digits that a, b and c now have:
+A trace repeats the program, and after each line it gives the digits that a, b and c have then:
 
-    1 381
-    2 a = min(3 + 3, 9) = 6 | 681
-    3 b = abs(8 - 6) = 2 | 621
-    4 return [6, 2, 1]
+    def f(a, b, c): | 381
+        a = min(a + 3, 9) | 681
+        b = abs(b - a) | 621
+        return [a, b, c] | 621
+
+All its lines have the same number of tokens, so the digits before a statement are always at the same distance. Only the
+statement itself has to be looked up.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
+from itertools import permutations
 from types import CodeType
 
 NAMES = ("a", "b", "c")
@@ -46,14 +48,25 @@ _FORMS = (
 )
 """Weights and templates: t, u and v are three different variables, k is 1..5, d is 2..7."""
 
-_NAME = re.compile(r"\b[abc]\b")
+_STEPS, _LIMITS = range(1, 6), range(2, 8)
+
+STATEMENTS = tuple(
+    dict.fromkeys(
+        "    " + template.format(t=t, u=u, v=v, k=k, d=d)
+        for _, template in _FORMS
+        for t, u, v in permutations(NAMES)
+        for k in _STEPS
+        for d in _LIMITS
+    )
+)
+"""All statements of the language, as they are indented."""
 
 
 def draw_statement(rng: random.Random) -> str:
     """One statement, without its indentation."""
     template = rng.choices([form for _, form in _FORMS], [weight for weight, _ in _FORMS])[0]
     t, u, v = rng.sample(NAMES, 3)
-    return template.format(t=t, u=u, v=v, k=rng.randint(1, 5), d=rng.randint(2, 7))
+    return template.format(t=t, u=u, v=v, k=rng.choice(_STEPS), d=rng.choice(_LIMITS))
 
 
 def draw_program(statements: int, rng: random.Random) -> str:
@@ -81,32 +94,21 @@ def execute(program: str, state: State) -> tuple[list[str], State]:
     if head != HEAD or tail != TAIL:
         raise ValueError(f"not in the language: {program!r}")
     values = dict(zip(NAMES, state, strict=True))
-    lines = [_shown(values)]
+    lines = [f"{head} | {_shown(values)}"]
     for statement in statements:
-        target, expression = _parts(statement)
-        value = eval(_compiled(expression), {"__builtins__": _BUILTINS}, values)  # matched by _STATEMENT
-        filled = _NAME.sub(lambda name: str(values[name[0]]), expression)  # called at once
-        values[target] = value
-        lines.append(f"{target} = {filled} = {value} | {_shown(values)}")
-    lines.append(f"return {[values[name] for name in NAMES]}")
+        if statement not in STATEMENTS:
+            raise ValueError(f"not in the language: {statement!r}")
+        target, _, expression = statement.strip().partition(" = ")
+        values[target] = eval(_compiled(expression), {"__builtins__": _BUILTINS}, values)  # in STATEMENTS
+        lines.append(f"{statement} | {_shown(values)}")
+    lines.append(f"{tail} | {_shown(values)}")
     return lines, (values["a"], values["b"], values["c"])
 
 
 _BUILTINS = {"min": min, "max": max, "abs": abs}
-_STATEMENT = re.compile(
-    r"    ([abc]) = (min\([abc] \+ [abc\d], 9\)|max\([abc] - \d, 0\)|abs\([abc] - [abc]\)|9 - [abc]"
-    r"|[abc] if [abc] > \d else [abc])"
-)
 
 
-def _parts(statement: str) -> tuple[str, str]:
-    found = _STATEMENT.fullmatch(statement)
-    if found is None:
-        raise ValueError(f"not in the language: {statement!r}")
-    return found[1], found[2]
-
-
-@lru_cache(maxsize=8192)
+@cache
 def _compiled(expression: str) -> CodeType:
     return compile(expression, "<statement>", "eval")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
@@ -16,11 +16,18 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from nursery.documents import Piece
 from nursery.steps.positions import Positions, training_positions
+from nursery.steps.prime import prime
 from nursery.steps.tokenizer import POSITIONS
 from nursery.train import Shape
 
 Source = Callable[[random.Random], Iterator[Sequence[Piece]]]
 """Makes an endless stream of documents."""
+
+
+ROPE_THETA = 2e6
+"""So slow that most pairs of a head's dimensions hardly turn over a whole sequence, and can compare tokens."""
+_MICRO_BATCH = 4096
+"""Tokens of a micro-batch, padding included, at most; but at least one document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,8 @@ class Plan:
     Attributes:
         steps: updates.
         batch: documents per update.
-        lr: peak learning rate of Muon on the blocks' matrices and of AdamW on all else.
+        lr: peak learning rate.
+        optimizer: `muon` on the blocks' matrices and AdamW on all else, or `adamw` alone.
         warmup: updates over which the rate rises; then it falls along a cosine.
         last: final rate as a share of the peak.
         positions: see `training_positions`.
@@ -41,6 +49,7 @@ class Plan:
     steps: int
     batch: int = 48
     lr: float = 6e-3
+    optimizer: Literal["muon", "adamw"] = "muon"
     warmup: int = 30
     last: float = 0.05
     positions: Positions = "plain"
@@ -63,11 +72,15 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, *, partly_nope: 
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": None,
+        "rope_parameters": {"rope_theta": ROPE_THETA, "rope_type": "default"},
     }
     if partly_nope:
         rotary = [(layer + 1) % 2 for layer in range(shape.layers)]
-        return SmolLM3ForCausalLM(SmolLM3Config(**common, no_rope_layers=rotary))
-    return LlamaForCausalLM(LlamaConfig(**common))
+        model = SmolLM3ForCausalLM(SmolLM3Config(**common, no_rope_layers=rotary))
+    else:
+        model = LlamaForCausalLM(LlamaConfig(**common))
+    prime(model, torch.Generator().manual_seed(seed))
+    return model
 
 
 def encode(made: Sequence[Sequence[Piece]], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,8 +120,8 @@ def train(
     Returns:
         number of tokens that were trained on, without padding.
     """
-    optimizers = _optimizers(model, plan.lr)
-    line_starts = torch.tensor([n for token, n in tokenizer.get_vocab().items() if token.startswith("\n")])
+    optimizers = _optimizers(model, plan)
+    line_starts = torch.tensor([n for token, n in tokenizer.get_vocab().items() if token.endswith("\n")])
     step, tokens = 0, 0
     if checkpoint is not None and checkpoint.is_file():
         step, tokens = _restore(checkpoint, model, optimizers)
@@ -122,12 +135,17 @@ def train(
         ids, weights = encode([next(stream) for _ in range(plan.batch)], tokenizer)
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
         positions = training_positions(plan.positions, ids, line_starts, plan.longest, generator)
-        losses.append(_backward(model, ids, weights, positions))
+        present = ids != tokenizer.pad_token_id
+        parts = of_similar_length(present.sum(dim=1))
+        total = float(weights.sum())
+        losses.append(0.0)
+        for rows, width in parts:
+            losses[-1] += _backward(model, ids[rows, :width], weights[rows, :width], positions[rows, :width], total)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        step, tokens = step + 1, tokens + int((ids != tokenizer.pad_token_id).sum())
+        step, tokens = step + 1, tokens + int(present.sum())
         if step % every == 0 or step == plan.steps:
             seconds = time.monotonic() - began
             report(f"step {step}: {tokens} tokens, {seconds:.0f} s, loss {sum(losses) / len(losses):.4f}")
@@ -138,22 +156,37 @@ def train(
     return tokens
 
 
-def _backward(model: Any, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor) -> float:
+def of_similar_length(lengths_B: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+    """Rows of each micro-batch, and its length: short documents are not padded to the length of long ones."""
+    order_B = lengths_B.argsort(stable=True)
+    sorted_B = lengths_B[order_B].tolist()
+    first = 0
+    for last, length in enumerate(sorted_B):
+        following = sorted_B[last + 1] if last + 1 < len(sorted_B) else None
+        if following is None or following > 1.5 * sorted_B[first] or (last + 2 - first) * following > _MICRO_BATCH:
+            yield order_B[first : last + 1], length
+            first = last + 1
+
+
+def _backward(model: Any, ids: torch.Tensor, weights: torch.Tensor, positions: torch.Tensor, total: float) -> float:
+    """Add the gradient of a micro-batch, whose documents have a share of the whole batch's `total` weight."""
     hidden = model.model(input_ids=ids[:, :-1], position_ids=positions[:, :-1], use_cache=False).last_hidden_state
     weights = weights[:, 1:]
     read = weights > 0  # logits only where there is a loss
     nll = functional.cross_entropy(model.lm_head(hidden[read]), ids[:, 1:][read], reduction="none")
-    loss = (nll * weights[read]).sum() / weights.sum()
+    loss = (nll * weights[read]).sum() / total
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 
 
-def _optimizers(model: Any, lr: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def _optimizers(model: Any, plan: Plan) -> tuple[torch.optim.Optimizer, ...]:
+    if plan.optimizer == "adamw":
+        return (torch.optim.AdamW(model.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0),)
     named = list(model.named_parameters())
     matrices = [parameter for name, parameter in named if parameter.ndim == 2 and "embed" not in name]
     others = [parameter for name, parameter in named if parameter.ndim < 2 or "embed" in name]
-    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    return muon, torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    muon = torch.optim.Muon(matrices, lr=plan.lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    return muon, torch.optim.AdamW(others, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0)
 
 
 def _rate(step: int, plan: Plan) -> float:

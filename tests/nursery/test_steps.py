@@ -16,12 +16,22 @@ from azr.domains.python.tasks import load_held_out
 from azr.models.load import load_model
 from azr.types import DEDUCTION
 from nursery.steps.build import Recipe, Stage, build
-from nursery.steps.documents import PLAIN, STYLE, Mix, attempt, calculations, deduction_task, documents, gold_attempt
+from nursery.steps.documents import (
+    PLAIN,
+    STYLE,
+    Mix,
+    attempt,
+    calculation,
+    deduction_task,
+    documents,
+    gold_attempt,
+    lookups,
+)
 from nursery.steps.heldout import SETS, draw_set, held_out_programs
 from nursery.steps.language import draw_program, draw_state, execute, join_lines
 from nursery.steps.positions import training_positions
 from nursery.steps.tokenizer import build_tokenizer
-from nursery.steps.train import Plan, encode, new_model, train
+from nursery.steps.train import Plan, encode, new_model, of_similar_length, train
 from nursery.train import Shape
 
 TOKENIZER = build_tokenizer()
@@ -45,8 +55,9 @@ def test_every_variable_stays_a_digit(statements, seed):
 
 def test_the_trace_of_a_small_program_by_hand():
     program = join_lines(["a = min(a + b, 9)", "b = c if a > 4 else b", "c = 9 - c"])
-    lines = ["381", "a = min(3 + 8, 9) = 9 | 981", "b = 1 if 9 > 4 else 8 = 1 | 911", "c = 9 - 1 = 8 | 918"]
-    assert execute(program, (3, 8, 1)) == ([*lines, "return [9, 1, 8]"], (9, 1, 8))
+    digits = ["381", "981", "911", "918", "918"]
+    lines = [f"{line} | {state}" for line, state in zip(program.split("\n"), digits, strict=True)]
+    assert execute(program, (3, 8, 1)) == (lines, (9, 1, 8))
 
 
 def test_a_line_outside_the_language_is_refused():
@@ -65,13 +76,13 @@ def test_a_line_number_is_one_token_in_program_and_trace():
     tokens = TOKENIZER.convert_ids_to_tokens(
         TOKENIZER(prompts.solve_prompt(STYLE, task) + gold_attempt(task))["input_ids"]
     )
-    assert tokens.count("\n14 ") == 2
+    assert tokens.count("  # 14\n") == 2
 
 
 def test_without_line_numbers_a_prompt_shows_the_program_as_it_is():
     task = deduction_task(draw_program(2, random.Random(0)), (1, 2, 3))
     assert task.data["program"] in prompts.solve_prompt(PLAIN, task)
-    assert "1 def f(a, b, c):\n2     " in prompts.solve_prompt(STYLE, task)
+    assert "def f(a, b, c):  # 1\n    " in prompts.solve_prompt(STYLE, task)
 
 
 @pytest.mark.parametrize(("statements", "name"), SETS.items())
@@ -97,7 +108,7 @@ def test_equal_held_out_programs_have_equal_texts():
 @given(st.sampled_from(["plain", "random", "gaps"]), st.integers(0, 1000))
 def test_positions_rise_and_stay_below_the_longest(how, seed):
     ids, _ = encode(list(islice(documents(Mix(), random.Random(seed)), 3)), TOKENIZER)
-    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"\n{number} ") for number in range(1, 30)])
+    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in range(1, 30)])
     positions = training_positions(how, ids, starts, 384, torch.Generator().manual_seed(seed))
     assert (positions.diff(dim=1) > 0).all()
     assert positions.min() >= 0
@@ -105,8 +116,8 @@ def test_positions_rise_and_stay_below_the_longest(how, seed):
 
 
 def test_gaps_leave_the_tokens_of_a_line_together():
-    ids, _ = encode([[("a\n1 bcd\n2 efg", 1.0)]], TOKENIZER)
-    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"\n{number} ") for number in (1, 2)])
+    ids, _ = encode([[("a  # 1\nbcd  # 2\nefg", 1.0)]], TOKENIZER)
+    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in (1, 2)])
     steps = training_positions("gaps", ids, starts, 384, torch.Generator().manual_seed(0)).diff(dim=1)[0]
     inside = ~torch.isin(ids[0, 1:], starts)
     assert (steps[inside] == 1).all()
@@ -133,23 +144,68 @@ def test_a_built_folder_loads_like_any_model_and_leaves_no_checkpoint(tmp_path):
     record = build(tmp_path, Recipe(stages=stages, shape=TINY), report=lambda _: None)
     policy = load_model(ModelConfig(name=str(tmp_path), device="cpu"))
     assert len(record["tokens"]) == 2
-    assert policy.decode(policy.encode("<solve>\n1 def f(a, b, c):")) == "<solve>\n1 def f(a, b, c):"
+    assert policy.decode(policy.encode("<solve>\n<think>  # 1\ndef f(")) == "<solve>\n<think>  # 1\ndef f("
     assert sorted(tmp_path.glob("*.pt")) == []
 
 
-def test_a_calculation_has_a_loss_on_its_value_alone():
-    pieces = calculations(random.Random(0), 3)
-    assert [weight for _, weight in pieces] == [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
-    assert all(text.isdigit() for text, weight in pieces if weight)
+def test_a_calculation_has_a_loss_on_the_digits_after_the_statement_alone():
+    (known, _), (digits, _) = pieces = calculation(Mix(), random.Random(0))
+    assert [weight for _, weight in pieces] == [0.0, 1.0]
+    assert (digits.isdigit(), len(digits)) == (True, 3)
+    assert known.endswith(" | ")
 
 
 def test_a_shuffled_prompt_has_the_same_numbered_lines_in_another_order():
     program, state = draw_program(8, random.Random(0)), (1, 2, 3)
     plain, shuffled = (
-        attempt(program, state, Mix(shuffle=share, latest_start=1), random.Random(0))[0][0].split("\n")
-        for share in (0, 1)
+        attempt(program, state, Mix(shuffle=share), random.Random(0))[0][0].split("\n") for share in (0, 1)
     )
     moved = [line.removesuffix("</program><input>1, 2, 3</input>") for line in shuffled]
-    assert "2 " + program.split("\n")[1] in shuffled
+    assert program.split("\n")[1] + "  # 2" in shuffled
     assert shuffled != plain
     assert sorted(moved) == sorted(line.removesuffix("</program><input>1, 2, 3</input>") for line in plain)
+
+
+@given(st.integers(0, 10**6))
+def test_a_line_that_is_looked_up_stands_before_its_number_in_the_program(seed):
+    (program, _), *asked = lookups(Mix(), random.Random(seed))
+    for (number, _), (line, weight), (digits, none) in zip(asked[::3], asked[1::3], asked[2::3], strict=True):
+        assert f"\n{line}{number}" in program
+        assert (weight, none, len(digits)) == (1.0, 0.0, len(" | 000"))
+
+
+def test_lines_in_a_row_begin_and_end_anywhere_and_have_a_loss_on_the_numbers_after_the_first():
+    documents = [lookups(Mix(lengths=(3,)), random.Random(seed)) for seed in range(200)]
+    in_a_row = [pieces for pieces in documents if any(weight for _, weight in pieces[4::3])]
+    assert {tuple(weight for _, weight in pieces[1::3]) for pieces in in_a_row} == {
+        (0.0, *[1.0] * more) for more in range(1, 5)
+    }
+    first = {pieces[0][0].count("\n", 0, pieces[0][0].index(pieces[2][0])) for pieces in in_a_row}
+    assert first == {1, 2, 3, 4}
+
+
+def test_short_documents_are_not_padded_to_the_length_of_long_ones():
+    lengths = torch.tensor([40, 10, 11, 12, 41])
+    assert [(rows.tolist(), width) for rows, width in of_similar_length(lengths)] == [([1, 2, 3], 12), ([0, 4], 41)]
+
+
+@pytest.fixture(scope="module")
+def primed():
+    model = new_model(Shape(hidden=96, layers=2, heads=4, feed_forward=96), TOKENIZER, partly_nope=True)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        return model(torch.tensor([[200, 20, 210, 21, 220, 22, 230, 23, 10, 22]]), output_attentions=True)
+
+
+def test_a_head_of_a_new_model_looks_at_the_previous_token(primed):
+    assert (primed.attentions[0][0, 0].diagonal(offset=-1) > 0.9).all()
+
+
+def test_the_second_layer_of_a_new_model_looks_at_equal_tokens(primed):
+    seen = primed.attentions[1][0, :, -1].mean(dim=0)
+    assert seen[5] > 3 * seen[:5].mean()
+
+
+def test_what_stands_before_an_equal_token_is_what_a_new_model_finds_likely(primed):
+    logits = primed.logits[0, -1]
+    assert logits[220] > logits[[200, 210, 230]].max()
