@@ -16,7 +16,7 @@ help:
 	@echo "make check     style, types, import rules, documentation"
 	@echo "make docs      the documentation site, into site/; any warning, dead link or dead anchor is an error"
 	@echo "make docs-serve  the same at http://localhost:8000, built anew as you write"
-	@echo "make bench     the benchmarks, short"
+	@echo "make bench     a table of all benchmarks' ratios"
 	@echo "make setup     only make the environment in $(VENV), with all that development needs"
 
 setup: $(DEV)
@@ -55,8 +55,7 @@ docs-serve: $(DEV)
 	$(BIN)/zensical serve
 
 bench: $(DEV)
-	$(BIN)/python bench/sandbox.py
-	$(BIN)/python bench/generate.py
+	$(BIN)/python bench/table.py
 
 clean:
 	rm -rf $(VENV) site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
