@@ -66,7 +66,7 @@ class Played:
         """Play step 0."""
         with self._run:
             async for record in seed(self._play):
-                self._run.write(EVENTS, step_events(record, self._domain.trivial))
+                self._run.write(EVENTS, step_events(record, self._domain))
         lines = "".join(f"{line}\n" for line in self._play.buffer.dump())
         (self.path / SEED).write_text(lines, encoding="utf-8")
 
@@ -81,7 +81,7 @@ class Played:
         penalties = [0.0] * len(record.rollouts)
         with self._run:
             written = OpenStep(number)
-            self._run.write(EVENTS, written.passing(step_events(record, self._domain.trivial)))
+            self._run.write(EVENTS, written.passing(step_events(record, self._domain)))
             learning = learning_events(number, record.rollouts, penalties, estimates, learnt)
             self._run.write(EVENTS, written.passing(learning))
             metrics = step_metrics(figures(written, known), {kind: buffer.size(kind) for kind in kinds})

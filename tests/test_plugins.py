@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from azr.algorithms import registry
-from azr.config import AlgorithmConfig, RewardConfig
+from azr.config import AlgorithmConfig, RewardConfig, SandboxConfig
 from azr.console import explain_failure
+from azr.domains.python.config import PythonConfig
+from azr.domains.python.domain import PythonDomain
 from azr.errors import UserError
 from azr.intrinsic import load
 from azr.plugin_commands import plugins as list_plugins
@@ -39,6 +41,7 @@ class Odd(Algorithm):
     def estimate(self, rollouts, config, values=None):
         return {made}
 """
+DOMAIN = PythonDomain(PythonConfig(), SandboxConfig())
 ZEROS = "[Estimate.constant(one, {}, Baseline('all', 1, 0.0, None, False)) for one in rollouts]"
 
 
@@ -64,7 +67,7 @@ def paid(**names: float) -> RewardConfig:
 
 async def test_a_solvers_reward_is_added_to_each_attempt_and_recorded(extras, sandbox):
     record = await make(sandbox, kinds=("deduction",), rewards=paid(brevity=0.5)).step(1)
-    events = list(step_events(record, lambda task: None))
+    events = list(step_events(record, DOMAIN))
     values = {e["id"]: e["intrinsic"]["brevity"] for e in events if e["event"] == "attempt"}
     rewards = {e["id"]: e["reward"] for e in events if e["event"] == "reward" and "/solve/" in e["id"]}
     tokens = {e["id"]: e["tokens"] for e in events if e["event"] == "attempt"}
@@ -77,7 +80,7 @@ async def test_a_solvers_reward_is_added_to_each_attempt_and_recorded(extras, sa
 
 async def test_a_proposers_reward_is_added_and_recorded_beside_azrs_own(extras, sandbox):
     record = await make(sandbox, kinds=("deduction",), rewards=paid(frontier=0.25)).step(1)
-    tasks = [event for event in step_events(record, lambda task: None) if event["event"] == "task"]
+    tasks = [event for event in step_events(record, DOMAIN) if event["event"] == "task"]
     proposals = [one.reward for one in record.rollouts if one.cell == (Role.PROPOSE, DEDUCTION)]
     assert proposals == [0.75] * 3  # half of the attempts are right: 0.5 (Eq. 4) and 0.25 * 4 * 0.5 * 0.5
     assert [list(task["intrinsic"]) for task in tasks] == [["complexity", "novelty", "diversity", "frontier"]] * 3
@@ -85,7 +88,7 @@ async def test_a_proposers_reward_is_added_and_recorded_beside_azrs_own(extras, 
 
 async def test_without_plug_ins_attempts_have_no_intrinsic_rewards(sandbox):
     record = await make(sandbox, kinds=("deduction",)).step(1)
-    assert not any("intrinsic" in event for event in step_events(record, lambda task: None) if event["event"] != "task")
+    assert not any("intrinsic" in event for event in step_events(record, DOMAIN) if event["event"] != "task")
 
 
 def test_a_plug_ins_value_is_capped_and_weighted(extras):

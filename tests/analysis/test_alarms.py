@@ -35,6 +35,8 @@ def step(
         known,
         novelty,
         0.5,
+        None,
+        None,
         20,
         flat,
         {},

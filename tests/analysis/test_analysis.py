@@ -11,7 +11,7 @@ import pytest
 from azr.analysis.figures import STAGES
 from azr.analysis.run import Analysis, Follower
 from tests.played import play
-from tests.report.by_hand import Recount, wilson
+from tests.report.by_hand import Recount, quartiles, wilson
 from tests.report.logs import KINDS, line, write_run
 from tests.selfplay.test_selfplay import script
 
@@ -79,6 +79,35 @@ def test_the_histogram_counts_each_new_task_by_its_learnability(data, recount):
 @pytest.mark.parametrize("form", ["identity", "constant"])
 def test_degenerate_tasks_are_counted_by_form(data, recount, form):
     assert data["curves"]["trivial"][form] == by_step(recount, lambda step: recount.trivial(form, step))
+
+
+@pytest.mark.parametrize(("column", "measure"), [("length", Recount.length), ("depth", Recount.depth)])
+def test_lengths_and_depths_are_told_by_their_quartiles(data, recount, column, measure):
+    columns = data["curves"][column]
+    for at, step in enumerate(recount.steps):
+        found = tuple(columns[name][at] for name in ("low", "median", "high"))
+        assert found == pytest.approx(quartiles(measure(recount, step)))
+
+
+def test_held_out_accuracy_is_told_by_length(data, recount):
+    for evaluation in data["held_out"]:
+        marks = recount.marks_by_length(evaluation["step"])
+        found = {int(length): (of["accuracy"], of["tasks"]) for length, of in evaluation["lengths"].items()}
+        assert found == {length: (sum(of) / len(of), len(of)) for length, of in sorted(marks.items())}
+
+
+def test_a_run_from_before_lengths_is_read_without_them(tmp_path):
+    old = write_run(tmp_path, steps=2)
+    events = [json.loads(text) for text in (old / "events.jsonl").read_text().splitlines()]
+    for event in events:
+        event.pop("length", None)
+        if event["event"] == "task":
+            del event["task"]["depth"]
+    (old / "events.jsonl").write_text("".join(map(line, events)))
+    found = analysed(old).data()
+    assert found["unknown"] == {}
+    assert found["curves"]["length"] == found["curves"]["depth"] == dict.fromkeys(("low", "median", "high"), [None] * 2)
+    assert not any("lengths" in evaluation for evaluation in found["held_out"])
 
 
 def test_shapes_and_flat_advantages_are_counted(data, recount):

@@ -18,8 +18,9 @@ def events():
         yield about | {"event": "proposal", "id": name, "references": [], "tokens": 10}
         yield {"event": "verdict", "step": 3, "id": name, "score": 1.0, "reason": "accepted"}
         intrinsic = {"novelty": index / 4, "complexity": 0.5}
-        task = {"id": f"t{index}", "shape": shape}
-        yield {"event": "task", "step": 3, "proposal": name, "task": task, "trivial": form, "intrinsic": intrinsic}
+        task = {"id": f"t{index}", "shape": shape, "depth": (0, 0, 1, 4)[index]}
+        about_it = {"trivial": form, "intrinsic": intrinsic, "length": (3, 9, 4, 5)[index]}
+        yield {"event": "task", "step": 3, "proposal": name, "task": task} | about_it
         for attempt in range(2):
             own = f"3/solve/deduction/{index:04d}/{attempt}"
             yield about | {"event": "attempt", "id": own, "task": f"t{index}", "tokens": None}
@@ -79,7 +80,28 @@ def test_the_signal_has_shares_of_new_tasks_and_of_rollouts(measured):
         "zero_advantage": 0.5,
         "novelty": 0.375,
         "complexity": 0.5,
+        "length": 4.5,
+        "depth": 0.5,
     }
+
+
+def test_a_band_holds_the_middle_half_of_the_new_tasks():
+    step = OpenStep(3)
+    list(step.passing(events()))
+    found = figures(step, set())
+    assert found.length == (3.75, 4.5, 6.0)
+    assert found.depth == (0.0, 0.5, 1.75)
+
+
+def test_events_from_before_lengths_and_depths_have_none(measured):
+    step = OpenStep(3)
+    for event in events():
+        event.pop("length", None)
+        if event["event"] == "task":
+            del event["task"]["depth"]
+        step.add(event)
+    old = step_metrics(figures(step, {"b", "z"}), {"deduction": 9, "induction": 1})
+    assert old["signal"] == {name: of for name, of in measured["signal"].items() if name not in ("length", "depth")}
 
 
 def test_a_step_without_new_tasks_has_no_shares_of_them():

@@ -18,7 +18,7 @@ from azr.analysis.metrics import step_metrics
 from azr.analysis.step import OpenStep
 from azr.config import BufferConfig, Config, ModelConfig, SandboxConfig, SelfPlayConfig
 from azr.domains import registry
-from azr.domains.base import ProposalPrompt
+from azr.domains.base import ProposalPrompt, length_of, make_task
 from azr.errors import UserError
 from azr.run.events import learning_events, step_events
 from azr.selfplay.buffer import TaskBuffer
@@ -153,7 +153,7 @@ async def test_kinds_of_ones_own_go_through_the_whole_loop(bases):
     play = SelfPlay(config, Parts(bases, ScriptedGenerator(script), None, plain), buffer)
     assert [record async for record in seed(play)]
     record = await play.step(1)
-    events = list(step_events(record, bases.trivial))
+    events = list(step_events(record, bases))
     estimates = TRRPlusPlus().estimate(record.rollouts, config.algorithm)
     events += learning_events(1, record.rollouts, [0.0] * len(estimates), estimates, {})
     step = OpenStep(1)
@@ -215,6 +215,20 @@ def test_a_domain_that_is_not_whole_is_one_clear_line(tmp_path, monkeypatch, bui
     with pytest.raises(UserError, match="domain odd: ") as caught:
         registry.make_domain(registry.config_class("odd")(), SandboxConfig())
     assert message in str(caught.value)
+
+
+def test_a_domain_written_before_domains_had_a_length_is_still_played(tmp_path, monkeypatch):
+    members = "{name: None for name in vars(Domain) if name not in ('length', '__init__')}"
+    older = f"from azr.domains.base import Domain\nOlder = type('Older', (), {members})\n"
+    install(tmp_path, monkeypatch, PLUG_IN + older + "PLUGIN = DomainPlugin(Settings, lambda c, s: Older(), 'Odd.')")
+    domain = registry.make_domain(registry.config_class("odd")(), SandboxConfig())
+    assert length_of(domain, make_task("one", {}, fingerprint="", shape="")) is None
+
+
+def test_a_task_of_the_example_is_as_long_as_its_text_has_words(bases):
+    assert (
+        bases.length(bases.task("writing", {"number": 5, "base": 2})) == 6
+    )  # Write 5 in base 2. <answer>1001</answer>
 
 
 def test_two_packages_with_one_name_are_told_apart(tmp_path, monkeypatch):

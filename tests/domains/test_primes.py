@@ -359,6 +359,12 @@ def test_tasks_on_one_prime_are_alike_by_their_pairs():
     assert DOMAIN.similarity(one, task(INDUCTION, 31, 2, 3)) == 0.0
 
 
+def test_the_length_of_a_task_counts_the_divisions_of_euclids_algorithm():
+    assert DOMAIN.length(task(DEDUCTION, 29, 12)) == 3  # 29 = 2 * 12 + 5, 12 = 2 * 5 + 2, 5 = 2 * 2 + 1
+    assert DOMAIN.length(task(ABDUCTION, 29, 12)) == 4  # y = 17 is given: 29 = 17 + 12, 17 = 12 + 5, ...
+    assert DOMAIN.length(task(INDUCTION, 29, 12, 2)) == 4  # and 29 = 14 * 2 + 1
+
+
 def test_a_number_that_is_its_own_inverse_is_trivial():
     assert DOMAIN.trivial(task(DEDUCTION, 29, 28)) == "self_inverse"
     assert DOMAIN.trivial(task(DEDUCTION, 29, 2)) is None

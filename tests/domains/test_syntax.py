@@ -44,6 +44,22 @@ def test_complexity_is_mccabes_number(program, complexity):
 
 
 @pytest.mark.parametrize(
+    ("program", "length"),
+    [
+        ("def f(x):\n    return x", 0),
+        ("def f(a, b):\n    a = a + 1\n    b = b - a\n    return [a, b]", 2),
+        ("def f(a):\n    a += 1; a *= 2\n    return a", 2),
+        (LOOP, 3),
+        (RENAMED, 3),
+        ("def f(x):\n    if x:\n        return 1\n    return 0", 1),
+        ("import math\n\ndef g(x):\n    y = x + 1\n    return y\n\ndef f(x):\n    z = g(x)\n    return z", 3),
+    ],
+)
+def test_length_counts_statements_but_neither_functions_nor_returns(program, length):
+    assert read(program).length == length
+
+
+@pytest.mark.parametrize(
     ("program", "form"),
     [
         ("def f(x):\n    return x", "identity"),

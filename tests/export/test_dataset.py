@@ -64,6 +64,17 @@ def test_every_task_has_its_row_with_the_solve_rate_of_its_own_attempts(played):
             assert row["proposal"] == episode.id
 
 
+def test_a_task_has_its_length_and_its_depth_if_that_was_recorded(played):
+    run, _ = played
+    log = [event for _, event in Log(run.path / "events.jsonl").new()]
+    tasks = [event["task"] for event in log if event["event"] == "task"]
+    tasks[0] |= {"depth": 2, "data": tasks[0]["data"] | {"program": "def f(x):\n    x = x + 1\n    return x"}}
+    del tasks[1]["depth"]
+    rows = Rows(PythonDomain(run.config.domain, run.config.sandbox), run.config.seed, seeds(run)).steps(log)
+    found = {row["id"]: (row["length"], row["depth"]) for step in rows for row in step.tasks if row["proposal"]}
+    assert [found[task["id"]] for task in tasks[:2]] == [(1, 2), (0, None)]
+
+
 def test_tasks_that_the_run_began_with_come_first_and_no_task_of_seeding_twice(played):
     run, _ = played
     first = rows_of(run)[0]

@@ -110,6 +110,12 @@ class Recount:
     def trivial(self, form: str, step: int) -> float | None:
         return mean([float(e["trivial"] == form) for e in self.of("task", step)])
 
+    def length(self, step: int) -> list[int]:
+        return [e["length"] for e in self.of("task", step)]
+
+    def depth(self, step: int) -> list[int]:
+        return [e["task"]["depth"] for e in self.of("task", step)]
+
     def repeated_shapes(self, step: int) -> float | None:
         shapes = [e["task"]["shape"] for e in self.of("task", step)]
         return 1 - len(set(shapes)) / len(shapes) if shapes else None
@@ -136,9 +142,25 @@ class Recount:
             found.setdefault(e["kind"], []).append(1 if e["score"] == 1.0 else 0)
         return found
 
+    def marks_by_length(self, step: int) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for e in self.of("held_out", step):
+            found.setdefault(e["length"], []).append(1 if e["score"] == 1.0 else 0)
+        return found
+
     def accuracy(self, step: int) -> float:
         kinds = [sum(marks) / len(marks) for marks in self.marks(step).values()]
         return sum(kinds) / len(kinds)
+
+
+def quartiles(values: list[int]) -> tuple[float, float, float] | None:
+    """Lower quartile, median and upper quartile: at 1/4, 1/2 and 3/4 of the way from the least to the largest."""
+    ordered, found = sorted(values), []
+    for share in (0.25, 0.5, 0.75):
+        at = share * (len(ordered) - 1)
+        below, above = ordered[int(at)], ordered[min(int(at) + 1, len(ordered) - 1)]
+        found.append(below + (above - below) * (at - int(at)))
+    return (found[0], found[1], found[2]) if ordered else None
 
 
 def wilson(right: int, tried: int) -> tuple[float, float]:

@@ -138,8 +138,9 @@ class Maker:
         intrinsic = {"complexity": rng.random(), "novelty": rng.random(), "diversity": rng.random()}
         trivial = rng.choice([None, None, None, "identity", "constant"])
         born = {"event": "task", "step": step, "proposal": name, "admitted": rng.random() < 0.9}
-        whole |= {"parents": parents, "born": step}
-        return [*events, born | {"task": whole, "intrinsic": intrinsic, "trivial": trivial}], task
+        whole |= {"parents": parents, "born": step, "depth": step * (self._made % 3)}
+        about = {"intrinsic": intrinsic, "trivial": trivial, "length": step + self._made % 4}
+        return [*events, born | {"task": whole} | about], task
 
     def attempts(self, step: int, kind: str, index: int, task: str) -> Iterable[Event]:
         chance = self._rng.choice([0.0, 0.5, 0.8, 1.0])
@@ -156,6 +157,7 @@ class Maker:
             for index in range(20):
                 right = self._rng.random() < 0.2 + 0.05 * step
                 about = {"event": "held_out", "step": step, "task": f"{kind}{index}", "kind": kind, "text": "<answer>"}
+                about["length"] = (3, 3, 4, 12)[index % 4]
                 yield about | {"score": float(right), "reason": "correct" if right else "wrong"}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean
 
+from azr.analysis.statistics import quartiles
 from azr.analysis.step import OpenStep, Written
 from azr.selfplay.rewards import learnability
 from azr.types import Kind
@@ -13,6 +14,9 @@ STAGES = ("propose", "validate", "solve", "verify", "learn")
 """The parts of a step whose time is measured."""
 BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
 """Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, shown separately; upper bounds are inclusive."""
+
+Quartiles = tuple[float, float, float]
+"""Lower quartile, median and upper quartile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class StepFigures:
     known: int  # number of new tasks with the shape of a task from an earlier step
     novelty: float | None  # mean over the new tasks; None if there are none
     complexity: float | None  # mean over the new tasks; None if there are none
+    length: Quartiles | None  # over the new tasks whose event has one; None if no event has
+    depth: Quartiles | None  # the same of their depth of ancestry
     rollouts: int  # number of rollouts that were learnt from
     flat: int  # number of these with advantage 0
     learner: Mapping[str, float]  # the learner's metrics (entropy in nats, clip_share, mismatch_kl in nats, ...)
@@ -89,6 +95,8 @@ def figures(step: OpenStep, known: Set[str]) -> StepFigures:
         known=sum(shape in known for shape in step.shapes()),
         novelty=_intrinsic("novelty", born),
         complexity=_intrinsic("complexity", born),
+        length=_quartiles(p.born.get("length") for p in born if p.born),
+        depth=_quartiles(p.born["task"].get("depth") for p in born if p.born),
         rollouts=len(learnt),
         flat=sum(w.advantage == 0.0 for w in learnt),
         learner={k: v for k, v in (step.update or {}).items() if k not in ("event", "step")},
@@ -130,6 +138,11 @@ def _kind(kind: Kind, step: OpenStep, own: Mapping[str, Sequence[Written]]) -> K
 def _intrinsic(name: str, born: Iterable[Written]) -> float | None:
     found = [p.born.get("intrinsic", {}) for p in born if p.born]
     return _mean(values[name] for values in found if name in values)
+
+
+def _quartiles(values: Iterable[float | None]) -> Quartiles | None:
+    found = [float(value) for value in values if value is not None]
+    return quartiles(found) if found else None
 
 
 def _role(written: Iterable[Written]) -> RoleFigures:

@@ -52,7 +52,10 @@ def _kind(found: KindFigures | None) -> dict[str, Any]:
 
 
 def _signal(step: StepFigures) -> dict[str, float]:
-    """Shares of new tasks (left out if there are none) and of rollouts; means of novelty and complexity."""
+    """Shares of new tasks (left out if there are none) and of rollouts.
+
+    With them the means of novelty and complexity, and the medians of length and depth, if they are known.
+    """
     counts = {"trivial": sum(step.trivial.values())}
     counts |= {f"trivial_{form}": count for form, count in sorted(step.trivial.items())}
     counts |= {"distinct_shapes": step.shapes, "known_shapes": step.known}
@@ -61,5 +64,6 @@ def _signal(step: StepFigures) -> dict[str, float]:
     measures["all_solved"] = step.bands[1] / attempted if attempted else 0.0
     measures["none_solved"] = step.bands[0] / attempted if attempted else 0.0
     measures["zero_advantage"] = step.flat / step.rollouts if step.rollouts else 0.0
-    means = {"novelty": step.novelty, "complexity": step.complexity}
-    return measures | {name: mean for name, mean in means.items() if mean is not None}
+    centres = {"novelty": step.novelty, "complexity": step.complexity}
+    centres |= {name: of and of[1] for name, of in (("length", step.length), ("depth", step.depth))}
+    return measures | {name: centre for name, centre in centres.items() if centre is not None}

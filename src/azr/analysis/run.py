@@ -21,7 +21,7 @@ from typing import Any
 from azr.analysis.alarms import Alarm, alarms
 from azr.analysis.archive import Archive
 from azr.analysis.family import Family
-from azr.analysis.figures import BANDS, STAGES, StepFigures, figures
+from azr.analysis.figures import BANDS, STAGES, Quartiles, StepFigures, figures
 from azr.analysis.held_out import Evaluation, HeldOutMarks
 from azr.analysis.step import OpenStep, Written
 from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
@@ -68,7 +68,7 @@ class Analysis:
                 written = Written.of(event)
                 self._begin(event["step"]).write(written)
             elif name == "held_out":
-                self._held_out.add(event["step"], event["kind"], float(event["score"]))
+                self._held_out.add(event["step"], event["kind"], float(event["score"]), _whole(event.get("length")))
             elif name != "tokens":  # only ledgers read these arrays
                 if self._open is None or self._open.step != event["step"]:
                     raise ValueError("an event about something that was not written in the open step")
@@ -213,6 +213,8 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
         },
         "band_names": list(BANDS),
         "bands": [list(step.bands) for step in steps],
+        "length": _quartiles([step.length for step in steps]),
+        "depth": _quartiles([step.depth for step in steps]),
         "trivial": {form: [_share(step.trivial.get(form, 0), step.accepted) for step in steps] for form in forms},
         "shapes": [_share(step.shapes, step.accepted) for step in steps],
         "known_shapes": [_share(step.known, step.accepted) for step in steps],
@@ -224,9 +226,18 @@ def curves(steps: Sequence[StepFigures], seconds: Mapping[int, Mapping[str, floa
     }
 
 
+def _quartiles(steps: Sequence[Quartiles | None]) -> dict[str, list[float | None]]:
+    names = ("low", "median", "high")
+    return {name: [None if of is None else _finite(of[at]) for of in steps] for at, name in enumerate(names)}
+
+
 def _finite(value: float | None) -> float | None:
     """The value, or None if it is not finite: JSON has no infinity."""
     return value if value is not None and isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -95,6 +95,12 @@ def student(freedom: int) -> float:
     return (low + high) / 2
 
 
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile of at least one value; between two values by linear interpolation."""
+    low, median, high = np.percentile(np.asarray(values, dtype=np.float64), [25, 50, 75])
+    return float(low), float(median), float(high)
+
+
 def half_width(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Half the width of the 95 % interval of the mean by Student's t, over the first axis; nan for a single value."""
     array = np.asarray(values, dtype=np.float64)

@@ -5,7 +5,7 @@ A domain turns tasks into prompts, and the model's text into tasks and verdicts.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -110,6 +110,9 @@ class Domain(Protocol):
     def complexity(self, task: Task) -> float:
         """Complexity on a scale of the domain's own; about 1 for a hard task."""
 
+    def length(self, task: Task) -> int:
+        """Number of steps that a solver must follow, on the domain's own scale. May be missing: see `length_of`."""
+
     def similarity(self, one: Task, other: Task) -> float:
         """Similarity of two tasks, from 0 to 1 (the same)."""
 
@@ -124,6 +127,12 @@ class Domain(Protocol):
 
     def show(self, task: Task) -> str:
         """The whole task for people, including the gold value."""
+
+
+def length_of(domain: Domain, task: Task) -> int | None:
+    """A task's length; None in a domain without `length`, which domains written for azr 0.1 do not have."""
+    measure: Callable[[Task], int | None] | None = getattr(domain, "length", None)
+    return None if measure is None else measure(task)
 
 
 def make_task(

@@ -96,6 +96,10 @@ class ExactDomain(ABC, Generic[Settings]):
         """Complexity; by default the length of the text in units of 100 characters."""
         return len(self.solve_text(task)) / 100
 
+    def length(self, task: Task) -> int:
+        """Number of steps that a solver must follow; by default the number of words of the text."""
+        return len(self.solve_text(task).split())
+
     def similarity(self, one: Task, other: Task) -> float:
         """Similarity; by default 1 if two tasks have the same shape, else 0."""
         return float(one.shape == other.shape)

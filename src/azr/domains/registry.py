@@ -11,8 +11,10 @@ from azr.domains.base import Domain, Form
 from azr.errors import UserError
 
 GROUP = "azr.domains"
-REQUIRED = frozenset(name for name in vars(Domain) if not name.startswith("_"))
-"""The members that a domain must have: those of the protocol."""
+OPTIONAL = frozenset({"length"})
+"""Members of the protocol that were added after azr 0.1; a domain without them can still be played."""
+REQUIRED = frozenset(name for name in vars(Domain) if not name.startswith("_")) - OPTIONAL
+"""The members that a domain must have: all others of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from azr.concurrency import gather
-from azr.domains.base import Domain
+from azr.domains.base import Domain, length_of
 from azr.rollout.base import Sampling
 from azr.sandbox.base import Sandbox
 from azr.selfplay.step import Parts
@@ -38,6 +38,13 @@ class HeldOut:
         for answered in self.answers:
             marks.setdefault(answered.task.kind, []).append(int(answered.verdict.passed))
         return marks
+
+    def lengths(self, domain: Domain) -> dict[Kind, list[int | None]]:
+        """The length of every task, by kind; None if the domain does not measure it."""
+        lengths: dict[Kind, list[int | None]] = {}
+        for answered in self.answers:
+            lengths.setdefault(answered.task.kind, []).append(length_of(domain, answered.task))
+        return lengths
 
 
 async def evaluate(tasks: Sequence[Task], parts: Parts, *, max_prompt_tokens: int, max_new_tokens: int) -> HeldOut:

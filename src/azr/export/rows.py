@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from azr.domains.base import Domain
+from azr.domains.base import Domain, length_of
 from azr.errors import UserError
 from azr.selfplay.buffer import task_from_json
 from azr.streams import stream
@@ -44,6 +44,8 @@ TASKS = {
     "fingerprint": Column("string", "equal for tasks that differ only in spelling"),
     "shape": Column("string", "equal for tasks that differ only in names and constants"),
     "trivial": Column("string", "its degenerate form, if it has one"),
+    "length": Column("int32", "steps that a solver must follow, on the domain's scale; null: it does not measure them"),
+    "depth": Column("int32", "times that tasks were built on one another to get it; null: not recorded"),
     "complexity": Column("float64", "on the domain's scale; about 1 for a hard one"),
     "novelty": Column("float64", "1 - the largest similarity to a parent"),
     "diversity": Column("float64", "1 - share of the buffer's tasks with the same answer"),
@@ -153,7 +155,8 @@ class Rows:
                 rows.rollouts[event["proposal"]]["task"] = task.id
                 born = {name: event[name] for name in ("step", "proposal", "admitted", "trivial")}
                 intrinsic = {name: value for name, value in event["intrinsic"].items() if name in TASKS}
-                rows.tasks.append(self._task_row(task) | born | intrinsic)
+                depth = {"depth": event["task"].get("depth")}  # runs of azr 0.1 did not record it
+                rows.tasks.append(self._task_row(task) | born | intrinsic | depth)
             case "reward" | "advantage" as name:
                 rows.rollouts[event["id"]][name] = event[name]
 
@@ -182,6 +185,8 @@ class Rows:
             "fingerprint": task.fingerprint,
             "shape": task.shape,
             "parents": list(task.parents),
+            "length": length_of(self._domain, task),
+            "depth": task.depth,
             "step": task.born,
             "admitted": True,
             "attempts": 0,

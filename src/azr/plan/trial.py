@@ -135,7 +135,7 @@ async def _play(config: Config, parts: TrainingParts, batch: int) -> Trial:
         record = await selfplay.step(len(records) + 1)
         play += time.perf_counter() - start
         records.append(record)
-        events += await _learn(config, parts, record) + _bytes(step_events(record, parts.domain.trivial))
+        events += await _learn(config, parts, record) + _bytes(step_events(record, parts.domain))
     learn = time.perf_counter() - seeded - play
     steps, samples = len(records), [rollout.sample for record in records for rollout in record.rollouts]
     return Trial(

@@ -6,12 +6,14 @@ Types and their fields (all have `event` and `step`):
     attempt    id, kind, task, text, tokens (null if a server does not report it), finished, version,
                intrinsic (values of the solver's plug-ins, if there are any)
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
-    task       task (all its fields), proposal, admitted, intrinsic, trivial
+    task       task (all its fields, such as depth), proposal, admitted, intrinsic, trivial,
+               length (on the domain's own scale; null if the domain does not measure it)
     reward     id, reward
     advantage  id, role, kind, penalty (subtracted from the reward), advantage (mean over its tokens),
                baseline (of, n, mean, deviation, by_token: see `azr.algorithms.advantages.Baseline`)
     tokens     id, tokens, sampler, passes: for each optimizer step, old, ratio, advantage, weight, reference
     update     the learner's metrics
+    held_out   task (id), kind, length (as above), text, score, reason
 
 Fields of `tokens` are base64 arrays with one entry per token. `sampler` has half precision, about three digits. The
 others are differences in single precision, so that ratios and clipping can be recomputed exactly: `old` is old -
@@ -19,7 +21,7 @@ sampler (null if equal), `ratio` is log pi - log pi_old, `reference` is log pi_r
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,18 +29,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from azr.algorithms.advantages import Estimate
+from azr.domains.base import Domain, length_of
 from azr.learn.base import Trace
 from azr.selfplay.records import Attempts, Episode, StepRecord
-from azr.types import Rollout, Sample, Task, Verdict
+from azr.types import Rollout, Sample, Verdict
 
 Event = dict[str, Any]
 
 
-def step_events(record: StepRecord, trivial: Callable[[Task], str | None]) -> Iterator[Event]:
+def step_events(record: StepRecord, domain: Domain) -> Iterator[Event]:
     """Proposals, verdicts, tasks, attempts and rewards of a step, in the order of its episodes."""
     admitted = {task.id for task in record.admitted}
     for episode in record.episodes:
-        yield from _episode_events(episode, record.step, admitted, trivial)
+        yield from _episode_events(episode, record.step, admitted, domain)
     for attempts in record.solved:
         yield from _attempt_events(attempts, record.step)
     for rollout in record.rollouts:
@@ -91,9 +94,7 @@ def unpack(text: str, dtype: DTypeLike) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<")).astype(dtype)
 
 
-def _episode_events(
-    episode: Episode, step: int, admitted: set[str], trivial: Callable[[Task], str | None]
-) -> Iterator[Event]:
+def _episode_events(episode: Episode, step: int, admitted: set[str], domain: Domain) -> Iterator[Event]:
     prompt = episode.prompt
     references = [task.id for task in prompt.references]
     about = {"event": "proposal", "step": step, "id": episode.id, "kind": prompt.kind, "references": references}
@@ -107,7 +108,8 @@ def _episode_events(
             "admitted": episode.task.id in admitted,
             "task": asdict(episode.task),
             "intrinsic": episode.intrinsic,
-            "trivial": trivial(episode.task),
+            "trivial": domain.trivial(episode.task),
+            "length": length_of(domain, episode.task),
         }
     if episode.attempts is not None:
         yield from _attempt_events(episode.attempts, step)

@@ -19,6 +19,7 @@ from azr.analysis.metrics import step_metrics
 from azr.analysis.statistics import mean_of_kinds
 from azr.analysis.step import OpenStep
 from azr.config import Config
+from azr.domains.base import Domain, length_of
 from azr.errors import UserError
 from azr.evals.held_out import HeldOut, evaluate, guess
 from azr.learn.base import Learner
@@ -137,7 +138,7 @@ class Training:
         shortfalls: list[str] = []
         batches = seed(self._selfplay, progress, shortfalls=shortfalls)
         while (record := await self._stop.unless(_next(batches))) is not None:
-            self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain.trivial))
+            self._run.write(run_directory.EVENTS, step_events(record, self._parts.domain))
             self._state = replace(self._state, seeding={kind: dict(reasons) for kind, reasons in progress.items()})
             await self._save()
         for shortfall in shortfalls:
@@ -193,7 +194,7 @@ class Training:
         if learner and learnt:
             await self._parts.generator.update_weights(step, learner.weights())
         written = OpenStep(step)
-        self._run.write(run_directory.EVENTS, written.passing(step_events(record, domain.trivial)))
+        self._run.write(run_directory.EVENTS, written.passing(step_events(record, domain)))
         self._run.write(run_directory.EVENTS, written.passing(learnt.events(step) if learnt else ()))
         sizes = {kind: played.buffer.size(kind) for kind in domain.kinds}
         metrics = step_metrics(figures(written, played.known), sizes)
@@ -257,14 +258,15 @@ class Training:
         prompt, new = self._config.generation.max_prompt_tokens, self._config.generation.max_solve_tokens
         answers = evaluate(self._held_out, self._parts, max_prompt_tokens=prompt, max_new_tokens=new)
         result = await self._stop.unless(answers)
-        found = Evaluation(step, result.correct, Evaluation(0, before["marks"]) if before else None)
+        first, lengths = Evaluation(0, before["marks"]) if before else None, result.lengths(self._parts.domain)
+        found = Evaluation(step, result.correct, first, lengths)
         if before:
             guessed = before["guess"]
         else:
             guesses = guess(self._held_out, self._parts.domain, self._parts.sandbox, seed=self._config.seed)
             guessed = mean_of_kinds((await self._stop.unless(guesses)).correct)
         summary = found.summary() | {"marks": found.marks, "guess": guessed}
-        self._run.write(run_directory.EVENTS, _answer_events(step, result))
+        self._run.write(run_directory.EVENTS, _answer_events(step, result, self._parts.domain))
         line = {"step": step, "held_out": summary}
         self._run.write(run_directory.METRICS, [line])
         self._feed.send(line)
@@ -277,8 +279,8 @@ async def _next(batches: AsyncIterator[StepRecord]) -> StepRecord | None:
     return await anext(batches, None)
 
 
-def _answer_events(step: int, result: HeldOut) -> Iterator[Event]:
+def _answer_events(step: int, result: HeldOut, domain: Domain) -> Iterator[Event]:
     for answered in result.answers:
         task, verdict = answered.task, answered.verdict
         about = {"event": "held_out", "step": step, "task": task.id, "kind": task.kind, "text": answered.text}
-        yield about | {"score": verdict.score, "reason": verdict.reason}
+        yield about | {"length": length_of(domain, task), "score": verdict.score, "reason": verdict.reason}

@@ -57,6 +57,11 @@ class PrimesDomain(ExactDomain[PrimesConfig]):
         p, pairs = task.data["p"], task.data["pairs"]
         return sum(len(euclid(x, p)) for x, _ in pairs) / len(pairs) / 10
 
+    def length(self, task: Task) -> int:
+        """Steps of Euclid's algorithm on p and each number that is given."""
+        letter = "xy".index(given(task.kind))
+        return sum(len(euclid(pair[letter], task.data["p"])) for pair in task.data["pairs"])
+
     def similarity(self, one: Task, other: Task) -> float:
         """The share of pairs that two tasks on the same prime have in common, in either direction."""
         if one.data["p"] != other.data["p"]:

@@ -157,6 +157,10 @@ class PythonDomain:
         """McCabe's cyclomatic number / 10; above 10 he found programs hard to test."""
         return syntax.read(task.data["program"]).complexity / 10
 
+    def length(self, task: Task) -> int:
+        """Statements of the program, without function definitions and returns."""
+        return syntax.read(task.data["program"]).length
+
     def similarity(self, one: Task, other: Task) -> float:
         """The share of their syntax trees that two programs have in common."""
         return syntax.similarity(syntax.read(one.data["program"]).grams, syntax.read(other.data["program"]).grams)

@@ -23,6 +23,8 @@ _BUILTIN_NAMES = frozenset(dir(builtins))
 _BRANCHES = (
     ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.comprehension, ast.Assert, ast.match_case,
 )  # fmt: skip
+_NO_STEPS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Return)
+"""Statements that do not count towards the length of a program."""
 
 
 @contextmanager
@@ -48,6 +50,7 @@ class Syntax:
     normal: str  # the program with its names replaced by v0, v1, ... and its docstrings removed
     shape: str  # the same with its constants replaced too
     complexity: int  # McCabe's cyclomatic number; 1 if nothing branches
+    length: int  # number of statements without function definitions, returns and docstrings
     grams: Counter[str]  # counts of each chain of node, child and grandchild
     trivial: str | None  # "identity", "constant" (reads none of its parameters) or None
 
@@ -64,7 +67,8 @@ def read(program: str) -> Syntax:
         normal = ast.unparse(tree)
         complexity = 1 + sum(_decisions(node) for node in ast.walk(tree))
         grams, trivial = Counter(_grams(tree)), _trivial(tree)
-        return Syntax(normal, ast.unparse(_Mask().visit(tree)), complexity, grams, trivial)
+        length = sum(isinstance(node, ast.stmt) and not isinstance(node, _NO_STEPS) for node in ast.walk(tree))
+        return Syntax(normal, ast.unparse(_Mask().visit(tree)), complexity, length, grams, trivial)
 
 
 def similarity(one: Counter[str], other: Counter[str]) -> float:
