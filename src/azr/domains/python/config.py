@@ -41,7 +41,9 @@ class PythonConfig(DomainConfig):
     )
     program_bytes: PositiveInt = Field(4096, description="longer programs are rejected")
     forbidden_modules: Annotated[tuple[str, ...], Field(strict=False)] = FORBIDDEN_MODULES
-    held_out: str = Field("nursery-iid", description="held-out set for the evaluation during training")
+    held_out: str = Field(
+        "nursery-iid", description="held-out set for the evaluation during training; several are separated by commas"
+    )
 
     @model_validator(mode="after")
     def _something_is_hidden(self) -> Self:

@@ -7,6 +7,7 @@ between the parentheses of a call.
 
 import ast
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -66,13 +67,23 @@ def held_out_sets() -> list[str]:
 
 
 def load_held_out(source: str, kinds: Sequence[Kind], count: int) -> list[Task]:
-    """The first `count` tasks of each kind; fewer if the set has fewer.
+    """The first `count` tasks of each kind, of each set; fewer if a set has fewer.
 
-    `source` is the name of a set in the package, or the path of a file of lines {"kind": ..., "data": {...}}.
+    `source` is the name of a set in the package, the path of a file of lines {"kind": ..., "data": {...}}, or several
+    of them, separated by commas.
 
     Raises:
         UserError: there is no such set or file, or a line is not a task. Programs that are not used are not parsed.
     """
+    if source in held_out_sets() or os.path.exists(source):  # also a path with a comma in it
+        return _load_set(source, kinds, count)
+    names = [name.strip() for name in source.split(",")]
+    if not all(names):
+        raise UserError(f"domain.held_out = {source}: a name is missing beside a comma")
+    return [task for name in dict.fromkeys(names) for task in _load_set(name, kinds, count)]
+
+
+def _load_set(source: str, kinds: Sequence[Kind], count: int) -> list[Task]:
     known = held_out_sets()
     path = resources.files("azr.domains.python") / "data" / f"{source}.jsonl" if source in known else Path(source)
     try:
