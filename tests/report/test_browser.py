@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from azr.report.build import report
 from azr.watch.server import LivePage, LiveServer
 from tests.report.browser import PATIENCE_MS, open_task, wait_for_charts
-from tests.report.by_hand import Recount, row_of
-from tests.report.logs import KINDS, write_run
+from tests.report.by_hand import Recount, quartiles, row_of
+from tests.report.logs import KINDS, line, write_run
 
 pytestmark = pytest.mark.browser
 
@@ -18,20 +19,52 @@ pytestmark = pytest.mark.browser
 
 def test_every_chart_draws_marks_within_its_frame(visit, page):
     seen = visit(page)
-    assert wait_for_charts(seen) == 19
+    assert wait_for_charts(seen) == 22
     shapes = "charts => charts.map(c => c.querySelectorAll('svg [role=graphics-symbol] path, svg .mark-symbol path, svg .mark-rect path, svg .mark-area path, canvas').length)"
     assert all(count > 0 for count in seen.page.eval_on_selector_all(".chart", shapes))
     boxes = "charts => charts.every(c => c.firstElementChild.getBoundingClientRect().right <= innerWidth)"
     assert seen.page.eval_on_selector_all(".chart", boxes)
 
 
+def test_a_chart_keeps_its_numbers_in_words_once_it_is_drawn(visit, page, run):
+    seen, recount = visit(page), Recount(run)
+    wait_for_charts(seen)
+    median = quartiles(recount.length(6))[1]
+    label = "document.querySelector('#figure-task-length .chart').getAttribute('aria-label')"
+    assert f"median {median:g} at step 6" in seen.page.evaluate(label)
+
+
 def test_every_axis_is_labelled(visit, page):
     seen = visit(page)
     wait_for_charts(seen)
     titles = "charts => charts.filter(c => c.querySelector('svg')).map(c => [...c.querySelectorAll('.role-axis-title text')].map(t => t.textContent))"
-    for found in seen.page.eval_on_selector_all("#curves .chart", titles):
+    for found in seen.page.eval_on_selector_all("#curves .chart, .rise .chart", titles):
         assert "step" in found
         assert len(found) == 2
+
+
+def test_what_was_proposed_stands_beside_what_was_learnt_by_length(visit, page):
+    seen = visit(page)
+    wait_for_charts(seen)
+    boxes = "found => found.map(figure => figure.getBoundingClientRect().toJSON())"
+    length, accuracy, depth = seen.page.eval_on_selector_all("#curriculum .rise figure", boxes)
+    assert length["top"] == accuracy["top"] == depth["top"]
+    assert length["right"] <= accuracy["left"] < accuracy["right"] <= depth["left"]
+
+
+def test_a_run_without_lengths_has_no_empty_charts(visit, tmp_path):
+    run = write_run(tmp_path, steps=3)
+    events = []
+    for event in map(json.loads, (run / "events.jsonl").read_text().splitlines()):
+        event.pop("length", None)
+        if event["event"] == "task":
+            del event["task"]["depth"]
+        events.append(line(event))
+    (run / "events.jsonl").write_text("".join(events))
+    seen = visit(report([run]))
+    wait_for_charts(seen)
+    assert seen.page.locator(".rise").count() == 0
+    assert seen.page.locator("#figure-valid .chart").count() == 1
 
 
 def test_charts_follow_the_dark_theme_and_the_button(visit, page):
@@ -113,7 +146,31 @@ def time_shares(run):
     return found
 
 
+def of_new_tasks(measure):
+    def measured(run):
+        recount, found = Recount(run), {}
+        for step in recount.steps:
+            if values := quartiles(measure(recount, step)):
+                names = ("lower quartile", "median", "upper quartile")
+                found |= {(step, name): value for name, value in zip(names, values, strict=True)}
+        return found
+
+    return measured
+
+
+def held_out_by_length(run):
+    recount = Recount(run)
+    return {
+        (step, f"length {length}"): sum(marks) / len(marks)
+        for step in (0, 2, 4, 6)
+        for length, marks in recount.marks_by_length(step).items()
+    }
+
+
 FIGURES = {
+    "task-length": of_new_tasks(Recount.length),
+    "held-out-lengths": held_out_by_length,
+    "task-depth": of_new_tasks(Recount.depth),
     "held-out": held_out,
     "valid": lambda run: by_kind(run, Recount.valid),
     "solve-rate": lambda run: by_kind(run, Recount.solve_rate),

@@ -21,7 +21,7 @@ const drawn = new Set();
 async function draw(node, spec, { onClick } = {}) {
   for (let tries = 0; !node.isConnected && tries < 200; tries++) await new Promise((wake) => setTimeout(wake, 25));
   if (!node.isConnected) return;
-  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 170, autosize: { type: "fit-x", contains: "padding" }, ...spec(), config: chartConfig() };
+  const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 170, autosize: { type: "fit-x", contains: "padding" }, description: node.getAttribute("aria-label"), ...spec(), config: chartConfig() };
   const tooltip = { theme: "custom", disableDefaultStyle: false };
   const embedded = await vegaEmbed(node, full, { ast: true, actions: false, renderer: full.usermeta?.renderer ?? "svg", tooltip });
   node.dataset.drawn = "yes";
@@ -43,20 +43,46 @@ const xAxis = (rows) => {
 
 const seriesColour = (order, range) => ({ field: "series", type: "nominal", sort: order, scale: { domain: order, range }, ...(order.length < 2 ? { legend: null } : {}) });
 
+/** How many steps to each side the line through a chart's points takes the mean of: none where there are few. */
+const reachOf = (steps) => (steps < 16 ? 0 : Math.max(1, Math.floor(steps / 30)));
+
+/** A line at the step next to the pointer, with the value of each series there. */
+function stepUnderPointer(order, format) {
+  const hover = { name: "hover", select: { type: "point", fields: ["step"], nearest: true, on: "pointerover", clear: "pointerout" } };
+  const tooltip = [{ field: "step", title: "step" }, ...order.map((name) => ({ field: name, type: "quantitative", format }))];
+  return { transform: [{ pivot: "series", value: "value", groupby: ["step"] }], params: [hover], mark: { type: "rule", strokeWidth: 1 }, encoding: { color: { value: colour("faint") }, opacity: { condition: { param: "hover", empty: false, value: 1 }, value: 0.001 }, tooltip } };
+}
+
 /** Points at the steps, and a line through them: the mean of neighbouring steps where there are many. */
 function lines(rows, { title, format = ".2~f", domain, order, range, reach, type = "linear" }) {
   const steps = unique(rows.map((row) => row.step)).length;
-  const half = reach ?? (steps < 16 ? 0 : Math.max(1, Math.floor(steps / 30)));
+  const half = reach ?? reachOf(steps);
   const y = (field) => ({ field, type: "quantitative", title, axis: { format, tickCount: 5 }, scale: { domain, zero: false, nice: true, type } });
   const smooth = { window: [{ op: "mean", field: "value", as: "smooth" }], frame: [-half, half], groupby: ["series"], sort: [{ field: "step" }] };
-  const hover = { name: "hover", select: { type: "point", fields: ["step"], nearest: true, on: "pointerover", clear: "pointerout" } };
-  const tooltip = [{ field: "step", title: "step" }, ...order.map((name) => ({ field: name, type: "quantitative", format }))];
   return {
     data: { values: rows }, encoding: { x: xAxis(rows), color: seriesColour(order, range) },
     layer: [
       { transform: [smooth], mark: { type: "line", strokeWidth: 2, strokeCap: "round", strokeJoin: "round" }, encoding: { y: y("smooth") } },
       { mark: { type: "point", filled: true, size: half ? 12 : 24, opacity: half ? (steps > 150 ? 0.18 : 0.32) : 1 }, encoding: { y: y("value") } },
-      { transform: [{ pivot: "series", value: "value", groupby: ["step"] }], params: [hover], mark: { type: "rule", strokeWidth: 1 }, encoding: { color: { value: colour("faint") }, opacity: { condition: { param: "hover", empty: false, value: 1 }, value: 0.001 }, tooltip } },
+      stepUnderPointer(order, format),
+    ],
+  };
+}
+
+/** A median as a line, with the quartiles around it as a band; `order` names the lower quartile, the median, the upper. */
+function quartiles(rows, { title, format = ".2~f", domain, order, range }) {
+  const [low, median, high] = order;
+  const steps = unique(rows.map((row) => row.step)).length;
+  const half = reachOf(steps);
+  const y = (field) => ({ field, type: "quantitative", title, axis: { format, tickCount: 5 }, scale: { domain, zero: false, nice: true } });
+  const smooth = [{ window: [{ op: "mean", field: "value", as: "smooth" }], frame: [-half, half], groupby: ["series"], sort: [{ field: "step" }] }, { pivot: "series", value: "smooth", groupby: ["step"] }];
+  return {
+    data: { values: rows }, encoding: { x: xAxis(rows), color: { value: range[0] } },
+    layer: [
+      { transform: smooth, mark: { type: "area", opacity: 0.2 }, encoding: { y: y(low), y2: { field: high } } },
+      { transform: smooth, mark: { type: "line", strokeWidth: 2, strokeCap: "round", strokeJoin: "round" }, encoding: { y: y(median) } },
+      { transform: [{ filter: { field: "series", equal: median } }], mark: { type: "point", filled: true, size: half ? 12 : 24, opacity: half ? 0.32 : 1 }, encoding: { y: y("value") } },
+      stepUnderPointer(order, format),
     ],
   };
 }

@@ -18,6 +18,17 @@ const byRun = (id, title, note, column, unit, options = {}, zero = "") => ({ id,
 
 const SHARE = { format: ".0%", domain: [0, 1] };
 
+const QUARTILES = { "lower quartile": "low", median: "median", "upper quartile": "high" };
+/** A figure with one panel per run: the median of the new tasks, and their quartiles as a band. */
+const ofNewTasks = (id, title, note, name, unit, zero = "") => ({ id, title, note, zero, draws: quartiles, rows: (run) => rowsOf(run, Object.fromEntries(Object.entries(QUARTILES).map(([series, column]) => [series, run.curves[name][column]]))), series: () => Object.keys(QUARTILES), unit });
+
+/** The tasks of the curriculum as they grow, on both sides of what that is for. */
+const RISE = [
+  ofNewTasks("task-length", "Length of new tasks", "Number of steps that a solver must follow, on the domain's own scale. The line is the median, the band holds the middle half of a step's new tasks.", "length", "length"),
+  { id: "held-out-lengths", title: "Held-out accuracy by length", note: "Held-out tasks by their length, on the same scale; each line is the share of them that is solved.", rows: byLength, series: heldOutLengths, unit: "accuracy", options: { ...SHARE, reach: 0 } },
+  ofNewTasks("task-depth", "Depth of ancestry", "How many times tasks were built on one another to get a new one; 0 for one that was invented. Median and middle half.", "depth", "depth", "No new task was built on others."),
+];
+
 const GROUPS = [
   ["Is it getting better?", [
     { id: "held-out", wide: true, title: "Held-out accuracy", note: "Tasks that training never sees, answered once at temperature 0. The band is the 95 % interval of the mean over kinds; thin lines are the kinds.", build: heldOut, rows: heldOutRows, unit: "accuracy", percent: true },
@@ -52,6 +63,15 @@ function heldOutRows(run) {
     { step: found.step, series: "mean of kinds", value: found.mean.accuracy, low: found.mean.interval[0], high: found.mean.interval[1], band: true },
     ...Object.entries(found.kinds).map(([kind, { accuracy, interval }]) => ({ step: found.step, series: kind, value: accuracy, low: interval[0], high: interval[1], band: false })),
   ]);
+}
+
+const lengthName = (length) => `length ${length.replace("-", " to ")}`;
+function byLength(run) {
+  return run.held_out.flatMap((found) => Object.entries(found.lengths ?? {}).map(([length, { accuracy }]) => ({ step: found.step, series: lengthName(length), value: accuracy })));
+}
+function heldOutLengths() {
+  const lengths = unique(DATA.runs.flatMap((run) => run.held_out.flatMap((found) => Object.keys(found.lengths ?? {}))));
+  return lengths.sort((one, other) => parseInt(one) - parseInt(other)).map(lengthName);
 }
 
 function heldOut(run, rows) {
@@ -134,7 +154,7 @@ function zeroNote(rows, described) {
 function plain(described, rows, domain) {
   const order = described.series();
   const range = described.range?.(order) ?? order.map((_, at) => colour(`s${at % 6}`));
-  return lines(rows, { title: described.unit, order, range, ...described.options, domain });
+  return (described.draws ?? lines)(rows, { title: described.unit, order, range, ...described.options, domain });
 }
 
 /** Panels side by side are drawn to one scale. */
@@ -161,6 +181,12 @@ function numbers(rows, described) {
     details.append(table([">step", "", `>${described.unit}`], rows.map((row) => [String(row.step), row.series, shown(described, row.value)])));
   });
   return details;
+}
+
+/** The charts of the curriculum; null for runs that were written before it was measured. */
+function riseGroup() {
+  const figures = RISE.map(figure).filter(Boolean);
+  return figures.length ? el("div", { class: "group rise" }, el("h3", {}, "Does it rise?"), el("div", { class: "figures" }, figures)) : null;
 }
 
 function curvesSection() {

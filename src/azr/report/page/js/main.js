@@ -24,7 +24,7 @@ function build() {
   const parts = DATA.sweep ? sweepSections(DATA.sweep) : [overview()];
   if (DATA.runs.some((run) => run.curves.step.length || run.held_out.length)) parts.push(curvesSection());
   const browse = el("div", { id: "browse" });
-  if (DATA.runs.length) parts.push(section("curriculum", "Curriculum", "Every proposal with its verdict and its parents. Open one to see its program, all attempts with their rewards, its ancestors and its ledger.", browse));
+  if (DATA.runs.length) parts.push(section("curriculum", "Curriculum", "Every proposal with its verdict and its parents. Open one to see its program, all attempts with their rewards, its ancestors and its ledger.", riseGroup(), browse));
   if (DATA.evals.length) parts.push(evalsSection());
   document.getElementById("main").replaceChildren(...parts);
   document.getElementById("foot").replaceChildren(...foot());
