@@ -1,5 +1,6 @@
 """Proposals and attempts through the real sandbox: what is accepted, what is rejected and why, what is right."""
 
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -46,9 +47,9 @@ async def reason(sandbox, kind: str, text: str, references=()) -> str:
 
 @pytest.mark.parametrize("kind", [DEDUCTION, ABDUCTION])
 async def test_a_valid_proposal_becomes_a_task_with_its_gold_value(sandbox, kind):
-    found = await validate(sandbox, kind, proposal("def f(a, b):\n    return [a, b]", "1,'x'"), [double])
+    found = await validate(sandbox, kind, proposal("def f(a, b):\n    return [b, a]", "1,'x'"), [double])
     assert found.verdict.passed
-    assert found.task.data == {"program": "def f(a, b):\n    return [a, b]", "input": "1, 'x'", "output": "[1, 'x']"}
+    assert found.task.data == {"program": "def f(a, b):\n    return [b, a]", "input": "1, 'x'", "output": "['x', 1]"}
     assert found.task.parents == (double.id,)
 
 
@@ -162,6 +163,18 @@ async def test_spellings_of_one_task_have_one_fingerprint(sandbox):
     one = await validate(sandbox, DEDUCTION, proposal("def f(x):\n    return x + [2]", "[1,1]"))
     other = await validate(sandbox, DEDUCTION, proposal("def f(y):\n    return (y + [2])", "[1, 1]"))
     assert one.task.fingerprint == other.task.fingerprint
+
+
+async def test_a_held_out_program_cannot_be_proposed_under_other_names_or_with_another_input(sandbox, tmp_path):
+    line = {"kind": "deduction", "data": {"program": "def f(x):\n    return x + 7", "input": "1", "output": "8"}}
+    (tmp_path / "set.jsonl").write_text(json.dumps(line))
+    domain = PythonDomain(CONFIG.model_copy(update={"held_out": str(tmp_path / "set.jsonl")}), SandboxConfig())
+    asked = domain.propose_prompt(ABDUCTION, [], np.random.default_rng(0))
+    reasons = [
+        (await domain.validate(asked, proposal(f"def f(n):\n    return n + {k}", "5"), sandbox)).verdict.reason
+        for k in (7, 6)
+    ]
+    assert reasons == ["held_out", "accepted"]
 
 
 # Composite programs

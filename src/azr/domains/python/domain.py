@@ -3,8 +3,9 @@
 The sandbox returns values as canonical text, and texts are compared here. No answer key is ever part of a job.
 """
 
+import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -93,6 +94,8 @@ class PythonDomain:
             answer = {"error": NO_ERROR} if prompt.kind == ERROR else {"output": outcome.value}
         if way == "composite" and not syntax.calls_helper(whole):
             raise RejectedError("helper_unused")
+        if syntax.read(whole).normal in self._held_out_programs:
+            raise RejectedError("held_out")
         return {"program": whole, "input": tidy_arguments(inputs), **answer}
 
     async def _induction_data(
@@ -177,6 +180,12 @@ class PythonDomain:
     def trivial(self, task: Task) -> str | None:
         """Tell "identity" (returns its argument) and "constant" (reads none of its arguments) from other programs."""
         return syntax.read(task.data["program"]).trivial
+
+    @cached_property
+    def _held_out_programs(self) -> frozenset[str]:
+        """Normal forms of the held-out programs. A proposal of one of them is rejected, whatever its input."""
+        tasks = load_held_out(self.config.held_out, (DEDUCTION, ABDUCTION, INDUCTION, ERROR), sys.maxsize)
+        return frozenset(syntax.read(task.data["program"]).normal for task in tasks)
 
     async def held_out(self, count: int, sandbox: Sandbox) -> Sequence[Task]:
         return load_held_out(self.config.held_out, self.kinds, count)
