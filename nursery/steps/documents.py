@@ -35,7 +35,8 @@ class Mix:
         latest_start: in calculations and look-ups the first line's number is drawn from 1 to this, so that the numbers
             of long programs are learned from short ones. In attempts it is 1, as in the prompts of self-play, but for
             a share of `shifted`. Without these, the number of the last line of the longest programs means the end.
-        shifted: share of attempts whose lines are numbered from a random start.
+        shifted: share of attempts whose lines are numbered from a random start. There is no loss on the first number,
+            which self-play never has to find.
         shuffle: share of prompts that show the numbered lines of the program in random order. Without these, the model
             finds a statement by its distance and ignores its number, and fails on the first line of a longer program.
         drill: share of documents that are single calculations: the digits after one statement. They are many times as
@@ -196,7 +197,9 @@ def attempt(program: str, state: State, mix: Mix, rng: random.Random) -> list[Pi
         return [(prompts.solve_prompt(PLAIN, task), 0.0), (thought(program, state, first=None), 1.0)]
     first = rng.randint(1, mix.latest_start) if rng.random() < mix.shifted else 1
     shuffled = rng if rng.random() < mix.shuffle else None
-    return [(_prompt(task, first, shuffled), 0.0), (thought(program, state, first=first), 1.0)]
+    opening, number, rest = thought(program, state, first=first).partition(f"  # {first}\n")
+    begun = float(first == 1)
+    return [(_prompt(task, first, shuffled), 0.0), (opening + number, begun), (rest, 1.0)]
 
 
 def _prompt(task: Task, first: int, shuffled: random.Random | None) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from azr.config import BufferConfig
 from azr.domains.base import make_task
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.step import WORTH
 from azr.streams import stream
 
 
@@ -83,17 +84,28 @@ def test_recency_prefers_new_tasks():
 
 def test_learnable_tasks_are_drawn_in_proportion_to_what_was_noted():
     buffer = filled(4)
-    for number, learnability in enumerate((0.0, 0.25, 0.75)):
-        buffer.note(task(number), learnability)
-    drawn = [t.data["n"] for n in range(400) for t in buffer.draw(["deduction"], 1, stream(n), learnable=True)]
+    for number, solve_rate in enumerate((0.0, 0.75, 0.25)):
+        buffer.note(task(number), solve_rate)
+    drawn = [
+        t.data["n"] for n in range(400) for t in buffer.draw(["deduction"], 1, stream(n), worth=WORTH["learnable"])
+    ]
     assert set(drawn) == {1, 2}
     assert drawn.count(2) / 400 == pytest.approx(0.75, abs=0.08)
+
+
+def test_solved_tasks_are_drawn_in_proportion_to_their_solve_rate():
+    buffer = filled(4)
+    for number, solve_rate in enumerate((0.0, 1.0, 0.25)):
+        buffer.note(task(number), solve_rate)
+    drawn = [t.data["n"] for n in range(400) for t in buffer.draw(["deduction"], 1, stream(n), worth=WORTH["solved"])]
+    assert set(drawn) == {1, 2}
+    assert drawn.count(1) / 400 == pytest.approx(0.8, abs=0.08)
 
 
 def test_tasks_without_learnability_fill_up_a_draw():
     buffer = filled(4)
     buffer.note(task(2), 0.5)
-    assert len(buffer.draw(["deduction"], 4, stream(0), half_life=2.0, learnable=True)) == 4
+    assert len(buffer.draw(["deduction"], 4, stream(0), half_life=2.0, worth=WORTH["learnable"])) == 4
 
 
 def test_what_was_noted_survives_on_disk_and_in_a_copy_and_leaves_with_its_task():
@@ -101,10 +113,10 @@ def test_what_was_noted_survives_on_disk_and_in_a_copy_and_leaves_with_its_task(
     buffer.note(task(0), 0.5)
     loaded = TaskBuffer.load(buffer.dump(), ["deduction", "abduction"], BufferConfig(cap=3))
     assert list(loaded.dump()) == list(buffer.copy().dump()) == list(buffer.dump())
-    assert json.loads(next(loaded.dump()))["learnability"] == 0.5
+    assert json.loads(next(loaded.dump()))["solve_rate"] == 0.5
     loaded.add(task(7), step=7)
     loaded.note(task(0), 0.5)
-    assert all("learnability" not in line for line in loaded.dump())
+    assert all("solve_rate" not in line for line in loaded.dump())
 
 
 def test_a_uniform_draw_covers_the_whole_buffer():

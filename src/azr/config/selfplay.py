@@ -42,14 +42,13 @@ class SelfPlayConfig(Section):
 
     batch_size: PositiveInt = Field(64, description="proposals per kind and step [B]")
     references: Annotated[int, Field(ge=0)] = Field(6, description="past tasks shown to the proposer [K]; 0: none")
-    reference_sampling: Literal["uniform", "recent", "learnable"] = Field(
+    reference_sampling: Literal["uniform", "recent", "learnable", "solved"] = Field(
         "uniform",
         description="recent: a task's weight halves with every `reference_half_life` newer tasks; learnable: the same,"
-        " times the task's learnability (Eq. 4) when it was last attempted",
+        " times the task's learnability (Eq. 4) when it was last attempted; solved: times its solve rate, for proposals"
+        " that build on a reference and are harder than it",
     )
-    reference_half_life: PositiveFloat = Field(
-        256.0, description="in tasks, for reference_sampling = recent and learnable"
-    )
+    reference_half_life: PositiveFloat = Field(256.0, description="in tasks, for any reference_sampling but uniform")
     samples: PositiveInt = Field(8, description="attempts per new task, from which learnability is estimated [n]")
     learn_from_samples: bool = Field(
         True, description="also train the solver on those attempts; false: on newly sampled ones, as in the paper"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ class TaskBuffer:
         self._shapes: Counter[str] = Counter()
         self._answers: dict[Kind, Counter[str]] = {kind: Counter() for kind in self._tasks}
         self._answer_of: dict[str, str] = {}
-        self._learnability: dict[str, float] = {}
+        self._solve_rates: dict[str, float] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tasks.values()))
@@ -77,7 +77,7 @@ class TaskBuffer:
         rng: np.random.Generator,
         *,
         half_life: float | None = None,
-        learnable: bool = False,
+        worth: Callable[[float], float] | None = None,
     ) -> list[Task]:
         """Draw up to `count` tasks of the kinds, without replacement.
 
@@ -86,28 +86,28 @@ class TaskBuffer:
             count: number of tasks; fewer if the buffers have fewer.
             rng: the draw depends on it alone.
             half_life: a task's weight halves with this many newer tasks of its kind; None: age does not matter.
-            learnable: weights are proportional to the learnability that was last noted; a task without any, or with
-                none noted, is drawn only if there are not enough others.
+            worth: weights are proportional to this function of the solve rate that was last noted; a task worth 0, or
+                without attempts, is drawn only if there are not enough others.
         """
         pool = self.tasks(*kinds)
         count = min(count, len(pool))
         if count == 0:
             return []
         weights = None
-        if half_life is not None or learnable:
+        if half_life is not None or worth is not None:
             age = np.concatenate([np.arange(self.size(kind))[::-1] for kind in kinds])
             weights = np.ones(len(pool)) if half_life is None else 0.5 ** (age / half_life)
-            if learnable:
-                weights *= [self._learnability.get(task.id, 0.0) + 1e-6 for task in pool]
+            if worth is not None:
+                weights *= [self._worth(task, worth) + 1e-6 for task in pool]
             weights += 1e-12  # above 0, so that `count` tasks can always be drawn
             weights /= weights.sum()
         chosen = rng.choice(len(pool), size=count, replace=False, p=weights)
         return [pool[int(index)] for index in chosen]
 
-    def note(self, task: Task, learnability: float) -> None:
-        """Remember how learnable a task was when it was last attempted; nothing if it is not in the buffer."""
+    def note(self, task: Task, solve_rate: float) -> None:
+        """Remember the solve rate of a task's latest attempts; nothing if it is not in the buffer."""
         if task.id in self._tasks[task.kind]:
-            self._learnability[task.id] = learnability
+            self._solve_rates[task.id] = solve_rate
 
     def rarity(self, kind: Kind, answer: str) -> float:
         """1 - the share of the kind's tasks that have this answer; 1 if there are no tasks."""
@@ -119,14 +119,14 @@ class TaskBuffer:
         other = TaskBuffer(self._tasks, self._config)
         for task in self.tasks(*self._tasks):
             other._insert(task, self._answer_of[task.id])
-        other._learnability = dict(self._learnability)
+        other._solve_rates = dict(self._solve_rates)
         return other
 
     def dump(self) -> Iterator[str]:
         """One JSON line per task, in an order that `load` restores."""
         for task in self.tasks(*self._tasks):
             told = {"answer": self._answer_of[task.id]}
-            noted = {"learnability": self._learnability[task.id]} if task.id in self._learnability else {}
+            noted = {"solve_rate": self._solve_rates[task.id]} if task.id in self._solve_rates else {}
             yield json.dumps(asdict(task) | told | noted, ensure_ascii=True)
 
     @classmethod
@@ -138,9 +138,12 @@ class TaskBuffer:
             task = task_from_json(record)
             if task.kind in buffer._tasks:
                 buffer._insert(task, record.get("answer", ""))
-                if "learnability" in record:
-                    buffer.note(task, record["learnability"])
+                if "solve_rate" in record:
+                    buffer.note(task, record["solve_rate"])
         return buffer
+
+    def _worth(self, task: Task, worth: Callable[[float], float]) -> float:
+        return worth(self._solve_rates[task.id]) if task.id in self._solve_rates else 0.0
 
     def _insert(self, task: Task, answer: str) -> None:
         self._tasks[task.kind][task.id] = task
@@ -151,7 +154,7 @@ class TaskBuffer:
 
     def _drop(self, task: Task) -> None:
         del self._tasks[task.kind][task.id]
-        self._learnability.pop(task.id, None)
+        self._solve_rates.pop(task.id, None)
         for counter, key in (
             (self._fingerprints, task.fingerprint),
             (self._shapes, task.shape),

@@ -8,6 +8,7 @@ gives the same step.
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from azr.concurrency import Latch, gather
@@ -23,6 +24,8 @@ from azr.selfplay.rewards import intrinsic_reward, learnability, propose_reward,
 from azr.streams import stream
 from azr.types import Kind, Prompt, Role, Rollout, Sample, Task, Verdict
 
+WORTH = {"learnable": lambda rate: learnability([rate]), "solved": lambda rate: rate}
+"""What a reference is worth by its solve rate, for the ways of drawing that go by it."""
 REDRAWS = 32
 """How many draws of references are tried, for a kind with a fixed number of them, until the prompt fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
@@ -94,7 +97,7 @@ class SelfPlay:
         await gather([*(play_episode(*slot) for slot in slots), solve_others()])
         for attempts in record.attempts():
             if len(attempts.samples) == play.samples:
-                self.buffer.note(attempts.task, learnability(attempts.scores))
+                self.buffer.note(attempts.task, fmean(attempts.scores))
         record.rollouts = sorted(self._rollouts(record), key=lambda rollout: rollout.id)
         return record
 
@@ -169,14 +172,14 @@ class SelfPlay:
         """References to try in turn: one fewer each time, or new draws if their number is fixed."""
         play, sources = self.config.selfplay, self.domain.sources(kind)
         half_life = None if play.reference_sampling == "uniform" else play.reference_half_life
-        learnable = play.reference_sampling == "learnable"
+        worth = WORTH.get(play.reference_sampling)
         rng = stream(self.config.seed, step, "references", kind, index)
         if sources.count is None:
-            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life, learnable=learnable)
+            drawn = self.buffer.draw(sources.kinds, play.references, rng, half_life=half_life, worth=worth)
             yield from (drawn[:count] for count in range(len(drawn), -1, -1))
         else:
             for _ in range(REDRAWS):
-                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life, learnable=learnable)
+                yield self.buffer.draw(sources.kinds, sources.count, rng, half_life=half_life, worth=worth)
 
     def checked(self, proposal: Proposal) -> Proposal:
         """Reject a task that the buffer refuses, or whose solve prompt is too long."""
