@@ -130,6 +130,15 @@ def test_lines_are_inserted_before_the_return_with_its_indentation():
     )
 
 
+@pytest.mark.parametrize("lines", ["return a", "    a = 1\n    return [a, b]", "raise ValueError"])
+def test_lines_that_leave_the_function_do_not_extend_a_program(lines):
+    assert extended(SWAP, lines) is None
+
+
+def test_lines_that_leave_the_function_on_a_condition_extend_it():
+    assert "if a:" in extended(SWAP, "if a:\n    return b")
+
+
 @pytest.mark.parametrize(
     "program",
     [

@@ -107,18 +107,31 @@ def calls_helper(program: str) -> bool:
 
 
 def extended(program: str, lines: str) -> str | None:
-    """The program with lines inserted before the `return` that ends its entry; None if it does not end so.
+    """The program with lines inserted before the `return` that ends its entry.
+
+    None if it does not end so, or if the lines end the call themselves. What follows would be dead, so that a program
+    could grow without getting any harder.
 
     Args:
         program: that `read` has parsed.
         lines: statements; their common indentation is replaced by that of the `return`.
     """
     found = _before_return(program)
-    if found is None:
+    if found is None or _leave(lines):
         return None
     at, indentation = found
     written = program.split("\n")
     return "\n".join([*written[:at], indent(dedent(lines), indentation), *written[at:]])
+
+
+def _leave(lines: str) -> bool:
+    """Whether statements leave their function whatever happens; False if they cannot be parsed."""
+    try:
+        (function,) = ast.parse(f"def f():\n{indent(dedent(lines), ' ')}").body
+    except (SyntaxError, ValueError):
+        return False
+    leaving = (ast.Return, ast.Raise)
+    return isinstance(function, ast.FunctionDef) and any(isinstance(one, leaving) for one in function.body)
 
 
 def joined(first: str, second: str) -> str | None:
