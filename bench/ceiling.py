@@ -20,6 +20,7 @@ import asyncio
 import copy
 import json
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -149,7 +150,7 @@ def line_errors(golds: Sequence[str], texts: Sequence[str]) -> list[dict[str, An
 
 
 def _lines(text: str) -> list[str]:
-    return text.removeprefix("<think>").removeprefix("\n").split("\n")
+    return re.sub(r"^<think>(  # \d+)?\n?", "", text).split("\n")  # what begins a trace is not a line of it
 
 
 async def measure(subject: Subject, tasks: Sequence[Task], samples: int, sampled: int) -> dict[str, Any]:
