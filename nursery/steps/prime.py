@@ -7,8 +7,9 @@ statements that it has not used yet (docs/experiments.md). It starts with both i
 
 - In the first layer, head 0 looks at the previous token. Its queries and keys are constant, and rotary positions turn
   them so that they agree best at a distance of 1.
-- In the second layer, which has no positions, keys are made as queries are, so that equal tokens attend to each other
-  (mimetic initialization, arXiv 2305.09828).
+- In the second layer, keys are made as queries are, so that equal tokens attend to each other (mimetic initialization,
+  arXiv 2305.09828). Positions disturb that little: most pairs of a head's dimensions turn very slowly, or the layer
+  has no positions.
 - Both layers pass on what they see: the output projection is the transpose of the value projection.
 """
 
@@ -30,10 +31,10 @@ _LENGTH = 0.02
 
 
 def prime(model: Any, generator: torch.Generator) -> None:
-    """Set the heads of a new model with rotary positions in the first layer and none in the second, in place.
+    """Set the heads of a new model in place.
 
     Args:
-        model: a `SmolLM3ForCausalLM` with random weights and at least two layers.
+        model: a `LlamaForCausalLM` or `SmolLM3ForCausalLM` with random weights and at least two layers.
         generator: source of randomness.
     """
     hidden, heads = model.config.hidden_size, model.config.num_attention_heads

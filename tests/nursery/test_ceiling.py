@@ -31,7 +31,7 @@ def ceiling():
 @pytest.mark.slow
 def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_path):
     tokenizer = build_tokenizer()
-    model = new_model(Shape(hidden=16, layers=1, heads=2, feed_forward=16), tokenizer)
+    model = new_model(Shape(hidden=16, layers=2, heads=2, feed_forward=16), tokenizer)
     save(model, tokenizer, {}, tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--sets", "nursery-steps-3", "--tasks", "2", "--samples", "4"]
     words += ["--sampled", "2", "--gold", "3000", "--out", str(tmp_path / "rows.json")]
