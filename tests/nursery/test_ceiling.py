@@ -34,7 +34,7 @@ def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_pat
     model = new_model(Shape(hidden=16, layers=2, heads=2, feed_forward=16), tokenizer)
     save(model, tokenizer, {}, tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--sets", "nursery-steps-3", "--tasks", "2", "--samples", "4"]
-    words += ["--sampled", "2", "--gold", "3000", "--out", str(tmp_path / "rows.json")]
+    words += ["--sampled", "2", "--gold", "6000", "--out", str(tmp_path / "rows.json")]
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "set_num_threads", lambda count: None)
@@ -45,7 +45,7 @@ def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_pat
     )  # all tasks are sampled
     assert set(measured["pass@k"]) == {"1", "2", "4"}
     assert measured["lines"][0] == {"line": 1, "reached": 2, "wrong": 2, "rate": 100.0}
-    assert lifted["gold tokens"] == 3000
+    assert lifted["gold tokens"] == 6000
     assert lifted["tokens"] > 3000
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
 
