@@ -128,7 +128,9 @@ def test_logits_equal_those_of_transformers(family: str, lengths: list[int]) -> 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    ("lengths", "copies"), [([5, 9, 2], [2, 1, 3]), ([7, 7], [4, 4]), ([30], [1])], ids=["ragged", "equal", "one"]
+    ("lengths", "copies"),
+    [([5, 9, 2], [2, 1, 3]), ([5, 7, 9, 4], [2, 1, 3, 1]), ([7, 7], [4, 4]), ([30], [1])],
+    ids=["very different", "similar", "equal", "one"],
 )
 def test_logits_of_rows_that_share_their_prompts_equal_those_of_transformers(
     family: str, lengths: list[int], copies: list[int]
