@@ -172,12 +172,14 @@ def f(x):
 """A function that takes so many seconds of processor time per call."""
 
 
+@pytest.mark.slow
 async def test_calls_that_need_several_processes_share_the_limit(sandbox):
     judge, program = CaseTests("f", [(f"f({n})", str(n + 1)) for n in range(21)]), f"SECONDS = 0.12\n{BURN}"
     assert (await judge.judge(program, Runner(sandbox, seconds=20))).passed
     assert (await judge.judge(program, Runner(sandbox, seconds=1))).reason == "timeout"
 
 
+@pytest.mark.slow
 async def test_calls_of_all_rounds_share_the_limit(sandbox):
     judge, program = PublishedTests("f", "assert f(f(f(0))) == 3", by_source=False), f"SECONDS = 0.6\n{BURN}"
     assert (await judge.judge(program, Runner(sandbox, seconds=20))).passed

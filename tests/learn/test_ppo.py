@@ -47,6 +47,7 @@ def test_a_resumed_run_by_ppo_goes_on_as_if_nothing_had_happened(run, tmp_path):
     assert metrics(copy) == metrics(run)
 
 
+@pytest.mark.slow
 def test_ppo_learns_beside_frozen_weights_too(apprentice, tmp_path):
     config = tiny_config(tmp_path, apprentice, steps=1)
     done = azr("train", config, *WORDS, "model.lora.rank=2", "--output-dir", "out", cwd=tmp_path)
