@@ -61,6 +61,8 @@ STATEMENTS = tuple(
 )
 """All statements of the language, as they are indented."""
 
+_KNOWN = frozenset(STATEMENTS)
+
 
 def draw_statement(rng: random.Random) -> str:
     """One statement, without its indentation."""
@@ -96,10 +98,10 @@ def execute(program: str, state: State) -> tuple[list[str], State]:
     values = dict(zip(NAMES, state, strict=True))
     lines = [f"{head} | {_shown(values)}"]
     for statement in statements:
-        if statement not in STATEMENTS:
+        if statement not in _KNOWN:
             raise ValueError(f"not in the language: {statement!r}")
         target, _, expression = statement.strip().partition(" = ")
-        values[target] = eval(_compiled(expression), {"__builtins__": _BUILTINS}, values)  # in STATEMENTS
+        values[target] = eval(_compiled(expression), {"__builtins__": _BUILTINS}, values)  # one of STATEMENTS
         lines.append(f"{statement} | {_shown(values)}")
     lines.append(f"{tail} | {_shown(values)}")
     return lines, (values["a"], values["b"], values["c"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from azr.errors import UserError
+from azr.models.threads import cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +82,7 @@ def serve(
     server = serving.SandboxServer(
         make_sandbox(**config.choice, memo=0),
         backend="local" if config.backend == "auto" else config.backend,
-        capacity=_WAITING * (config.workers or _cores()),
+        capacity=_WAITING * (config.workers or cores()),
         most=Limits(max_wall_seconds, math.ceil(max_wall_seconds), max_memory_mb * 2**20, JOB_BYTES, 1000),
         token=token,
         allow_unsafe=config.allow_unsafe,
@@ -96,10 +97,6 @@ def _config(assignments: Sequence[str]) -> SandboxConfig:
 
     tree = settings.override({}, [assignment.removeprefix("sandbox.") for assignment in assignments])
     return settings.check(SandboxConfig, tree, source="sandbox")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 async def _protections(config: SandboxConfig) -> tuple[Table, bool]:

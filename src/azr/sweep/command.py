@@ -11,6 +11,7 @@ from typing import Any
 from azr.analysis.seeds import Records, curves, guess, table
 from azr.analysis.text import in_points
 from azr.errors import UserError
+from azr.models.threads import cores
 from azr.report.build import report as report_runs
 from azr.report.page import render
 from azr.run.directory import METRICS, RUNS, explained, read_jsonl, replace_text
@@ -115,5 +116,4 @@ def _machine(jobs: int | None, *, cpu: bool) -> Machine:
 
         numbers = ",".join(map(str, range(torch.cuda.device_count())))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", numbers).split(",") if numbers else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(cores, gpus, jobs or len(gpus) or cores)
+    return Machine(cores(), gpus, jobs or len(gpus) or cores())
