@@ -47,8 +47,21 @@ class Recipe:
 
 
 PARTS = Mix(drill=0.6, lookup=0.4)
-ATTEMPTS = Mix(drill=0.3, lookup=0.15, propose=0.05, extend=0.07, join=0.05, shifted=0.2)
-SHIPPED = Recipe(stages=(Stage(PARTS, Plan(steps=600, batch=200)), Stage(ATTEMPTS, Plan(steps=800, batch=90))))
+ATTEMPTS = Mix(
+    drill=0.3,
+    lookup=0.15,
+    listings=(1, 2, 3, 3, 4, 5, 6, 8, 10, 12),
+    propose=0.05,
+    extend=0.07,
+    join=0.05,
+    shifted=0.5,
+)
+SHIPPED = Recipe(
+    stages=(
+        Stage(PARTS, Plan(steps=600, batch=200)),
+        Stage(ATTEMPTS, Plan(steps=1100, batch=90, positions="gaps", gapped=0.25)),
+    )
+)
 """What the model that ships is made of."""
 QUICK = Recipe(
     stages=(Stage(PARTS, Plan(steps=50, batch=60)), Stage(ATTEMPTS, Plan(steps=100, batch=8))),

@@ -13,6 +13,7 @@ from azr.domains.python import prompts
 from azr.domains.python.building import Foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.syntax import joined
+from azr.domains.python.tasks import identity_task
 from azr.types import DEDUCTION, Task
 from nursery.documents import Piece
 from nursery.steps.language import STATEMENTS, State, draw_program, draw_state, draw_statement, execute
@@ -21,6 +22,9 @@ STYLE = PythonConfig(style="compact", kinds=(DEDUCTION,), line_numbers=True)
 """The prompts: compact, and the lines of a program to execute are numbered."""
 PLAIN = PythonConfig(style="compact", kinds=(DEDUCTION,))
 """The same without numbers, for the comparison."""
+
+IDENTITY_SHARE = 0.3
+"""Share of the proposals with references that have the identity among them, from which self-play starts."""
 
 Lengths = tuple[int, ...]
 
@@ -42,7 +46,8 @@ class Mix:
         drill: share of documents that are single calculations: the digits after one statement. They are many times as
             short as attempts, so that the arithmetic takes fewer tokens.
         lookup: share of documents in which lines are looked up by their numbers, without being executed: as many lines
-            as a program of `lengths` has, with any numbers, in any order.
+            as a program of `listings` has, with any numbers, in any order.
+        listings: numbers of statements in look-ups, drawn as `lengths` are.
         propose: share of documents that are proposals of a program and an input.
         extend: share of documents that are proposals of one more statement for a program, and an input.
         join: share of documents that are proposals of an input for two programs, one after the other.
@@ -56,6 +61,7 @@ class Mix:
     shuffle: float = 0.0
     drill: float = 0.0
     lookup: float = 0.0
+    listings: Lengths = (1, 2, 3, 3)
     propose: float = 0.0
     extend: float = 0.0
     join: float = 0.0
@@ -142,6 +148,8 @@ def proposal(family: str, program: Callable[[], str], mix: Mix, rng: random.Rand
     foundation, written = None, f"<program>\n{program()}\n</program>"
     if family == "propose":
         references = [deduction_task(program(), draw_state(rng)) for _ in range(rng.randint(0, mix.references))]
+        if references and rng.random() < IDENTITY_SHARE:
+            references[rng.randrange(len(references))] = identity_task(DEDUCTION)
     elif family == "extend":
         foundation, written = Foundation("extended", program(), ()), f"<program>\n    {draw_statement(rng)}\n</program>"
     else:
@@ -167,7 +175,7 @@ def lookups(mix: Mix, rng: random.Random) -> list[Piece]:
     are in a row that begins and ends anywhere, and there is a loss on the numbers too. So the length of the program
     never tells the next number.
     """
-    count = rng.choice(mix.lengths) + 2
+    count = rng.choice(mix.listings) + 2
     lines = rng.sample(STATEMENTS, count)
     in_a_row = rng.random() < 0.5
     if in_a_row:

@@ -42,6 +42,7 @@ class Plan:
         warmup: updates over which the rate rises; then it falls along a cosine.
         last: final rate as a share of the peak.
         positions: see `training_positions`.
+        gapped: see `training_positions`.
         longest: no position reaches this.
         seed: of documents and positions.
     """
@@ -53,7 +54,8 @@ class Plan:
     warmup: int = 30
     last: float = 0.05
     positions: Positions = "plain"
-    longest: int = 384
+    gapped: float = 1.0
+    longest: int = 256
     seed: int = 0
 
 
@@ -121,7 +123,7 @@ def train(
         number of tokens that were trained on, without padding.
     """
     optimizers = _optimizers(model, plan)
-    line_starts = torch.tensor([n for token, n in tokenizer.get_vocab().items() if token.endswith("\n")])
+    line_ends = torch.tensor([n for token, n in tokenizer.get_vocab().items() if token.endswith("\n")])
     step, tokens = 0, 0
     if checkpoint is not None and checkpoint.is_file():
         step, tokens = _restore(checkpoint, model, optimizers)
@@ -134,7 +136,7 @@ def train(
         stream = source(random.Random(f"{plan.seed}/{step}"))
         ids, weights = encode([next(stream) for _ in range(plan.batch)], tokenizer)
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
-        positions = training_positions(plan.positions, ids, line_starts, plan.longest, generator)
+        positions = training_positions(plan.positions, ids, line_ends, plan.longest, generator, gapped=plan.gapped)
         present = ids != tokenizer.pad_token_id
         parts = of_similar_length(present.sum(dim=1))
         total = float(weights.sum())

@@ -26,6 +26,7 @@ from nursery.steps.documents import (
     documents,
     gold_attempt,
     lookups,
+    proposal,
 )
 from nursery.steps.heldout import SETS, draw_set, held_out_programs
 from nursery.steps.language import draw_program, draw_state, execute, join_lines
@@ -108,20 +109,31 @@ def test_equal_held_out_programs_have_equal_texts():
 @given(st.sampled_from(["plain", "random", "gaps"]), st.integers(0, 1000))
 def test_positions_rise_and_stay_below_the_longest(how, seed):
     ids, _ = encode(list(islice(documents(Mix(), random.Random(seed)), 3)), TOKENIZER)
-    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in range(1, 30)])
-    positions = training_positions(how, ids, starts, 384, torch.Generator().manual_seed(seed))
+    ends = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in range(1, 30)])
+    positions = training_positions(how, ids, ends, 384, torch.Generator().manual_seed(seed))
     assert (positions.diff(dim=1) > 0).all()
     assert positions.min() >= 0
     assert positions.max() < 384
 
 
-def test_gaps_leave_the_tokens_of_a_line_together():
-    ids, _ = encode([[("a  # 1\nbcd  # 2\nefg", 1.0)]], TOKENIZER)
-    starts = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in (1, 2)])
-    steps = training_positions("gaps", ids, starts, 384, torch.Generator().manual_seed(0)).diff(dim=1)[0]
-    inside = ~torch.isin(ids[0, 1:], starts)
-    assert (steps[inside] == 1).all()
-    assert (steps[~inside] > 1).any()
+def gaps_after(text, **settings):
+    """For each token but the last, how far the next one is, when positions have gaps; and which tokens end a line."""
+    ids, _ = encode([[(text, 1.0)]] * 40, TOKENIZER)
+    ends = torch.tensor([TOKENIZER.convert_tokens_to_ids(f"  # {number}\n") for number in (1, 2)])
+    positions = training_positions("gaps", ids, ends, 384, torch.Generator().manual_seed(0), **settings)
+    return positions.diff(dim=1), torch.isin(ids[:, :-1], ends)
+
+
+def test_gaps_leave_the_tokens_of_a_line_and_its_number_together():
+    steps, after_number = gaps_after("a  # 1\nbcd  # 2\nefg")
+    assert (steps[~after_number] == 1).all()
+    assert (steps[after_number] > 1).any()
+
+
+def test_only_the_share_of_documents_that_is_asked_for_has_gaps():
+    with_gaps = [(gaps_after("a  # 1\nbcd  # 2\nefg", gapped=share)[0] > 1).any(dim=1).sum() for share in (0, 0.3, 1)]
+    assert with_gaps[0] == 0
+    assert 0 < with_gaps[1] < with_gaps[2]
 
 
 @pytest.mark.parametrize("partly_nope", [False, True])
@@ -166,6 +178,15 @@ def test_a_shuffled_prompt_has_the_same_numbered_lines_in_another_order():
     assert sorted(moved) == sorted(line.removesuffix("</program><input>1, 2, 3</input>") for line in plain)
 
 
+def test_some_proposals_have_the_identity_among_their_references():
+    drawn = [
+        proposal("propose", lambda: draw_program(1, random.Random(0)), Mix(), random.Random(seed)) for seed in range(40)
+    ]
+    with_references = [prompt for (prompt, _), _ in drawn if "<input>" in prompt]
+    identity = sum("Hello World" in prompt for prompt in with_references)
+    assert 0 < identity < len(with_references)
+
+
 @given(st.integers(0, 10**6))
 def test_a_line_that_is_looked_up_stands_before_its_number_in_the_program(seed):
     (program, _), *asked = lookups(Mix(), random.Random(seed))
@@ -175,7 +196,7 @@ def test_a_line_that_is_looked_up_stands_before_its_number_in_the_program(seed):
 
 
 def test_lines_in_a_row_begin_and_end_anywhere_and_have_a_loss_on_the_numbers_after_the_first():
-    documents = [lookups(Mix(lengths=(3,)), random.Random(seed)) for seed in range(200)]
+    documents = [lookups(Mix(listings=(3,)), random.Random(seed)) for seed in range(200)]
     in_a_row = [pieces for pieces in documents if any(weight for _, weight in pieces[4::3])]
     assert {tuple(weight for _, weight in pieces[1::3]) for pieces in in_a_row} == {
         (0.0, *[1.0] * more) for more in range(1, 5)
