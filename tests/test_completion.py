@@ -76,7 +76,7 @@ def test_runs_are_offered_to_commands_that_take_one(bash, tmp_path):
     assert bash("azr report ") == ["latest", "demo-20260101-000000"]
     assert bash("azr train --resume de") == ["demo-20260101-000000"]
     assert bash("azr chat de") == ["demo-20260101-000000"]
-    assert bash("azr chat nursery-") == ["nursery-primes"]
+    assert bash("azr chat nursery-") == ["nursery-primes", "nursery-steps"]
 
 
 def test_commands_are_offered(bash):

@@ -59,7 +59,7 @@ ATTEMPTS = Mix(
 SHIPPED = Recipe(
     stages=(
         Stage(PARTS, Plan(steps=600, batch=200)),
-        Stage(ATTEMPTS, Plan(steps=1100, batch=90, positions="gaps", gapped=0.25)),
+        Stage(ATTEMPTS, Plan(steps=1100, batch=90, positions="gaps", gapped=0.5, longest=160)),
     )
 )
 """What the model that ships is made of."""

@@ -9,11 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr.config import ModelConfig
+from azr.concurrency import gather
+from azr.config import GenerationConfig, ModelConfig
 from azr.domains.python import prompts
 from azr.domains.python.syntax import read
 from azr.domains.python.tasks import load_held_out
+from azr.models import shipped
 from azr.models.load import load_model
+from azr.rollout.base import Sampling
+from azr.rollout.local.generator import LocalGenerator
 from azr.types import DEDUCTION
 from nursery.steps.build import Recipe, Stage, build
 from nursery.steps.documents import (
@@ -230,3 +234,16 @@ def test_the_second_layer_of_a_new_model_looks_at_equal_tokens(primed):
 def test_what_stands_before_an_equal_token_is_what_a_new_model_finds_likely(primed):
     logits = primed.logits[0, -1]
     assert logits[220] > logits[[200, 210, 230]].max()
+
+
+async def test_the_model_that_ships_executes_three_statements_almost_always():
+    policy = load_model(ModelConfig(name=shipped.resolve("nursery-steps"), device="cpu"))
+    generator, render = LocalGenerator(policy, GenerationConfig(), seed=0), policy.renderer(chat=False)
+    tasks = load_held_out(SETS[3], (DEDUCTION,), 20)
+
+    async def solved(task):
+        prompt = render(prompts.solve_prompt(STYLE, task))
+        (sample,) = await generator.sample(prompt, n=1, key=task.id, sampling=Sampling(64, temperature=0.0))
+        return f"<answer>{task.data['output']}</answer>" in sample.text
+
+    assert sum(await gather(map(solved, tasks))) >= 19

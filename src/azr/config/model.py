@@ -58,7 +58,7 @@ class ModelConfig(Section):
     """Which model is used, and how it is loaded."""
 
     name: str = Field(
-        description="folder, hub name, `nursery` or `nursery-primes` for the small models that ship,"
+        description="folder, hub name, `nursery`, `nursery-primes` or `nursery-steps` for the small models that ship,"
         " NAME@http://host:port/v1 for a model on a server, or tinker:NAME for one that a Tinker service trains"
     )
     tokenizer: str | None = Field(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from azr.errors import UserError
 
-MODELS = ("nursery", "nursery-primes")
+MODELS = ("nursery", "nursery-primes", "nursery-steps")
 
 
 def resolve(name: str) -> str:
