@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,18 @@ from azr.models.threads import threads
 from azr.sandbox.factory import make_sandbox
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from azr.learn.learner import PolicyLearner
     from azr.learn.ranks import Ranks
     from azr.models.load import LanguageModel
     from azr.rollout.base import Generator
+    from azr.run.checkpoint import State
     from azr.run.directory import RunDirectory
     from azr.sandbox.base import Sandbox
-    from azr.train.training import TrainingParts
+    from azr.train.ranks import Leader
+    from azr.train.trackers.base import Tracker
+    from azr.train.training import Training, TrainingParts
 
 STOPPED = 3
 """Exit code of a run that was stopped and can be resumed."""
@@ -125,50 +130,63 @@ def carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *
     from rich.console import Console
 
     from azr.analysis.text import visible
-    from azr.train.ranks import Leader, leading
-    from azr.train.screen import make_screen
+    from azr.train.ranks import leading
     from azr.train.summary import closing_lines
-    from azr.train.trackers.feed import Feed, make_trackers
-    from azr.train.training import Training
+    from azr.train.trackers.feed import make_trackers
 
     console = Console(force_jupyter=False)  # lines of text in a notebook, not a display for each
 
     def say(line: str) -> None:
         console.print(visible(line), soft_wrap=True, highlight=False, markup=False)
 
-    async def go(config: Config, leader: Leader | None) -> int:
-        trackers = make_trackers(config.trackers)
-        async with open_parts(config, leader.ranks if leader else None) as parts:
-            run = run_directory(config)
+    async def go(used: Config, leader: Leader | None) -> int:
+        trackers = make_trackers(used.trackers)
+        async with open_parts(used, leader.ranks if leader else None) as parts:
+            run = run_directory(used)
             opened.append(run.path)
             say(f"run directory: {run.path}")
-            if leader and asked == "auto":
-                number = config.learner.processes
+            if leader and config.learner.processes == "auto":
+                number = used.learner.processes
                 say(f"{number} processes share each step; an equal run needs learner.processes={number}")
-            screen = make_screen(config.steps, console)
             try:
-                with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
-                    training = Training(config, run, parts, screen, feed)
-                    if leader:
-                        leader.guard(training.ask_to_stop)
-                    state = await training.run()
+                training, state = await _train(used, run, parts, trackers, leader, console)
             except Exception:
                 if new:
                     run.discard_if_unused()
                 raise
-        for line in closing_lines(run.path, state, config.steps, parts.domain.show, stopped=training.stopped):
+        for line in closing_lines(run.path, state, used.steps, parts.domain.show, stopped=training.stopped):
             say(line)
         return STOPPED if training.stopped else 0
 
     opened: list[Path] = []
-    asked = config.learner.processes
     try:
-        with leading(config) as (config, leader):
-            return asyncio.run(go(config, leader))
+        with leading(config) as (used, leader):
+            return asyncio.run(go(used, leader))
     except KeyboardInterrupt:  # the second Ctrl-C; asyncio raises it out of the loop, not in `go`
         for path in opened:
             say(f"stopped at once; continue with: azr train --resume {path}")
         raise
+
+
+async def _train(
+    config: Config,
+    run: RunDirectory,
+    parts: TrainingParts,
+    trackers: Mapping[str, Tracker],
+    leader: Leader | None,
+    console: Console,
+) -> tuple[Training, State]:
+    """The loop, with its screen and its trackers, from the run's last checkpoint on."""
+    from azr.train.screen import make_screen
+    from azr.train.trackers.feed import Feed
+    from azr.train.training import Training
+
+    screen = make_screen(config.steps, console)
+    with run, screen, Feed(trackers, config, run.path, screen.say) as feed:
+        training = Training(config, run, parts, screen, feed)
+        if leader:
+            leader.guard(training.ask_to_stop)
+        return training, await training.run()
 
 
 @asynccontextmanager
