@@ -24,7 +24,7 @@ from transformers.cache_utils import DynamicCache
 from azr.models.plain import is_plain
 from azr.rollout.local.cache import RowCache
 from azr.rollout.local.lean import LeanStep
-from azr.rollout.local.prefix import PrefixCache
+from azr.rollout.local.paged import PagedCache
 
 SHAPE = {
     "vocab_size": 99,
@@ -74,7 +74,7 @@ def decoded(
     random = np.random.default_rng(0)
     width = max(lengths)
     seen = np.arange(width) >= width - np.array(lengths)[:, None]
-    prefilled, cache, logits = DynamicCache(), PrefixCache() if shared else RowCache(), []
+    prefilled, cache, logits = DynamicCache(), PagedCache() if shared else RowCache(), []
     with torch.inference_mode():
         model(
             input_ids=torch.from_numpy(random.integers(99, size=seen.shape)),

@@ -3,9 +3,12 @@
 Synchronous and single-threaded; `generator.py` makes it a service.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,9 +22,11 @@ from azr.models.plain import is_plain
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
 from azr.rollout.local.lean import LeanStep
-from azr.rollout.local.prefix import PrefixCache
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
+
+if TYPE_CHECKING:
+    from azr.rollout.local.paged import PagedCache
 
 _PREFILL_TOKENS = 8192
 """Prompt tokens, padding included, in one forward pass: enough to keep a device busy, and little enough memory."""
@@ -151,7 +156,7 @@ class Decoder:
         """Forget every row."""
         self._slots = _Slots(self._max_rows)
         shares = self._lean is not None and self._lean.shares_prompts
-        self._cache: RowCache | PrefixCache = PrefixCache() if shares else RowCache()
+        self._cache: RowCache | PagedCache = _paged_cache() if shares else RowCache()
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
@@ -261,6 +266,13 @@ class Decoder:
         source = rows + np.flatnonzero(~done[rows:])
         self._slots.move(source, target, rows)
         self._cache.keep(rows, source=source, target=target)
+
+
+def _paged_cache() -> PagedCache:
+    """Import and compile what only float32 on a CPU needs."""
+    from azr.rollout.local.paged import PagedCache
+
+    return PagedCache()
 
 
 def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:

@@ -3,9 +3,9 @@
 For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
 This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
 up projection, keys and values written straight into the cache, and no mask where all rows have the same length. In
-float32 on a CPU the rows of a prompt share its keys and values (`prefix.py`). It
-covers Llama, Qwen2 and Qwen3; other architectures, adapters and quantised weights use `Forward`. Logits equal
-transformers' up to rounding (tests/rollout/local/test_lean.py); timings are in bench/generate.py.
+float32 on a CPU, a kernel of azr's own computes the attention (`kernel.py`). It covers Llama, Qwen2 and Qwen3; other
+architectures, adapters and quantised weights use transformers' forward. Logits equal transformers' up to rounding
+(tests/rollout/test_lean.py); timings are in bench/generate.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from torch.nn import functional
 from azr.models.load import LanguageModel
 from azr.models.plain import normed, projections
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.prefix import PrefixCache
+
+if TYPE_CHECKING:
+    from azr.rollout.local.paged import PagedCache
 
 _JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
@@ -95,9 +97,9 @@ class LeanStep:
 
     @property
     def shares_prompts(self) -> bool:
-        """Whether it takes a `PrefixCache`."""
+        """Whether it takes a `PagedCache`."""
         model = self._model
-        return bool(model.device.type == "cpu" and model.dtype == torch.float32)
+        return bool(model.device.type == "cpu" and model.dtype == torch.float32 and self._head_width % 4 == 0)
 
     def refresh(self) -> None:
         """Join the weights again if they have changed since the last call."""
@@ -112,7 +114,7 @@ class LeanStep:
         self._tabulate(max(len(self._cos_PD), _POSITIONS))
 
     def __call__(
-        self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PrefixCache
+        self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PagedCache
     ) -> Tensor:
         """Logits after one more token per row, [R, V]; its keys and values go into the cache's next column.
 
@@ -125,50 +127,51 @@ class LeanStep:
             self._tabulate(2 * last)
         body, device = self._model.model, self._cos_PD.device
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
-        positions_R = torch.from_numpy(cached_R).to(device)
-        cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
-        attend = self._attention(cache, x_RE)
+        attend = self._attention(cache, cached_R, x_RE)
         for number, layer in enumerate(self._layers):
-            qk_RHD, v_RKD = self._projected(layer, x_RE)
-            half = self._head_width // 2
-            turned_RHD = torch.cat((qk_RHD[..., half:], qk_RHD[..., :half]), dim=-1)
-            qk_RHD = torch.addcmul(qk_RHD * cos_R1D, turned_RHD, sin_R1D)
-            q_RKGD = qk_RHD[:, : -self._key_heads].reshape(len(x_RE), self._key_heads, -1, self._head_width)
-            # A query head is one of the G rows of its key head's group, so that nothing is repeated.
-            heads_RKGD = attend(number, q_RKGD, qk_RHD[:, -self._key_heads :], v_RKD)
-            x_RE = x_RE + layer.attention.o_proj(heads_RKGD.flatten(1))
+            x_RE = x_RE + layer.attention.o_proj(attend(number, self._projected(layer, x_RE)))
             gate_RF, up_RF = layer.gate_up(normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
             x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
         logits_RV: Tensor = self._model.lm_head(normed(body.norm, x_RE))
         return logits_RV
 
     def _attention(
-        self, cache: RowCache | PrefixCache, like: Tensor
-    ) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
-        """Attention in a layer, given its number, queries [R, K, G, D], and keys and values of new tokens [R, K, D]."""
-        scale = self._scale
-        if isinstance(cache, RowCache):
-            rows = cache
-            hidden_R11C = rows.hidden(1)
-            mask = None if hidden_R11C is None else hidden_R11C.to(like)
+        self, cache: RowCache | PagedCache, cached_R: NDArray[np.int64], like: Tensor
+    ) -> Callable[[int, Tensor], Tensor]:
+        """Attention in a layer, [R, H * D], given its number and the joined queries, keys and values."""
+        if not isinstance(cache, RowCache):
+            cache.begin()
+            return partial(cache.attend, cos_PD=self._cos_PD, sin_PD=self._sin_PD, scale=self._scale)
+        positions_R = torch.from_numpy(cached_R).to(like.device)
+        cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
+        hidden_R11C = cache.hidden(1)
+        mask = None if hidden_R11C is None else hidden_R11C.to(like)
+        keys, half = self._key_heads, self._head_width // 2
 
-            def attend(number: int, q_RKGD: Tensor, k_RKD: Tensor, v_RKD: Tensor) -> Tensor:
-                k_RKCD, v_RKCD = rows.layers[number].update(k_RKD[:, :, None], v_RKD[:, :, None])
-                return functional.scaled_dot_product_attention(q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=scale)
+        def attend(number: int, joined_RHD: Tensor) -> Tensor:
+            qk_RHD, v_RKD = joined_RHD[:, :-keys], joined_RHD[:, -keys:]
+            turned_RHD = torch.cat((qk_RHD[..., half:], qk_RHD[..., :half]), dim=-1)
+            qk_RHD = torch.addcmul(qk_RHD * cos_R1D, turned_RHD, sin_R1D)
+            q_RHD, k_RKD = qk_RHD[:, :-keys], qk_RHD[:, -keys:]
+            # A query head is one of the G rows of its key head's group, so that nothing is repeated.
+            q_RKGD = q_RHD.reshape(len(q_RHD), keys, -1, self._head_width)
+            k_RKCD, v_RKCD = cache.layers[number].update(k_RKD[:, :, None], v_RKD[:, :, None])
+            said_RKGD = functional.scaled_dot_product_attention(
+                q_RKGD, k_RKCD, v_RKCD, attn_mask=mask, scale=self._scale
+            )
+            return said_RKGD.flatten(1)
 
-            return attend
-        cache.begin()
-        return partial(cache.attend, scale=scale)
+        return attend
 
-    def _projected(self, layer: _Layer, x_RE: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys, not yet rotated, [R, H + K, D], and values, [R, K, D]."""
+    def _projected(self, layer: _Layer, x_RE: Tensor) -> Tensor:
+        """Queries, keys and values, not yet rotated, [R, H + K + K, D]."""
         joined_RHD = layer.qkv(normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
-        qk_RHD, v_RKD = joined_RHD[:, : -self._key_heads], joined_RHD[:, -self._key_heads :]
-        if hasattr(layer.attention, "q_norm"):  # Qwen3
-            q_RHD = normed(layer.attention.q_norm, qk_RHD[:, : -self._key_heads])
-            k_RKD = normed(layer.attention.k_norm, qk_RHD[:, -self._key_heads :])
-            qk_RHD = torch.cat((q_RHD, k_RKD), dim=1)
-        return qk_RHD, v_RKD
+        if not hasattr(layer.attention, "q_norm"):
+            return joined_RHD
+        keys = self._key_heads  # Qwen3
+        q_RHD = normed(layer.attention.q_norm, joined_RHD[:, : -2 * keys])
+        k_RKD = normed(layer.attention.k_norm, joined_RHD[:, -2 * keys : -keys])
+        return torch.cat((q_RHD, k_RKD, joined_RHD[:, -keys:]), dim=1)
 
     def _tabulate(self, positions: int) -> None:
         """Cosines and sines of positions 0 to `positions` - 1; the sines' first half carries rotate_half's minus."""

@@ -1,0 +1,182 @@
+"""Attention of one new token per row over pages of keys and values, compiled by numba.
+
+With a single query per row and head, torch's attention on a CPU takes about 5 µs per row and head, however little it
+reads, and needs all rows padded to one length. This kernel reads what a row has and no more. It also rotates the new
+queries and keys and writes the new keys and values. A row's result depends on that row alone, so neither the other rows
+nor the number of threads changes it.
+
+In a page, keys lie with their columns innermost and values with their dimensions innermost, so that both inner loops
+run over neighbours in memory and become vector instructions. Why numba: docs/decisions/0021-attention-by-numba.md.
+"""
+
+# Written for LLVM: plain indices, since slices of arrays in inner loops keep it from using vector instructions.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+PAGE = 16
+"""Tokens per page: one 512-bit vector of scores."""
+
+_HIDDEN = np.float32(-1e30)
+_RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
+"""Sums may be reordered, which vector instructions need. NaN and infinity keep their meaning."""
+
+
+def _compiled(function: Callable[..., None], signature: str) -> Callable[..., None]:
+    """Compile, or load what an earlier process compiled.
+
+    numba keeps compiled code beside this file, or in the user's cache directory, or in NUMBA_CACHE_DIR. If none of them
+    can be written, every process compiles for itself.
+    """
+    options: dict[str, Any] = {"fastmath": _RELAXED, "error_model": "numpy", "nogil": True}
+    try:
+        compiled: Callable[..., None] = njit(signature, cache=True, **options)(function)
+    except (RuntimeError, OSError):  # no directory, or a full disk
+        compiled = njit(signature, **options)(function)
+    return compiled
+
+
+def _normalise(scores_C: NDArray[np.float32]) -> None:
+    """Softmax in place.
+
+    numba calls the C library for each `exp`. The polynomial, from Cephes' expf, becomes vector instructions; its
+    relative error is below 2e-7.
+    """
+    top = _HIDDEN
+    for c in range(len(scores_C)):
+        top = scores_C[c] if scores_C[c] > top else top
+    total = np.float32(0)
+    for c in range(len(scores_C)):
+        x = scores_C[c] - top
+        x = np.float32(-87) if x < np.float32(-87) else x  # 2^-126, the smallest normal number
+        n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
+        x = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
+        y = np.float32(1.9875691500e-4)
+        y = y * x + np.float32(1.3981999507e-3)
+        y = y * x + np.float32(8.3334519073e-3)
+        y = y * x + np.float32(4.1665795894e-2)
+        y = y * x + np.float32(1.6666665459e-1)
+        y = y * x + np.float32(5.0000001201e-1)
+        y = y * x * x + x + np.float32(1)
+        y *= np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n
+        scores_C[c] = y
+        total += y
+    for c in range(len(scores_C)):
+        scores_C[c] /= total
+
+
+_softmax = _compiled(_normalise, "void(float32[::1])")
+
+
+def _attend(
+    joined_RHD: NDArray[np.float32],
+    cos_PD: NDArray[np.float32],
+    sin_PD: NDArray[np.float32],
+    keys: NDArray[np.float32],
+    values: NDArray[np.float32],
+    tables_RN: NDArray[np.int64],
+    prompt_R: NDArray[np.int64],
+    own_R: NDArray[np.int64],
+    scale: np.float32,
+    first: int,
+    last: int,
+    said_RHD: NDArray[np.float32],
+) -> None:
+    width, heads, key_heads = joined_RHD.shape[2], said_RHD.shape[1], keys.shape[1]
+    half, group = width // 2, heads // key_heads
+    query_HD = np.empty((heads, width), np.float32)
+    scores = np.empty(heads * PAGE * tables_RN.shape[1], np.float32)
+    for r in range(first, last):
+        prompt, own = prompt_R[r], own_R[r]
+        position, prompt_pages = prompt + own, (prompt + PAGE - 1) // PAGE
+        newest, at = prompt_pages + own // PAGE, own % PAGE
+        page = tables_RN[r, newest]
+        for k in range(key_heads):
+            for d in range(half):
+                low, high = joined_RHD[r, heads + k, d], joined_RHD[r, heads + k, d + half]
+                keys[page, k, d, at] = low * cos_PD[position, d] + high * sin_PD[position, d]
+                keys[page, k, d + half, at] = high * cos_PD[position, d + half] + low * sin_PD[position, d + half]
+            for d in range(width):
+                values[page, k, at, d] = joined_RHD[r, heads + key_heads + k, d]
+        for h in range(heads):
+            for d in range(half):
+                low, high = joined_RHD[r, h, d], joined_RHD[r, h, d + half]
+                query_HD[h, d] = (low * cos_PD[position, d] + high * sin_PD[position, d]) * scale
+                query_HD[h, d + half] = (high * cos_PD[position, d + half] + low * sin_PD[position, d + half]) * scale
+        columns = (newest + 1) * PAGE
+        for c in range(heads * columns):
+            scores[c] = 0
+        for n in range(newest + 1):
+            page = tables_RN[r, n]
+            for h in range(heads):
+                k, to = h // group, h * columns + n * PAGE
+                for d in range(0, width, 4):  # four at once, to load and store the scores less often
+                    q0, q1, q2, q3 = query_HD[h, d], query_HD[h, d + 1], query_HD[h, d + 2], query_HD[h, d + 3]
+                    for c in range(PAGE):
+                        scores[to + c] += (
+                            q0 * keys[page, k, d, c]
+                            + q1 * keys[page, k, d + 1, c]
+                            + q2 * keys[page, k, d + 2, c]
+                            + q3 * keys[page, k, d + 3, c]
+                        )
+        for h in range(heads):
+            start = h * columns
+            for c in range(start + prompt, start + prompt_pages * PAGE):
+                scores[c] = _HIDDEN
+            for c in range(start + newest * PAGE + at + 1, start + columns):
+                scores[c] = _HIDDEN
+            _softmax(scores[start : start + columns])
+            for d in range(width):
+                said_RHD[r, h, d] = 0
+        for n in range(newest + 1):
+            page, count = tables_RN[r, n], PAGE
+            if n == newest:
+                count = at + 1
+            elif n == prompt_pages - 1:
+                count = prompt - n * PAGE
+            for h in range(heads):
+                k, start = h // group, h * columns + n * PAGE
+                whole = count // 4 * 4
+                for c in range(0, whole, 4):
+                    w0, w1 = scores[start + c], scores[start + c + 1]
+                    w2, w3 = scores[start + c + 2], scores[start + c + 3]
+                    for d in range(width):
+                        said_RHD[r, h, d] += (
+                            w0 * values[page, k, c, d]
+                            + w1 * values[page, k, c + 1, d]
+                            + w2 * values[page, k, c + 2, d]
+                            + w3 * values[page, k, c + 3, d]
+                        )
+                for c in range(whole, count):  # what lies behind was never written and could be NaN
+                    w0 = scores[start + c]
+                    for d in range(width):
+                        said_RHD[r, h, d] += w0 * values[page, k, c, d]
+
+
+attend = _compiled(
+    _attend,
+    "void(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,:,:,::1], float32[:,:,:,::1],"
+    " int64[:,::1], int64[::1], int64[::1], float32, int64, int64, float32[:,:,::1])",
+)
+"""Write rows' newest keys and values into their pages, and attend to all of each row's tokens.
+
+Args:
+    joined_RHD: queries, keys and values of the new tokens, not yet rotated: H, K and K heads.
+    cos_PD: cosines of each position.
+    sin_PD: sines of each position, the first half negated (rotate_half's minus).
+    keys: [pages, K, D, PAGE].
+    values: [pages, K, PAGE, D].
+    tables_RN: pages of each row: its prompt's, then those of its own tokens.
+    prompt_R: tokens of its prompt, at least 1.
+    own_R: tokens of its own that the pages hold, without the new one.
+    scale: factor of the scores.
+    first: the first row to compute.
+    last: the row after the last.
+    said_RHD: the result. H is a multiple of K, and D of 4.
+"""
