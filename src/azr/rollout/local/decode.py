@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _PREFILL_TOKENS = 8192
 """Prompt tokens, padding included, in one forward pass: enough to keep a device busy, and little enough memory."""
 
+_PADDING = 256
+"""Padding in one forward pass on a CPU. Computing more of it takes longer than another pass (docs/experiments.md)."""
+
 _CHUNK = 128  # uniform numbers drawn at once from a row's stream; one call per token would cost more than the sampling
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -169,7 +172,8 @@ class Decoder:
         first = self.rows
         if self._lean is not None and not first:
             self._lean.refresh()
-        for group in _groups(sorted(tickets, key=lambda ticket: len(ticket.prompt_ids))):
+        padding = _PADDING if self._policy.device.type == "cpu" else _PREFILL_TOKENS
+        for group in _groups(sorted(tickets, key=lambda ticket: len(ticket.prompt_ids)), padding):
             before = self.rows
             logits_PV = self._prefill(group)
             for ticket in group:
@@ -275,11 +279,16 @@ def _paged_cache() -> PagedCache:
     return PagedCache()
 
 
-def _groups(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
-    """Split tickets, shortest prompt first, into groups of at most `_PREFILL_TOKENS` with padding."""
+def _groups(tickets: Sequence[Ticket], most_padding: int) -> list[list[Ticket]]:
+    """Split tickets, shortest prompt first, into groups of at most `_PREFILL_TOKENS`, with at most so much padding."""
     groups: list[list[Ticket]] = [[]]
+    tokens = 0
     for ticket in tickets:
-        if groups[-1] and (len(groups[-1]) + 1) * len(ticket.prompt_ids) > _PREFILL_TOKENS:
+        length = len(ticket.prompt_ids)
+        tokens += length
+        padded = (len(groups[-1]) + 1) * length
+        if groups[-1] and (padded > _PREFILL_TOKENS or padded - tokens > most_padding):
             groups.append([])
+            tokens = length
         groups[-1].append(ticket)
     return groups
