@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,6 +180,16 @@ def test_scores_far_below_the_highest_have_no_weight() -> None:
     none = torch.zeros(POSITIONS, 4)
     said = rows.cache.attend(0, joined, none + 1, none, scale=1.0)
     assert said.tolist() == [[7.0] * 4]
+
+
+@given(st.integers(1, 5), st.integers(1, 70), st.sampled_from([1e-3, 1.0, 1e4]))
+@settings(max_examples=20, deadline=None)
+def test_the_norm_equals_torchs(rows: int, width: int, size: float) -> None:
+    random = torch.Generator().manual_seed(rows * width)
+    norm = SimpleNamespace(weight=torch.randn(width, generator=random), variance_epsilon=1e-5)
+    x = size * torch.randn(rows, width, generator=random)
+    expected = functional.rms_norm(x, (width,), norm.weight, norm.variance_epsilon)
+    torch.testing.assert_close(kernel.normed(norm, x), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Attention of one new token per row over pages of keys and values, compiled by numba.
+"""Attention of one new token per row over pages of keys and values, and a norm, compiled by numba.
 
 With a single query per row and head, torch's attention on a CPU takes about 5 µs per row and head, however little it
 reads, and needs all rows padded to one length. This kernel reads what a row has and no more. It also rotates the new
@@ -17,8 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 PAGE = 16
 """Tokens per page: one 512-bit vector of scores."""
@@ -180,3 +182,28 @@ Args:
     last: the row after the last.
     said_RHD: the result. H is a multiple of K, and D of 4.
 """
+
+
+def _scaled(
+    x_RE: NDArray[np.float32], weight_E: NDArray[np.float32], epsilon: float, out_RE: NDArray[np.float32]
+) -> None:
+    for r in range(x_RE.shape[0]):
+        squares = np.float32(0)
+        for e in range(x_RE.shape[1]):
+            squares += x_RE[r, e] * x_RE[r, e]
+        factor = np.float32(1) / np.sqrt(squares / np.float32(x_RE.shape[1]) + np.float32(epsilon))
+        for e in range(x_RE.shape[1]):
+            out_RE[r, e] = x_RE[r, e] * factor * weight_E[e]
+
+
+_scale_rows = _compiled(_scaled, "void(float32[:,::1], float32[::1], float64, float32[:,::1])")
+
+
+def normed(norm: Any, x_RE: Tensor) -> Tensor:
+    """A layer's RMS norm, as `azr.models.plain.normed`, without a gradient.
+
+    torch makes several passes: for 36 rows of 128 it takes 18 µs, this 5 µs.
+    """
+    out_RE = torch.empty_like(x_RE)
+    _scale_rows(x_RE.numpy(), norm.weight.detach().numpy(), norm.variance_epsilon, out_RE.numpy())
+    return out_RE

@@ -94,6 +94,11 @@ class LeanStep:
         self._seen: list[tuple[int, int]] = []
         self._layers: list[_Layer] = []
         self._cos_PD = self._sin_PD = torch.empty(0)
+        self._normed: Callable[[Any, Tensor], Tensor] = normed
+        if self.shares_prompts:
+            from azr.rollout.local import kernel  # imports numba
+
+            self._normed = kernel.normed
 
     @property
     def shares_prompts(self) -> bool:
@@ -130,9 +135,9 @@ class LeanStep:
         attend = self._attention(cache, cached_R, x_RE)
         for number, layer in enumerate(self._layers):
             x_RE = x_RE + layer.attention.o_proj(attend(number, self._projected(layer, x_RE)))
-            gate_RF, up_RF = layer.gate_up(normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
+            gate_RF, up_RF = layer.gate_up(self._normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
             x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
-        logits_RV: Tensor = self._model.lm_head(normed(body.norm, x_RE))
+        logits_RV: Tensor = self._model.lm_head(self._normed(body.norm, x_RE))
         return logits_RV
 
     def _attention(
@@ -165,7 +170,7 @@ class LeanStep:
 
     def _projected(self, layer: _Layer, x_RE: Tensor) -> Tensor:
         """Queries, keys and values, not yet rotated, [R, H + K + K, D]."""
-        joined_RHD = layer.qkv(normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
+        joined_RHD = layer.qkv(self._normed(layer.first_norm, x_RE)).view(len(x_RE), -1, self._head_width)
         if not hasattr(layer.attention, "q_norm"):
             return joined_RHD
         keys = self._key_heads  # Qwen3
