@@ -68,7 +68,10 @@ def curves(path: Path) -> dict[str, Any]:
     return {
         "seed": config["seed"],
         "seconds": round(sum(step["seconds"]["step"] for step in steps), 1),
-        "tokens": sum(role["tokens"] * role["rollouts"] for step in steps for role in step["roles"].values()),
+        "tokens": round(
+            sum((role["tokens"] or 0) * role["rollouts"] for step in steps for role in step["roles"].values())
+        ),
+        "valid": [round(step["kinds"]["deduction"]["valid"], 3) for step in steps],
         "held_out": [
             {"step": record["step"], **by_length(record["held_out"]["marks"]["deduction"], lengths)}
             for record in records
@@ -101,7 +104,8 @@ def verdict(table: dict[str, Any]) -> Iterator[str]:
             first, *_, last = one["held_out"]
             yield (
                 f"{arm}, seed {one['seed']}, {one['seconds']:.0f} s: {shown(accuracies(first))} -> "
-                f"{shown(accuracies(last))}; statements {rise(one['length'])}, depth {rise(one['depth'])}"
+                f"{shown(accuracies(last))}; statements {rise(one['length'])}, depth {rise(one['depth'])}, valid "
+                f"{rise(one['valid'])}; {one['tokens'] / 1e6:.2f} million tokens learnt from"
                 f"; alarms: {', '.join(one['alarms']) or 'none'}"
             )
         for length, before in accuracies(runs[0]["held_out"][0]).items():
@@ -124,7 +128,7 @@ def accuracies(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def rise(values: Sequence[float]) -> str:
     """The median over the first and over the last steps."""
-    return f"{np.median(values[:EDGE]):.1f} -> {np.median(values[-EDGE:]):.1f}"
+    return f"{np.median(values[:EDGE]):.3g} -> {np.median(values[-EDGE:]):.3g}"
 
 
 def shown(values: Mapping[str, float]) -> str:
