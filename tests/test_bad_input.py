@@ -145,7 +145,7 @@ TABLE = [
     ("domains x", "domain.name = x: no such domain; registered are primes, python"),
     # Presets and files
     ("train demp", "demp: no such preset or file; did you mean demo?"),
-    ("train ''", "no such preset or file; the presets are demo,"),
+    ("train ''", "no such preset or file; the presets are climb, demo,"),
     ("train empty", "empty: no such preset or file"),
     ("config --config none.toml", "none.toml: no such preset or file"),
     ("config bad.toml", "bad.toml: not valid TOML"),
@@ -509,7 +509,7 @@ def test_output_that_cannot_be_written_is_at_most_one_line(place, tmp_path, monk
 def test_a_shell_can_close_every_stream(tmp_path):
     script = f"{sys.executable} -m azr presets <&- 2>&- >presets && {sys.executable} -m azr presets >/dev/full"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (tmp_path / "presets").read_text().startswith("demo ")
+    assert (tmp_path / "presets").read_text().startswith("climb ")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
 
 
