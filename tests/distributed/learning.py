@@ -48,7 +48,7 @@ def make_learner(
         with torch.no_grad():
             for i, parameter in enumerate(p for p in policy.model.parameters() if p.requires_grad):
                 generator = torch.Generator().manual_seed(i)
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / 30)
     config = LearnerConfig(**{"lr": 1e-3, "token_budget": 60, "warmup_steps": 2, "schedule": "linear", **learner})
     made = PolicyLearner(
         policy,
