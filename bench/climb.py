@@ -10,21 +10,17 @@ every step the length and depth of the new tasks. `bench/climb_figure.py` draws 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import main
 
 from azr import settings
 from azr.analysis.statistics import with_interval
 from azr.run.directory import read_jsonl
-from azr.sweep.command import sweep
 from azr.sweep.folder import finished
-from azr.sweep.grid import Sweep
 
 TABLE = Path(__file__).parent.parent / "docs" / "data" / "climb.json"
 ARMS = {
@@ -49,9 +45,10 @@ EDGE = 5
 def collect(folder: Path) -> dict[str, Any]:
     """Everything that the verdict and the figure need; an arm without a finished run is left out."""
     arms: dict[str, list[dict[str, Any]]] = {}
-    for (arm, _), path in sorted(finished(folder).items()):
+    runs = finished(folder)
+    for (arm, _), path in runs.items():
         arms.setdefault(arm, []).append(curves(path))
-    path = next(iter(finished(folder).values()))
+    path = next(path for (arm, _), path in runs.items() if arm == "self-play")
     config = settings.read(str(path / "config.toml"))
     return {
         "configuration": {key: value for key, value in config.items() if key not in ("output_dir", "seed")},
@@ -136,25 +133,5 @@ def shown(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {value:.1f}" for name, value in values.items())
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "collect", "verdict"))
-    parser.add_argument("overrides", nargs="*", help="of the preset, KEY=VALUE")
-    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--runs", type=Path, default=Path("runs/climb"))
-    options = parser.parse_intermixed_args()
-    if options.what == "run":
-        wanted = Sweep("climb", {arm: ARMS[arm] for arm in options.arms}, options.seeds, options.overrides)
-        if code := sweep(wanted, options.runs, options.jobs):
-            sys.exit(code)
-    if options.what != "verdict":
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(json.dumps(collect(options.runs)) + "\n", encoding="utf-8")
-    print("\n".join(verdict(json.loads(TABLE.read_text(encoding="utf-8")))))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "climb", ARMS, TABLE, collect, verdict)

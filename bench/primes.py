@@ -10,16 +10,14 @@ for every step and kind what became of the proposals (proposer). `bench/primes_f
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import main
 
 from azr import settings
 from azr.analysis.statistics import bootstrap_gain, with_interval
@@ -33,9 +31,7 @@ from azr.models.load import load_model
 from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.run.directory import read_jsonl
-from azr.sweep.command import sweep
 from azr.sweep.folder import finished
-from azr.sweep.grid import Sweep
 from azr.types import Kind, Task
 
 TABLE = Path(__file__).parent.parent / "docs" / "data" / "primes.json"
@@ -250,23 +246,5 @@ def shown(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "collect", "verdict"))
-    parser.add_argument("overrides", nargs="*", help="of the preset, KEY=VALUE")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--runs", type=Path, default=Path("runs/primes"))
-    options = parser.parse_intermixed_args()
-    if options.what == "run" and (
-        code := sweep(Sweep("primes", ARMS, options.seeds, options.overrides), options.runs, 1)
-    ):
-        sys.exit(code)
-    if options.what != "verdict":
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(json.dumps(collect(options.runs)) + "\n", encoding="utf-8")
-    print("\n".join(verdict(json.loads(TABLE.read_text(encoding="utf-8")))))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "primes", ARMS, TABLE, collect, verdict)
