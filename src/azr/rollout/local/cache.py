@@ -48,12 +48,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         cache = self.owner
         self.keys[: cache.rows, :, cache.end] = key_states[:, :, 0]
         self.values[: cache.rows, :, cache.end] = value_states[:, :, 0]
-        return self.used(1)
-
-    def used(self, more: int = 0) -> tuple[Tensor, Tensor]:
-        """Keys and values of the columns in use, and of so many more."""
-        cache = self.owner
-        used = (slice(cache.rows), slice(None), slice(cache.start, cache.end + more))
+        used = (slice(cache.rows), slice(None), slice(cache.start, cache.end + 1))
         return self.keys[used], self.values[used]
 
     def get_seq_length(self) -> int:
@@ -125,19 +120,16 @@ class RowCache(Cache):  # type: ignore[misc]
                     buffer[target, :, self.start : self.end] = buffer[source, :, self.start : self.end]
         self.rows, self.start = rows, self.end - int(self.lengths_R.max())
 
-    def hidden(self, more: int = 0) -> Tensor | None:
+    def hidden(self) -> Tensor | None:
         """What to add to attention scores, [R, 1, 1, C]: minus infinity in the stale columns left of shorter rows.
 
-        None if all rows fill the columns in use. In float32, on the CPU.
-
-        Args:
-            more: columns that are about to be written.
+        C counts the columns in use and the one about to be written. None if all rows fill the columns in use. In
+        float32, on the CPU.
         """
-        width = self.width + more
-        stale_R = width - more - self.lengths_R
+        stale_R = self.width - self.lengths_R
         if not stale_R.any():
             return None
-        stale_RC = torch.from_numpy(np.arange(width) < stale_R[:, None])
+        stale_RC = torch.from_numpy(np.arange(self.width + 1) < stale_R[:, None])
         return torch.zeros(stale_RC.shape).masked_fill_(stale_RC, -torch.inf)[:, None, None]
 
     def _place(self, slots: int, end: int) -> None:

@@ -149,7 +149,7 @@ class LeanStep:
             return partial(cache.attend, cos_PD=self._cos_PD, sin_PD=self._sin_PD, scale=self._scale)
         positions_R = torch.from_numpy(cached_R).to(like.device)
         cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
-        hidden_R11C = cache.hidden(1)
+        hidden_R11C = cache.hidden()
         mask = None if hidden_R11C is None else hidden_R11C.to(like)
         keys, half = self._key_heads, self._head_width // 2
 
