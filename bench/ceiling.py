@@ -45,7 +45,7 @@ from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
-from azr.selfplay.step import Parts
+from azr.selfplay.parts import Parts
 from azr.types import DEDUCTION, Task
 from nursery.steps.train import Plan, train
 

@@ -27,7 +27,7 @@ from azr.models.load import load_model
 from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
 from azr.sandbox.factory import make_sandbox
-from azr.selfplay.step import Parts
+from azr.selfplay.parts import Parts
 from azr.types import ABDUCTION, DEDUCTION, Task
 from nursery.build import FOLDER
 from nursery.documents import STYLE

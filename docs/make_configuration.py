@@ -52,10 +52,16 @@ def _table(section: str, model: type[BaseModel], when: str = "") -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, field in model.model_fields.items():
-        if section or _model(field) is None:
-            key = f"{section}.{name}" if section else name
-            rows.append(f"| `{key}` | {_type(field.annotation)} | {_default(field)} | {field.description or ''} |")
+        inner = _model(field)
+        if section and inner is not None and all(one.description for one in inner.model_fields.values()):
+            rows += [_row(f"{section}.{name}.{key}", one) for key, one in inner.model_fields.items()]
+        elif section or inner is None:
+            rows.append(_row(f"{section}.{name}" if section else name, field))
     return "\n".join(rows) + "\n"
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    return f"| `{key}` | {_type(field.annotation)} | {_default(field)} | {field.description or ''} |"
 
 
 def _model(field: FieldInfo) -> type[BaseModel] | None:

@@ -15,7 +15,7 @@ from azr.learn.learner import PolicyLearner
 from azr.models.load import LanguageModel
 from azr.rollout.base import Sampling
 from azr.rollout.local.generator import LocalGenerator
-from azr.types import Sample
+from azr.types import Demonstration, Sample
 
 
 def plain_logprobs(
@@ -58,6 +58,9 @@ class WaitingLearner(PolicyLearner):
 
     def update(self, samples: Sequence[TrainSample], **options: Any) -> dict[str, float]:
         return dict(self.result(samples, **options).metrics)
+
+    def read(self, shown: Sequence[Demonstration]) -> Any:
+        return asyncio.run(super().read(shown))
 
     def values(self, samples: Sequence[TrainSample]) -> Any:
         return asyncio.run(super().values(samples))

@@ -15,9 +15,10 @@ from azr.run.directory import EVENTS, METRICS, SEED, RunDirectory
 from azr.run.events import learning_events, step_events
 from azr.sandbox import LocalSandbox
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
 from azr.selfplay.seeding import seed
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.settings import build, dump
 from tests.scripted import ScriptedGenerator, plain
 

@@ -155,6 +155,10 @@ def test_a_number_out_of_range_is_refused(assignment, expected):
         (["algorithm.dual_clip=0.5"], "dual_clip must be above 1"),
         (["buffer.cap=255"], "buffer.cap = 255: seeding makes selfplay.seed_factor x batch_size = 256 tasks"),
         (["sandbox.backend=remote"], "backend = remote needs url"),
+        (
+            ["algorithm.name=ppo", "selfplay.search.gold=1"],
+            "from which the critic of algorithm.name = ppo cannot learn",
+        ),
         (["selfplay.solver_mix=uniform"], "it needs learn_from_samples = false"),
         (["domain.induction_shown=10"], "induction_shown must be less than induction_inputs"),
         (['domain.kinds=["deduction","sorting"]'], "'sorting' is not a kind of the python domain"),

@@ -1,4 +1,4 @@
-"""The types that all packages share: Role, Kind, Task, Prompt, Sample, Verdict, Rollout. All are frozen.
+"""The types that all packages share: Role, Kind, Task, Prompt, Sample, Verdict, Rollout, Demonstration. All are frozen.
 
 A `Task` is proposed as text, gets its gold value from the sandbox and is kept in a buffer. A `Sample` is what the model
 wrote, a `Verdict` its judgement, and a `Rollout` a judged sample with its reward, ready for training.
@@ -141,3 +141,24 @@ class Rollout:
     sample: Sample
     verdict: Verdict
     reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A right answer that the solver did not give to this prompt, to be learnt without a reward.
+
+    Attributes:
+        id: "step/solve/kind/episode/demonstration/number", unique within a run.
+        task: that it answers; it is in no buffer if the answer is `relabelled`.
+        source: "gold" for the answer that the proposer knew, "relabelled" for a wrong answer to another task.
+        prompt: as the solver would get it.
+        text: the answer.
+        advantage: of each of its tokens.
+    """
+
+    id: str
+    task: Task
+    source: str
+    prompt: Prompt
+    text: str
+    advantage: float

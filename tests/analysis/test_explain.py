@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -314,3 +315,19 @@ def test_a_text_that_the_terminal_cannot_show_comes_as_its_escape(tmp_path):
     done = azr("explain", tmp_path, NAMES[1], cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"}, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert r"\ud800\u2026" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("agreed", "expected"),
+    [(True, "passed the model's own check"), (False, "the last guess, which is not checked")],
+)
+def test_an_attempt_that_searched_tells_its_guesses(tmp_path, agreed, expected):
+    log = write_run(tmp_path) / "events.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "attempt":
+            line |= {"rejected": ["a", "b"], "agreed": agreed}
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    said = io.StringIO()
+    show(ledger(tmp_path, NAMES[1]), Console(file=said, width=200), tokens=0, decode=str)
+    assert re.search(rf"guess +3 +{expected}", said.getvalue())

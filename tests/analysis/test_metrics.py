@@ -115,3 +115,24 @@ def test_the_learners_metrics_and_the_alarms_are_those_of_the_step(measured):
     assert measured["learner"] == {"loss": 0.5}
     forms = ("constant", "identity")
     assert measured["alarms"] == [f"25% of new tasks in step 3 are {form} functions" for form in forms]
+
+
+def test_attempts_that_searched_tell_how_good_the_models_own_check_is():
+    step = OpenStep(3)
+    about = {"event": "attempt", "step": 3, "kind": "abduction", "task": "t", "text": "", "tokens": 1, "finished": True}
+    for index, (rejected, agreed, score) in enumerate([([], True, 1.0), (["a", "b"], True, 0.0), (["c"], False, 1.0)]):
+        name = f"3/solve/abduction/0000/{index}"
+        step.add(about | {"id": name, "rejected": rejected, "agreed": agreed})
+        step.add({"event": "verdict", "step": 3, "id": name, "score": score, "reason": ""})
+    found = step_metrics(figures(step, set()), {"abduction": 1})["kinds"]["abduction"]
+    assert found["search"] == {"guesses": 2.0, "agreed": 2 / 3, "right": 0.5}
+
+
+def test_demonstrations_are_counted_by_kind():
+    step = OpenStep(3)
+    step.add(
+        {"event": "attempt", "id": "3/solve/x/0/0", "kind": "x", "task": "t", "text": "", "tokens": 1, "finished": True}
+    )
+    for _ in range(2):
+        step.add({"event": "demonstration", "id": "any", "kind": "x"})
+    assert step_metrics(figures(step, set()), {"x": 1})["kinds"]["x"]["demonstrations"] == 2

@@ -22,8 +22,9 @@ from azr.domains.base import ProposalPrompt, length_of, make_task
 from azr.errors import UserError
 from azr.run.events import learning_events, step_events
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.seeding import seed
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.train.screen import PlainScreen
 from azr.types import Role
 from tests.scripted import ScriptedGenerator, plain

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from azr.config import AlgorithmConfig, LearnerConfig
+from azr.domains.base import make_task
 from azr.errors import UserError
 from azr.learn.base import TrainSample
 from azr.learn.minibatches import minibatches
 from azr.learn.packing import micro_batches, share_prompts
+from azr.types import Demonstration
 from tests.learners import draw, gradient, learner, plain_logprobs, train_sample, train_samples
 
 
@@ -304,3 +306,29 @@ def test_every_setting_of_the_loss_is_felt_by_the_gradient(policy, load, change)
     plain = gradient(policy, rollouts)
     changed = gradient(policy, rollouts, algorithm=AlgorithmConfig(**change), reference=frozen)
     assert max((changed[name] - plain[name]).abs().max() for name in plain) > 1e-4
+
+
+def shown(policy, prompt: str, text: str, advantage: float) -> Demonstration:
+    task = make_task("induction", {}, fingerprint="", shape="")
+    return Demonstration(
+        "1/solve/induction/0/demonstration/0", task, "gold", policy.renderer(chat=False)(prompt), text, advantage
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_an_answer_that_is_shown_gets_the_policys_own_logprobs_and_an_end(policy, temperature):
+    (read,) = learner(policy, temperature=temperature).read([shown(policy, "2 + 3 =", " five", 0.5)])
+    assert policy.tokenizer.decode(read.completion_ids_T[:-1]) == " five"
+    assert read.completion_ids_T[-1] in policy.eos_ids
+    expected = plain_logprobs(policy, read.prompt_ids_P.tolist(), read.completion_ids_T.tolist(), temperature)
+    np.testing.assert_allclose(read.logprobs_T, expected.numpy(), atol=1e-5)
+    assert read.advantages_T.tolist() == [0.5] * len(read.completion_ids_T)
+
+
+def test_an_update_raises_what_was_shown_beside_rollouts(policy):
+    taught = learner(policy, lr=1e-3)
+    (read,) = taught.read([shown(policy, "2 + 3 =", " five", 1.0)])
+    metrics = taught.update([*train_samples(policy), read])
+    after = plain_logprobs(policy, read.prompt_ids_P.tolist(), read.completion_ids_T.tolist())
+    assert float(after.sum()) > float(read.logprobs_T.sum()) + 0.1
+    assert metrics["ratio_max"] == pytest.approx(1, abs=1e-5)

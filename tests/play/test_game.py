@@ -11,7 +11,7 @@ from azr.play.game import TRIES, Game
 from azr.play.screen import proposal_equation, record, show
 from azr.play.seats import PlainForm, text_of
 from azr.play.sitting import Sitting
-from azr.selfplay.step import Parts
+from azr.selfplay.parts import Parts
 from azr.settings import build
 from azr.types import Role
 from tests.scripted import ScriptedGenerator, plain

@@ -12,8 +12,9 @@ from azr.domains.python.domain import PythonDomain
 from azr.domains.python.tasks import IDENTITY, program_task
 from azr.errors import UserError
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.seeding import seed, seed_from, seed_order
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import DEDUCTION, INDUCTION, Role
 from tests.scripted import ScriptedGenerator, plain
 

@@ -24,6 +24,8 @@ BASE = ["model.name=tinker:Qwen/Qwen3-8B"]
         ("generation.urls=http://a:8000", "the Tinker service samples"),
         ("generation.temperature=0.7", "at temperature 1 only"),
         ("algorithm.name=ppo", "no hidden states"),
+        ("selfplay.search.gold=0.5", "learns only what it has sampled"),
+        ("selfplay.search.relabelled=0.5", "learns only what it has sampled"),
         ("algorithm.entropy_coefficient=0.001", "no gradient of the entropy"),
         ("learner.optimizer=adamw-8bit", "AdamW in float32"),
         ("learner.offload=true", "nothing is learnt in this process"),

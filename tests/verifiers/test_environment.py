@@ -13,7 +13,8 @@ from azr.config import BufferConfig, Config, ModelConfig, RewardConfig, SandboxC
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.domain import PythonDomain
 from azr.selfplay.buffer import TaskBuffer
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.parts import Parts
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from tests.json_server import served_by
 from tests.scripted import ScriptedGenerator, plain
 

@@ -13,9 +13,10 @@ from azr.domains.base import Domain
 from azr.rollout.base import Sampling
 from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
 from azr.selfplay.rewards import intrinsic_reward
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import Prompt, Role, Sample
 from azr_selfplay.buffer import StoredBuffer
 from azr_selfplay.taskset import Slot, azr_config

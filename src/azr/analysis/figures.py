@@ -10,13 +10,22 @@ from azr.analysis.step import OpenStep, Written
 from azr.selfplay.rewards import learnability
 from azr.types import Kind
 
-STAGES = ("propose", "validate", "solve", "verify", "learn")
+STAGES = ("propose", "validate", "solve", "check", "verify", "learn")
 """The parts of a step whose time is measured."""
 BANDS = ("none solved", "all solved", "0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
 """Rows of the learnability histogram. Eq. 4 gives 0 for two reasons, shown separately; upper bounds are inclusive."""
 
 Quartiles = tuple[float, float, float]
 """Lower quartile, median and upper quartile."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFigures:
+    """The attempts of one kind in one step that searched."""
+
+    guesses: float  # mean per attempt
+    agreed: float  # share of attempts that passed the model's own check
+    right: float | None  # share of these that are right; None if there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class KindFigures:
     diversity: float | None
     reasons: Mapping[str, int]  # counts of the verdicts on proposals
     answers: Mapping[str, int]  # counts of the verdicts on attempts
+    search: SearchFigures | None = None  # None if no attempt searched
+    shown: int = 0  # demonstrations
 
     @property
     def valid(self) -> float | None:
@@ -132,7 +143,17 @@ def _kind(kind: Kind, step: OpenStep, own: Mapping[str, Sequence[Written]]) -> K
         diversity=_intrinsic("diversity", born),
         reasons=Counter(p.reason for p in proposals),
         answers=Counter(a.reason for a in attempts),
+        search=_search([a for a in attempts if a.agreed is not None]),
+        shown=step.shown[kind],
     )
+
+
+def _search(attempts: Sequence[Written]) -> SearchFigures | None:
+    if not attempts:
+        return None
+    agreed = [a for a in attempts if a.agreed]
+    guesses = fmean(1 + len(a.rejected) for a in attempts)
+    return SearchFigures(guesses, len(agreed) / len(attempts), _mean(float(a.passed) for a in agreed))
 
 
 def _intrinsic(name: str, born: Iterable[Written]) -> float | None:

@@ -63,6 +63,8 @@ class Ledger:
     Attributes:
         id, step, role, kind: of the rollout.
         text, tokens, finished: the completion, its length, and whether the model ended it.
+        rejected, agreed: guesses of an attempt's search that failed the model's own check, and whether this one passed
+            it; None without search.
         task: the attempted or the proposed task; None for a rejected proposal.
         verdict: of the checks.
         scores: of the attempts at the proposed task, in [0, 1]; empty for an attempt.
@@ -80,6 +82,8 @@ class Ledger:
     text: str
     tokens: int
     finished: bool
+    rejected: tuple[str, ...]
+    agreed: bool | None
     task: Mapping[str, Any] | None
     verdict: Verdict
     scores: tuple[float, ...]
@@ -203,6 +207,8 @@ def _ledger(facts: Facts, name: str, config: Config, estimates: Estimates) -> Le
         text=text["text"],
         tokens=text["tokens"],
         finished=text["finished"],
+        rejected=tuple(text.get("rejected", ())),
+        agreed=text.get("agreed"),
         task=task,
         verdict=facts.verdicts[name],
         scores=tuple(facts.scores(name)) if role == Role.PROPOSE else (),

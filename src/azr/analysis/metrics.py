@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from azr.analysis.alarms import step_alarms
@@ -29,7 +30,8 @@ def step_metrics(step: StepFigures, buffer: Mapping[Kind, int]) -> dict[str, Any
     """Metrics of one step; `buffer` has the number of tasks in the buffer after it, for each kind of the domain.
 
     Returns:
-        step; by kind valid, solve_rate, learnability, proposals, answers and buffer; by role rewards and lengths; the
+        step; by kind valid, solve_rate, learnability, proposals, answers and buffer, with search and demonstrations if
+        there are any; by role rewards and lengths; the
         signal (see `_signal`); the learner's metrics; alarms in words. Times are not included.
     """
     roles = ("reward", "tokens", "unfinished", "rollouts")
@@ -48,6 +50,8 @@ def _kind(found: KindFigures | None) -> dict[str, Any]:
         **{name: found and getattr(found, name) for name in ("valid", "solve_rate", "learnability")},
         "proposals": dict(Counter(found.reasons).most_common()) if found else {},
         "answers": dict(Counter(found.answers).most_common()) if found else {},
+        **({"search": asdict(found.search)} if found and found.search else {}),
+        **({"demonstrations": found.shown} if found and found.shown else {}),
     }
 
 

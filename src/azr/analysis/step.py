@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ class Written:
     finished: bool
     task: str | None  # id of the attempted task; None for a proposal
     references: Sequence[str] = ()  # ids of the tasks in a proposal's prompt
+    rejected: Sequence[str] = ()  # guesses of an attempt's search that failed the model's own check
+    agreed: bool | None = None  # whether an attempt passed that check; None without search
     verdict: Mapping[str, Any] = field(default_factory=dict)  # its `verdict` event; empty until then
     born: Mapping[str, Any] | None = None  # the `task` event of an accepted proposal
     reward: float | None = None  # None if nothing was learnt from it
@@ -32,7 +35,7 @@ class Written:
         attempt = event["event"] == "attempt"
         task, references = (event["task"], ()) if attempt else (None, event["references"])
         about = (event["id"], event["kind"], event["text"], event["tokens"], event["finished"])
-        return cls(*about, task, references)
+        return cls(*about, task, references, event.get("rejected", ()), event.get("agreed"))
 
     @property
     def passed(self) -> bool:
@@ -52,6 +55,7 @@ class OpenStep:
     step: int
     proposals: dict[str, Written] = field(default_factory=dict)
     attempts: dict[str, Written] = field(default_factory=dict)
+    shown: Counter[Kind] = field(default_factory=Counter)  # number of demonstrations
     update: Mapping[str, Any] | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -73,6 +77,8 @@ class OpenStep:
                 self._about(event).reward = float(event["reward"])
             case "advantage":
                 self._about(event).advantage = float(event["advantage"])
+            case "demonstration":
+                self.shown[event["kind"]] += 1
             case "update":
                 self.update = event
 

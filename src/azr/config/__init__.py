@@ -8,11 +8,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
+from azr.algorithms.registry import algorithm
 from azr.config.base import Section, Share
 from azr.config.learning import AlgorithmConfig, LearnerConfig, PPOConfig
 from azr.config.model import EndpointConfig, GenerationConfig, LoRAConfig, ModelConfig, Served, served
 from azr.config.run import CheckpointConfig, EvaluationConfig, EventsConfig, SandboxConfig, TrackersConfig
-from azr.config.selfplay import BufferConfig, DomainConfig, Intrinsic, RewardConfig, SelfPlayConfig, Style
+from azr.config.selfplay import BufferConfig, DomainConfig, Intrinsic, RewardConfig, SearchConfig, SelfPlayConfig, Style
 from azr.config.tinker import LORA_RANK, TinkerConfig, refusal
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "PPOConfig",
     "RewardConfig",
     "SandboxConfig",
+    "SearchConfig",
     "SelfPlayConfig",
     "Served",
     "Share",
@@ -105,6 +107,15 @@ class Config(Section):
             raise ValueError(
                 "the weights of a served model stay on the server, so it cannot be trained;"
                 " set selfplay.learn=false to propose tasks only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_critic_learns_from_rollouts_alone(self) -> Self:
+        if self.selfplay.search.shows and algorithm(self.algorithm.name).has_critic:
+            raise ValueError(
+                "selfplay.search.gold and relabelled are answers without a reward, from which the critic of"
+                f" algorithm.name = {self.algorithm.name} cannot learn; set another algorithm, such as trr++"
             )
         return self
 

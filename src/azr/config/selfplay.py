@@ -37,6 +37,27 @@ class DomainConfig(Section):
         return kinds or cls.available
 
 
+class SearchConfig(Section):
+    """Search, check, distil: attempts of several guesses that the model checks itself, and answers learnt as shown."""
+
+    guesses: PositiveInt = Field(
+        1,
+        description="guesses per attempt, for kinds whose answers the model can check (Python: abduction, induction):"
+        " the first that passes its own check is the attempt, else the last [k]; 1: no search",
+    )
+    gold: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="advantage at which the solver learns a new task's own program (induction); 0: it does not"
+    )
+    relabelled: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="the same for a wrong program, as the answer to its own outputs (induction)"
+    )
+
+    @property
+    def shows(self) -> bool:
+        """Whether answers are learnt that the solver did not give."""
+        return self.gold > 0 or self.relabelled > 0
+
+
 class SelfPlayConfig(Section):
     """Algorithm 1: how many tasks are proposed and solved, and from which references."""
 
@@ -74,6 +95,7 @@ class SelfPlayConfig(Section):
     seed_file: str | None = Field(
         None, description="JSONL file of seed tasks, as written by an earlier run (seed.jsonl)"
     )
+    search: SearchConfig = SearchConfig()
     max_failed_steps: Annotated[int, Field(ge=0)] = Field(
         5, description="stop with an error after this many consecutive steps without a valid proposal; 0: never"
     )

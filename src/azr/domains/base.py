@@ -5,9 +5,9 @@ A domain turns tasks into prompts, and the model's text into tasks and verdicts.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -127,6 +127,28 @@ class Domain(Protocol):
 
     def show(self, task: Task) -> str:
         """The whole task for people, including the gold value."""
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """Optional methods of a domain whose answers can be checked or learnt, for `selfplay.search`.
+
+    Attributes:
+        checkable: kinds whose answers the model can check itself, by solving other tasks.
+        relabelable: kinds whose wrong answers are the right ones of other tasks.
+    """
+
+    checkable: Collection[Kind]
+    relabelable: Collection[Kind]
+
+    def checks(self, task: Task, text: str) -> Sequence[Task]:
+        """Tasks whose answers follow if the attempt `text` is right; none if it has no answer to check.
+
+        What the attempt was not shown must not be in them.
+        """
+
+    async def relabelled(self, task: Task, text: str, sandbox: Sandbox) -> Task | None:
+        """A task like `task` that the attempt `text` solves, whose `gold` is its answer; None if there is none."""
 
 
 def length_of(domain: Domain, task: Task) -> int | None:

@@ -8,7 +8,7 @@ from azr.concurrency import gather
 from azr.domains.base import Domain, length_of
 from azr.rollout.base import Sampling
 from azr.sandbox.base import Sandbox
-from azr.selfplay.step import Parts
+from azr.selfplay.parts import Parts
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
 

@@ -39,9 +39,10 @@ from azr.models.load import wrap
 from azr.rollout.local.generator import LocalGenerator
 from azr.sandbox.base import Sandbox
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
 from azr.selfplay.seeding import seed
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds
+from azr.selfplay.step import SelfPlay, buffer_kinds
 from azr.types import Role, Rollout
 
 

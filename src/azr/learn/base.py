@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from azr.types import Sample
+from azr.types import Demonstration, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,16 @@ def never() -> bool:
 
 class Learner(Protocol):
     """Takes policy-gradient steps. Its work runs off the event loop, one call at a time."""
+
+    async def read(self, shown: Sequence[Demonstration]) -> Sequence[TrainSample]:
+        """Answers that the policy did not sample, with their advantages and its own log-probabilities as they are now.
+
+        Cancelling the call ends the work between two micro-batches.
+
+        Raises:
+            UserError: the learner cannot do it.
+        """
+        ...
 
     async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
         """The KL penalty to subtract from each sample's reward [B]; zeros if the divergence is part of the loss.

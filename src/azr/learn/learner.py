@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from azr.learn.ranks import ALONE, Ranks
 from azr.learn.tally import Tally
 from azr.models.failures import out_of_memory
 from azr.models.load import LanguageModel
+from azr.types import Demonstration
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
@@ -93,6 +95,14 @@ class PolicyLearner:
         self._passes = Passes(self._scorer, self._objective, self._optimizer, self._critic, self._budget, ranks)
         self._background = Background()
         self.updates = 0
+
+    async def read(self, shown: Sequence[Demonstration]) -> list[TrainSample]:
+        """Answers that the policy did not sample, with their advantages and its own log-probabilities as they are now.
+
+        The ratios of the loss start at 1, as those of rollouts do.
+        """
+        samples = [self._written(one) for one in shown]
+        return await self._background.run(lambda check: self._read(samples, check))
 
     async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
         """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities [B]."""
@@ -188,6 +198,7 @@ class PolicyLearner:
     def calls(self) -> dict[str, Callable[..., object]]:
         """What rank 0 calls with `Ranks.call`, for all other ranks to carry out."""
         return {
+            "read": self._read,
             "penalties": self._penalties,
             "values": self._values,
             "update": self._update,
@@ -229,6 +240,18 @@ class PolicyLearner:
             "token_budget": float(self._budget.tokens),
         }
         return UpdateResult(metrics, traces)
+
+    def _written(self, shown: Demonstration) -> TrainSample:
+        """An answer as tokens, with the end token; its log-probabilities are not known yet."""
+        completion_ids_T = np.array(self._policy.encode_answer(shown.text), np.int32)
+        unknown_T = np.full(len(completion_ids_T), np.nan, np.float32)
+        advantages_T = np.full(len(completion_ids_T), shown.advantage)
+        return TrainSample(np.array(shown.prompt.token_ids, np.int32), completion_ids_T, unknown_T, advantages_T)
+
+    def _read(self, samples: Sequence[TrainSample], check: Check = nothing) -> list[TrainSample]:
+        self._ranks.call("read", samples)
+        found = self._passes.by_sample(samples, lambda rows: self._scorer.score(rows).logprobs_N, check)
+        return [replace(sample, logprobs_T=logprobs_T) for sample, logprobs_T in zip(samples, found, strict=True)]
 
     def _penalties(self, samples: Sequence[TrainSample], check: Check = nothing) -> NDArray[np.float64]:
         self._ranks.call("penalties", samples)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from azr.errors import UserError
 from azr.learn.base import Trace, TrainSample, UpdateResult, UpdateStopped, never
 from azr.learn.loss import divergence
 from azr.learn.minibatches import check, examples_of, minibatches, single_step
@@ -26,6 +27,7 @@ from azr.learn.optimizer import learning_rate
 from azr.learn.tally import Tally
 from azr.rollout.tinker.data import datum, logprobs_of
 from azr.rollout.tinker.state import read_state, write_state
+from azr.types import Demonstration
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
@@ -70,6 +72,10 @@ class TinkerLearner:
         self._service, self._config, self._algorithm = service, config, algorithm
         self._total_steps, self._seed = total_steps, seed
         self.updates = 0
+
+    async def read(self, shown: Sequence[Demonstration]) -> list[TrainSample]:
+        """Refused: `azr.config` does not let such a run start."""
+        raise UserError("selfplay.search.gold and relabelled are not available with a Tinker service")
 
     async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
         """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities [B]."""

@@ -66,6 +66,12 @@ class LanguageModel:
         ids = tuple(self.tokenizer.encode(prompt, add_special_tokens=False))
         return ids if ids[: len(self.prefix_ids)] == self.prefix_ids else self.prefix_ids + ids
 
+    def encode_answer(self, text: str) -> tuple[int, ...]:
+        """Token ids of an answer, with the end token."""
+        own = self.tokenizer.eos_token_id
+        end = own if own in self.eos_ids else self.eos_ids[0]
+        return (*self.tokenizer.encode(text, add_special_tokens=False), end)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion without its end token; other special tokens are kept."""
         kept = list(ids[:-1] if ids and ids[-1] in self.eos_ids else ids)

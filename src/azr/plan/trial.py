@@ -165,7 +165,14 @@ async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> in
     if parts.learner is None or not record.rollouts:
         return 0
     every = config.events.tokens_every
-    learnt = await learn(parts.learner, record.rollouts, config.algorithm, traced=every > 0, stop=Stop())
+    learnt = await learn(
+        parts.learner,
+        record.rollouts,
+        record.demonstrations(),
+        config.algorithm,
+        traced=every > 0,
+        stop=Stop(),
+    )
     events = list(learnt.events(1))
     tokens = _bytes(event for event in events if event["event"] == "tokens")
     return _bytes(events) - tokens + (tokens // every if every else 0)

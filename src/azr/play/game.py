@@ -11,8 +11,9 @@ from azr.domains.base import Domain
 from azr.errors import UserError
 from azr.play.seats import Person, Seats, Stage
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import Episode, StepRecord
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds, counted
+from azr.selfplay.step import SelfPlay, buffer_kinds, counted
 from azr.streams import stream
 from azr.types import Kind, Role, Task
 

@@ -52,6 +52,9 @@ def rows(ledger: Ledger) -> Iterator[Row]:
     account, verdict = ledger.accounts[0], ledger.verdict
     end = "ended by the model" if ledger.finished else "cut at the token limit"
     yield "tokens", str(ledger.tokens), end
+    if ledger.agreed is not None:
+        check = "passed the model's own check" if ledger.agreed else "the last guess, which is not checked"
+        yield "guess", str(1 + len(ledger.rejected)), check
     yield "format", "well formed" if verdict.well_formed else "badly formed", "as the prompt asked"
     yield "verdict", verdict.reason, verdict.detail
     if ledger.task is not None:

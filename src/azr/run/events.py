@@ -4,13 +4,15 @@ Types and their fields (all have `event` and `step`):
 
     proposal   id, kind, references, text, tokens, finished, version (of the weights that sampled it)
     attempt    id, kind, task, text, tokens (null if a server does not report it), finished, version,
-               intrinsic (values of the solver's plug-ins, if there are any)
+               intrinsic (values of the solver's plug-ins, if there are any), with search also rejected (texts of
+               the guesses that failed the model's own check) and agreed (whether this one passed it)
     verdict    id (of a proposal or an attempt), well_formed, score, reason, detail
     task       task (all its fields, such as depth), proposal, admitted, intrinsic, trivial,
                length (on the domain's own scale; null if the domain does not measure it)
     reward     id, reward
     advantage  id, role, kind, penalty (subtracted from the reward), advantage (mean over its tokens),
                baseline (of, n, mean, deviation, by_token: see `azr.algorithms.advantages.Baseline`)
+    demonstration  id, kind, source, task (all its fields), text, advantage: an answer that was learnt but not sampled
     tokens     id, tokens, sampler, passes: for each optimizer step, old, ratio, advantage, weight, reference
     update     the learner's metrics
     held_out   task (id), kind, length (as above), text, score, reason
@@ -119,8 +121,13 @@ def _attempt_events(attempts: Attempts, step: int) -> Iterator[Event]:
     for index, (sample, verdict) in enumerate(zip(attempts.samples, attempts.verdicts, strict=True)):
         name, task = f"{attempts.id}/{index}", attempts.task
         about = {"event": "attempt", "step": step, "id": name, "kind": task.kind, "task": task.id} | _sample(sample)
-        yield about | ({"intrinsic": attempts.intrinsic[index]} if attempts.intrinsic else {})
+        terms = {"intrinsic": attempts.intrinsic[index]} if attempts.intrinsic else {}
+        yield about | terms | (asdict(attempts.searches[index]) if attempts.searches else {})
         yield _verdict(name, step, verdict)
+    for shown in attempts.demonstrations:
+        about = {"event": "demonstration", "step": step, "id": shown.id, "kind": shown.task.kind}
+        told = {"source": shown.source, "task": asdict(shown.task), "text": shown.text}
+        yield about | told | {"advantage": shown.advantage}
 
 
 def _sample(sample: Sample) -> Event:

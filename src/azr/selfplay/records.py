@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from azr.domains.base import Proposal, ProposalPrompt
-from azr.types import Rollout, Sample, Task, Verdict
+from azr.types import Demonstration, Rollout, Sample, Task, Verdict
 
 
 class Stopwatch:
@@ -31,6 +31,19 @@ class Stopwatch:
         return {stage: wall * seconds / total for stage, seconds in self.seconds.items()} if total else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How an attempt of several guesses came about.
+
+    Attributes:
+        rejected: texts of the guesses that failed the model's own check, before the one that became the attempt.
+        agreed: whether the attempt passed the check; False if it was the last guess, which is not checked.
+    """
+
+    rejected: tuple[str, ...]
+    agreed: bool
+
+
 @dataclass(slots=True)
 class Attempts:
     """n attempts at one task, sampled from one prompt.
@@ -41,6 +54,8 @@ class Attempts:
         samples, verdicts: one per attempt, in the same order.
         learnt: whether they are trained on; False if they only measure learnability.
         intrinsic: of each attempt, the values of the solver's plug-ins by name; empty without any.
+        searches: of each attempt; empty without search.
+        demonstrations: answers to learn that come from these attempts, or from the task itself.
     """
 
     id: str
@@ -49,6 +64,8 @@ class Attempts:
     verdicts: tuple[Verdict, ...]
     learnt: bool
     intrinsic: tuple[dict[str, float], ...] = ()
+    searches: tuple[Search, ...] = ()
+    demonstrations: tuple[Demonstration, ...] = ()
 
     @property
     def scores(self) -> list[float]:
@@ -92,6 +109,10 @@ class StepRecord:
     admitted: list[Task]
     rollouts: list[Rollout]
     stopwatch: Stopwatch
+
+    def demonstrations(self) -> list[Demonstration]:
+        """All demonstrations, in the order of the attempts."""
+        return [one for attempts in self.attempts() for one in attempts.demonstrations]
 
     def attempts(self) -> list[Attempts]:
         """All attempts: those of the episodes, then the others."""

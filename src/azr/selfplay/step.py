@@ -7,7 +7,7 @@ gives the same step.
 
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -15,37 +15,21 @@ from azr.concurrency import Latch, gather
 from azr.config import Config
 from azr.domains.base import Domain, Proposal, ProposalPrompt
 from azr.errors import UserError
-from azr.intrinsic import ProposerReward, SolverReward, checked, load
-from azr.rollout.base import Generator, Renderer, Sampling
-from azr.sandbox.base import Sandbox
+from azr.intrinsic import ProposerReward, checked, load
+from azr.rollout.base import Sampling
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, learnability, propose_reward, solve_reward
+from azr.selfplay.solve import Solver
 from azr.streams import stream
-from azr.types import Kind, Prompt, Role, Rollout, Sample, Task, Verdict
+from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
 
 WORTH = {"learnable": lambda rate: learnability([rate]), "solved": lambda rate: rate}
 """What a reference is worth by its solve rate, for the ways of drawing that go by it."""
 REDRAWS = 32
 """How many draws of references are tried, for a kind with a fixed number of them, until the prompt fits."""
 PROMPT_TOO_LONG = Verdict(True, 0.0, "prompt_too_long", "its solve prompt exceeds generation.max_prompt_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A domain and the services that it is played with.
-
-    Attributes:
-        domain: the tasks, and how they are judged.
-        generator: samples from the current policy.
-        sandbox: runs the model's programs.
-        render: turns a text into a prompt for the generator.
-    """
-
-    domain: Domain
-    generator: Generator
-    sandbox: Sandbox
-    render: Renderer
 
 
 class SelfPlay:
@@ -60,10 +44,11 @@ class SelfPlay:
     def __init__(self, config: Config, parts: Parts, buffer: TaskBuffer) -> None:
         self.config, self.buffer, self.domain = config, buffer, parts.domain
         self._generator, self._sandbox, self._render = parts.generator, parts.sandbox, parts.render
-        self._terms = {name: load(name) for name in config.rewards.plugins}
+        self._solver = Solver(config, parts)
+        terms = {name: load(name) for name in config.rewards.plugins}
+        self._terms = {name: term for name, term in terms.items() if isinstance(term, ProposerReward)}
         generation = config.generation
-        self._propose_sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
-        self._solve_sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
+        self._sampling = Sampling(generation.max_propose_tokens, generation.temperature, generation.top_p)
 
     async def step(self, step: int) -> StepRecord:
         """Play one step: every kind proposes B tasks, tasks are solved, both roles are rewarded.
@@ -81,7 +66,7 @@ class SelfPlay:
             proposed.arrive()
             if (task := episode.task) is not None:
                 name, n = f"{step}/solve/{kind}/{index:04d}", play.samples
-                episode.attempts = await self._attempt(
+                episode.attempts = await self._solver.attempt(
                     task, name, record.stopwatch, n=n, learnt=play.learn_from_samples
                 )
                 episode.intrinsic |= self._proposer_terms(task, asked=episode.prompt, scores=episode.attempts.scores)
@@ -122,7 +107,7 @@ class SelfPlay:
         name = f"{step}/propose/{kind}/{index:04d}"
         asked, prompt = self._fitting_prompt(step, kind, index)
         with stopwatch("propose"):
-            (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._propose_sampling)
+            (sample,) = await self._generator.sample(prompt, n=1, key=name, sampling=self._sampling)
         with stopwatch("validate"):
             proposal = await self.domain.validate(asked, sample.text, self._sandbox)
         episode = Episode(name, asked, sample, self.checked(proposal))
@@ -141,16 +126,6 @@ class SelfPlay:
                     episode.proposal = replace(episode.proposal, task=stamped)
                     admitted.append(stamped)
         return admitted
-
-    async def _attempt(self, task: Task, name: str, stopwatch: Stopwatch, *, n: int, learnt: bool) -> Attempts:
-        """Attempt a task n times, and verify each attempt."""
-        prompt = self._render(self.domain.solve_prompt(task))
-        with stopwatch("solve"):
-            samples = await self._generator.sample(prompt, n=n, key=name, sampling=self._solve_sampling)
-        with stopwatch("verify"):
-            verdicts = await gather(self.domain.verify(task, sample.text, self._sandbox) for sample in samples)
-        terms = self._solver_terms(task, samples, verdicts)
-        return Attempts(name, task, samples, tuple(verdicts), learnt, terms)
 
     def _fitting_prompt(self, step: int, kind: Kind, index: int) -> tuple[ProposalPrompt, Prompt]:
         """The first proposal prompt that fits, as text and as tokens; UserError if none does."""
@@ -219,7 +194,9 @@ class SelfPlay:
                     pool = self.buffer.draw([kind], self.buffer.size(kind), rng)
                     tasks += [task for task in pool if task.id not in known][: play.batch_size - len(new)]
             batch += [
-                self._attempt(task, f"{record.step}/solve/{kind}/{number:04d}", record.stopwatch, n=n, learnt=True)
+                self._solver.attempt(
+                    task, f"{record.step}/solve/{kind}/{number:04d}", record.stopwatch, n=n, learnt=True
+                )
                 for number, task in enumerate(tasks, start=play.batch_size)
             ]
         return batch
@@ -236,22 +213,8 @@ class SelfPlay:
     def _proposer_terms(self, task: Task, *, asked: ProposalPrompt, scores: Sequence[float]) -> dict[str, float]:
         """Values of the proposer's plug-ins for a new task."""
         return {
-            name: checked(name, term, term.value(task, asked.references, scores))
-            for name, term in self._terms.items()
-            if isinstance(term, ProposerReward)
+            name: checked(name, term, term.value(task, asked.references, scores)) for name, term in self._terms.items()
         }
-
-    def _solver_terms(
-        self, task: Task, samples: Sequence[Sample], verdicts: Sequence[Verdict]
-    ) -> tuple[dict[str, float], ...]:
-        """Values of the solver's plug-ins for each attempt; nothing without such plug-ins."""
-        terms = {name: term for name, term in self._terms.items() if isinstance(term, SolverReward)}
-        if not terms:
-            return ()
-        return tuple(
-            {name: checked(name, term, term.value(task, sample, verdict)) for name, term in terms.items()}
-            for sample, verdict in zip(samples, verdicts, strict=True)
-        )
 
     def _rollouts(self, record: StepRecord) -> Iterator[Rollout]:
         """Both roles' rollouts with their rewards (Eq. 4-6)."""

@@ -10,7 +10,7 @@ from azr.config import AlgorithmConfig
 from azr.learn.base import Learner, Trace, TrainSample, UpdateStopped
 from azr.run.events import Event, learning_events, token_events
 from azr.train.stopping import Stop, Stopped
-from azr.types import Rollout
+from azr.types import Demonstration, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,17 @@ class Learnt:
 
 
 async def learn(
-    learner: Learner, rollouts: Sequence[Rollout], algorithm: AlgorithmConfig, *, traced: bool, stop: Stop
+    learner: Learner,
+    rollouts: Sequence[Rollout],
+    shown: Sequence[Demonstration],
+    algorithm: AlgorithmConfig,
+    *,
+    traced: bool,
+    stop: Stop,
 ) -> Learnt:
     """Update the policy with a step's rollouts, at least one; with `traced`, keep traces for token events.
+
+    The answers that are `shown` to the policy are part of the same minibatches, at the advantages that they come with.
 
     `stop` abandons the update if no weight has moved yet.
 
@@ -56,9 +64,10 @@ async def learn(
         replace(sample, advantages_T=estimate.advantages_T, values_T=values_T, returns_T=estimate.returns_T)
         for sample, estimate, values_T in zip(samples, estimates, values_by_row, strict=True)
     ]
+    samples += await stop.unless(learner.read(shown)) if shown else ()
     try:
         result = await learner.update(samples, traced=traced, stopping=lambda: stop.asked)
     except UpdateStopped:
         raise Stopped from None
     metrics = dict(result.metrics) | ({"penalty": fmean(penalties)} if any(penalties) else {})
-    return Learnt(rollouts, metrics, penalties, estimates, result.traces)
+    return Learnt(rollouts, metrics, penalties, estimates, result.traces[: len(rollouts)])

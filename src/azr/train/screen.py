@@ -137,5 +137,5 @@ def make_screen(steps: int, console: Console) -> Screen:
 def times(metrics: Mapping[str, Any]) -> str:
     """Seconds of a step, and the share of each stage."""
     seconds, total = metrics["seconds"], metrics["seconds"]["step"]
-    parts = ", ".join(f"{stage} {seconds.get(stage, 0.0) / total:.0%}" for stage in STAGES) if total else ""
+    parts = ", ".join(f"{stage} {seconds[stage] / total:.0%}" for stage in STAGES if stage in seconds) if total else ""
     return f"{total:.1f} s per step: {parts}"

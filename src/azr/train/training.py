@@ -28,9 +28,10 @@ from azr.run.checkpoint import BUFFER, Checkpoints, State, advice, read_buffer, 
 from azr.run.directory import RunDirectory
 from azr.run.events import Event, step_events
 from azr.selfplay.buffer import TaskBuffer
+from azr.selfplay.parts import Parts
 from azr.selfplay.records import StepRecord
 from azr.selfplay.seeding import seed, seed_from
-from azr.selfplay.step import Parts, SelfPlay, buffer_kinds, counted
+from azr.selfplay.step import SelfPlay, buffer_kinds, counted
 from azr.settings import dump
 from azr.train.ahead import Player
 from azr.train.learning import Learnt, learn
@@ -38,7 +39,7 @@ from azr.train.screen import Screen
 from azr.train.stopping import Stop, Stopped
 from azr.train.trackers.base import is_due, sample_tasks
 from azr.train.trackers.feed import Feed
-from azr.types import Rollout, Task
+from azr.types import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Training:
         record, taken = played.record, time.perf_counter()
         learner, domain = self._parts.learner, self._parts.domain
         # Nothing is learnt from a step in which no task was valid, the proposer is frozen and the buffers are empty.
-        learnt = await self._learn(step, learner, record.rollouts) if learner and record.rollouts else None
+        learnt = await self._learn(step, learner, record) if learner and record.rollouts else None
         if learner and learnt:
             await self._parts.generator.update_weights(step, learner.weights())
         written = OpenStep(step)
@@ -208,12 +209,13 @@ class Training:
         self._buffer = played.buffer
         self._state = replace(self._state, step=step, failed_steps=failed, seconds=seconds)
 
-    async def _learn(self, step: int, learner: Learner, rollouts: Sequence[Rollout]) -> Learnt:
+    async def _learn(self, step: int, learner: Learner, record: StepRecord) -> Learnt:
         self._screen.doing(f"step {step}: learning")
         every = self._config.events.tokens_every
         try:
             traced = every > 0 and step % every == 0
-            learnt = await learn(learner, rollouts, self._config.algorithm, traced=traced, stop=self._stop)
+            rollouts, shown = record.rollouts, record.demonstrations()
+            learnt = await learn(learner, rollouts, shown, self._config.algorithm, traced=traced, stop=self._stop)
         except FloatingPointError as error:
             raise UserError(
                 f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"

@@ -25,9 +25,11 @@ ACCEPTED = Verdict(True, 1.0, "accepted")
 
 
 class PythonDomain:
-    """Implements `azr.domains.base.Domain`."""
+    """Implements `azr.domains.base.Domain` and `Searchable`."""
 
     name = "python"
+    checkable = (ABDUCTION, INDUCTION)
+    relabelable = (INDUCTION,)
 
     def __init__(self, config: PythonConfig, sandbox: SandboxConfig) -> None:
         self.config = config
@@ -153,6 +155,39 @@ class PythonDomain:
         failed = next((outcome for outcome in outcomes if not outcome.ok), None)
         reason, detail = _why(failed) if failed else ("wrong", "")
         return Verdict(True, right / len(gold), reason, detail)
+
+    # Search
+
+    def checks(self, task: Task, text: str) -> Sequence[Task]:
+        """Deductions: what the program gives for a guessed input; what a guessed program gives for the shown inputs."""
+        try:
+            answer = answer_of(text)
+            if task.kind == INDUCTION:
+                program = one(fields_of(answer, self._notation)["program"], "program")
+                calls = [(program, *pair) for pair in prompts.shown_pairs(task)]
+            else:
+                guess = tidy_arguments(short_answer(answer, "input", self._notation))
+                calls = [(task.data["program"], guess, task.data["output"])]
+            return [program_task(DEDUCTION, {"program": p, "input": i, "output": o}) for p, i, o in calls]
+        except RefusedError:
+            return []
+
+    async def relabelled(self, task: Task, text: str, sandbox: Sandbox) -> Task | None:
+        """The induction task with the same inputs and the outputs of a wrong program.
+
+        None if the program fails on one of the inputs, reads no argument or returns it, or is a held-out one.
+        """
+        try:
+            program = one(fields_of(answer_of(text), self._notation)["program"], "program")
+            read, inputs = syntax.read(program), tuple(task.data["inputs"])
+        except RefusedError:
+            return None
+        if read.trivial is not None or read.normal in self._held_out_programs:
+            return None
+        outcomes = await sandbox.run(self._job(program, inputs, determinism=True))
+        if not all(outcome.ok for outcome in outcomes):
+            return None
+        return program_task(INDUCTION, {**task.data, "program": program, "outputs": [o.value for o in outcomes]})
 
     # For rewards, screen and report
 

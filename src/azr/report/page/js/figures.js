@@ -1,7 +1,10 @@
 // Which curves are shown, in which groups, and from which columns.
 
 const ROLES = ["propose", "solve"];
-const STAGES = ["propose", "validate", "solve", "verify", "learn"];
+const STAGES = ["propose", "validate", "solve", "check", "verify", "learn"];
+
+/** The stages that any run has times of: only a search has checks. */
+const timedStages = () => STAGES.filter((stage) => DATA.runs.some((run) => run.curves.seconds[stage]?.some(isNumber)));
 
 /** Rows of a chart from columns of a run: {series: column}. */
 const rowsOf = (run, columns) =>
@@ -115,14 +118,15 @@ function collapseSeries() {
 }
 
 function timeRows(run) {
+  const stages = timedStages();
   return run.curves.step.flatMap((step, at) => {
-    const seconds = STAGES.map((stage) => run.curves.seconds[stage][at] ?? 0);
+    const seconds = stages.map((stage) => run.curves.seconds[stage][at] ?? 0);
     const total = sum(seconds);
-    return total ? STAGES.map((series, rank) => ({ step, series, rank, seconds: seconds[rank], value: seconds[rank] / total })) : [];
+    return total ? stages.map((series, rank) => ({ step, series, rank, seconds: seconds[rank], value: seconds[rank] / total })) : [];
   });
 }
 function timeShares(run, rows) {
-  return stacked(rows, { title: "share of the step", order: STAGES, range: STAGES.map((_, at) => colour(`s${at}`)) });
+  return stacked(rows, { title: "share of the step", order: timedStages(), range: timedStages().map((_, at) => colour(`s${at}`)) });
 }
 
 /** One figure: caption, a panel for each run (or one for all), and the numbers as a table for whoever cannot see it. */
