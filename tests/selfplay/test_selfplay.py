@@ -230,6 +230,16 @@ async def test_intrinsic_rewards_are_added_for_accepted_proposals(sandbox):
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.75] * 3  # 0.5 and an answer that no task has
 
 
+async def test_progress_at_tasks_of_the_same_length_is_rewarded(sandbox):
+    play = make(sandbox, kinds=("deduction",), rewards=RewardConfig(progress={"coefficient": 2.0}))
+    for constant, step, rate in [(1, 2, 0.0), (2, 8, 0.25)]:
+        data = {"program": f"def f(x):\n    return x * {constant}", "input": "1", "output": str(constant)}
+        task = play.buffer.add(program_task(DEDUCTION, data), step=step)
+        play.buffer.note(task, rate)
+    record = await play.step(11)
+    assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5 + 2.0 * 0.25] * 3
+
+
 async def test_a_prompt_that_is_too_long_sheds_references(sandbox):
     play = make(sandbox, kinds=("deduction",), references=2)
     await play.step(1)

@@ -142,6 +142,9 @@ class RewardConfig(Section):
     complexity: Intrinsic = Field(Intrinsic(), description="cyclomatic complexity of the program / 10")
     novelty: Intrinsic = Field(Intrinsic(), description="1 - the largest syntactic similarity to a reference")
     diversity: Intrinsic = Field(Intrinsic(), description="1 - the share of tasks in the buffer with the same answer")
+    progress: Intrinsic = Field(
+        Intrinsic(), description="rise of the solve rate at tasks of the same length, between two spans of 5 steps"
+    )
     plugins: dict[str, Intrinsic] = Field(
         {}, description="rewards of installed packages (`azr plugins` lists them): `rewards.plugins.NAME.coefficient`"
     )

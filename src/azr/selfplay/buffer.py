@@ -109,6 +109,12 @@ class TaskBuffer:
         if task.id in self._tasks[task.kind]:
             self._solve_rates[task.id] = solve_rate
 
+    def solve_rates(self) -> Iterator[tuple[Task, float]]:
+        """The tasks whose solve rate was noted, with that rate."""
+        for task in self.tasks(*self._tasks):
+            if task.id in self._solve_rates:
+                yield task, self._solve_rates[task.id]
+
     def rarity(self, kind: Kind, answer: str) -> float:
         """1 - the share of the kind's tasks that have this answer; 1 if there are no tasks."""
         answers = self._answers[kind]

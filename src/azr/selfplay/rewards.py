@@ -6,6 +6,7 @@ The profiles `paper` and `reference` differ in the reward of a valid proposal th
 from collections.abc import Mapping, Sequence
 
 from azr.config import RewardConfig
+from azr.intrinsic import OWN
 from azr.types import Verdict
 
 
@@ -50,10 +51,11 @@ def intrinsic_terms(values: Mapping[str, float], config: RewardConfig) -> dict[s
     """The intrinsic rewards whose coefficient is not 0, by name: coefficient * min(value, cap).
 
     Args:
-        values: of an accepted proposal, complexity, novelty and diversity; of either role, the plug-ins' for that role.
+        values: of an accepted proposal, complexity, novelty, diversity and, if it is rewarded, progress; of either
+            role, the plug-ins' for that role.
         config: coefficients and caps.
     """
-    own = {"complexity": config.complexity, "novelty": config.novelty, "diversity": config.diversity}
+    own = {name: getattr(config, name) for name in OWN}
     terms = (own | config.plugins).items()
     return {
         name: one.coefficient * min(values[name], one.cap) for name, one in terms if one.coefficient and name in values

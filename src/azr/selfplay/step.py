@@ -6,19 +6,20 @@ gives the same step.
 """
 
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from azr.concurrency import Latch, gather
 from azr.config import Config
-from azr.domains.base import Domain, Proposal, ProposalPrompt
+from azr.domains.base import Domain, Proposal, ProposalPrompt, length_of
 from azr.errors import UserError
 from azr.intrinsic import ProposerReward, checked, load
 from azr.rollout.base import Sampling
 from azr.selfplay.buffer import TaskBuffer
 from azr.selfplay.parts import Parts
+from azr.selfplay.progress import Bucket, measured_progress
 from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, learnability, propose_reward, solve_reward
 from azr.selfplay.solve import Solver
@@ -45,6 +46,7 @@ class SelfPlay:
         self.config, self.buffer, self.domain = config, buffer, parts.domain
         self._generator, self._sandbox, self._render = parts.generator, parts.sandbox, parts.render
         self._solver = Solver(config, parts)
+        self._progress: Mapping[Bucket, float] | None = None  # None: it is not rewarded
         terms = {name: load(name) for name in config.rewards.plugins}
         self._terms = {name: term for name, term in terms.items() if isinstance(term, ProposerReward)}
         generation = config.generation
@@ -57,6 +59,8 @@ class SelfPlay:
         solver's batch is chosen and attempted, beside the attempts that are still running.
         """
         play, record = self.config.selfplay, StepRecord(step, [], [], [], [], Stopwatch())
+        if self.config.rewards.progress.coefficient:
+            self._progress = measured_progress(self.buffer, self.domain, step)
         slots = [(kind, index) for kind in self.domain.kinds for index in range(play.batch_size)]
         episodes: dict[tuple[Kind, int], Episode] = {}
         proposed = Latch(len(slots))
@@ -202,13 +206,16 @@ class SelfPlay:
         return batch
 
     def _intrinsic(self, task: Task, references: Sequence[Task]) -> dict[str, float]:
-        """Complexity, novelty (compared with the references) and answer diversity of a new task."""
+        """Complexity, novelty (compared with the references), rarity and, if it is rewarded, progress of a new task."""
         nearest = max((self.domain.similarity(task, reference) for reference in references), default=0.0)
-        return {
+        values = {
             "complexity": self.domain.complexity(task),
             "novelty": 1.0 - nearest,
             "diversity": self.buffer.rarity(task.kind, self.domain.gold(task)),
         }
+        if self._progress is not None:
+            values["progress"] = max(0.0, self._progress.get((task.kind, length_of(self.domain, task)), 0.0))
+        return values
 
     def _proposer_terms(self, task: Task, *, asked: ProposalPrompt, scores: Sequence[float]) -> dict[str, float]:
         """Values of the proposer's plug-ins for a new task."""
