@@ -27,6 +27,7 @@ ARMS = {
     "self-play": [],
     "frozen-proposer": ["selfplay.train_proposer=false"],
     "splicing": ["selfplay.train_proposer=false", "domain.extend_share=0.0", "domain.join_share=0.8"],
+    "progress": ["rewards.progress.coefficient=2.0"],
     "no-building": ["selfplay.train_proposer=false", "domain.extend_share=0.0"],
 }
 """What is compared, and the settings that make it so.
@@ -76,7 +77,6 @@ def curves(path: Path) -> dict[str, Any]:
         ],
         "length": [step["signal"]["length"] for step in steps],
         "depth": [step["signal"]["depth"] for step in steps],
-        "solve_rate": [round(step["kinds"]["deduction"]["solve_rate"] or 0.0, 3) for step in steps],
         "alarms": sorted({alarm for step in steps for alarm in step["alarms"]}),
     }
 

@@ -101,6 +101,7 @@ def test_the_reward_goes_up_in_a_users_trainer(result):
         (["selfplay.learn_from_samples=false", "algorithm.name=grpo"], "the trainer has siblings of its own"),
         (["selfplay.learn_from_samples=false", "algorithm.whiten=token"], "whiten = token"),
         (["selfplay.learn_from_samples=false", "selfplay.seed_file=tasks.jsonl"], "are for azr train"),
+        (["selfplay.learn_from_samples=false", "selfplay.search.gold=1"], "are for azr train"),
     ],
 )
 def test_a_configuration_that_trl_would_distort_is_refused(tmp_path, words, expected):

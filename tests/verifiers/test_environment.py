@@ -143,6 +143,8 @@ def test_a_server_that_refuses_fails_the_episode_and_rewards_nothing(python, ser
     [
         ("domain.styl=chat", "unknown key domain.styl; did you mean style?"),
         ("domain.style=r1", "needs chat or compact"),
+        ("selfplay.search.guesses=4", "selfplay.search and rewards.progress are for azr train"),
+        ("rewards.progress.coefficient=1", "selfplay.search and rewards.progress are for azr train"),
     ],
 )
 def test_a_wrong_setting_is_refused_without_a_traceback(python, server, tmp_path, setting, message):

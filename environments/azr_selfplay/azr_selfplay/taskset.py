@@ -7,7 +7,7 @@ import verifiers.v1 as vf
 from pydantic import Field, model_validator
 
 from azr import settings
-from azr.config import Config
+from azr.config import Config, SearchConfig
 from azr.domains import registry
 from azr.errors import UserError
 
@@ -79,4 +79,6 @@ def azr_config(config: SelfPlayTasksetConfig) -> Config:
     found = settings.build(tree, registry.config_class, source=config.preset)
     if found.domain.style == "r1":
         raise UserError("domain.style = r1 is for base models; a chat endpoint needs chat or compact")
+    if found.selfplay.search != SearchConfig() or found.rewards.progress.coefficient:
+        raise UserError("selfplay.search and rewards.progress are for azr train; leave them out here")
     return found
