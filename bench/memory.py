@@ -1,6 +1,6 @@
 """How much memory does the demo take at most, over all of its processes?
 
-    python bench/memory.py [--steps 2]
+    python bench/memory.py [--steps 2] [KEY=VALUE ...]
 
 Memory is the proportional set size: a page that several processes share counts once. It is read twice a second, so that
 a shorter peak may be missed.
@@ -30,10 +30,11 @@ def proportional_megabytes(process: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2)
-    steps = parser.parse_args().steps
+    parser.add_argument("overrides", nargs="*", help="of the preset, such as learner.processes=2")
+    asked = parser.parse_intermixed_args()
     most, own, count = 0.0, 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
-        words = ["train", "demo", f"steps={steps}", f"output_dir='{folder}'"]
+        words = ["train", "demo", f"steps={asked.steps}", f"output_dir='{folder}'", *asked.overrides]
         run = subprocess.Popen([sys.executable, "-m", "azr", *words], stdout=subprocess.DEVNULL)
         while run.poll() is None:
             family = {run.pid}
