@@ -20,8 +20,9 @@ def step(
     unfinished: float = 0.0,
     novelty: float | None = 0.5,
     known: int = 2,
+    rarity: float | None = 0.5,
 ):
-    kind = KindFigures(10, accepted, 40, 20, 0.5, novelty, 0.5, 0.5, {}, {})
+    kind = KindFigures(10, accepted, 40, 20, 0.5, novelty, 0.5, rarity, {}, {})
     role = RoleFigures(20, 0.0, 10.0, unfinished)
     trivial = {"identity": identity} if identity else {}
     return StepFigures(
@@ -122,6 +123,20 @@ def test_a_curriculum_that_narrows_is_told_since_the_step_in_which_it_has():
 
 def test_a_domain_of_few_shapes_has_not_narrowed():
     assert said([step(n, known=6 if n <= 10 else 10) for n in range(1, 21)]) == []
+
+
+def test_answers_that_repeat_are_told_since_the_step_in_which_they_do():
+    steps = [step(n, rarity=1.0 if n < 10 else 0.875) for n in range(1, 21)]
+    # two of five steps with an eighth make a twentieth, which is not above the threshold; three do, in step 12
+    assert said(steps) == ["the answer of a new task since step 12 is that of 12% of tasks, 0% at first"]
+
+
+def test_a_domain_of_few_answers_does_not_repeat_them():
+    assert said([step(n, rarity=0.5 if n < 10 else 0.25) for n in range(1, 21)]) == []
+
+
+def test_a_run_without_rarity_has_no_answers_to_repeat():
+    assert said([step(n, rarity=None) for n in range(1, 10)]) == []
 
 
 def test_a_loss_beyond_chance_is_told_since_the_first_evaluation_that_shows_it():

@@ -17,6 +17,12 @@ NOVELTY_ALARM = 0.5
 KNOWN_ALARM = 0.5
 """Share of new tasks with the shape of an earlier task above which the curriculum narrows, if the share has doubled."""
 
+ANSWER_ALARM = 0.05
+"""Mean share of the buffer's tasks with a new task's answer above which answers repeat, if it has quadrupled.
+
+In a healthy run of the demo it stays below 0.01. In a run whose programs all ended in [9, 9, 9] it rose from 0 to 0.11.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -122,6 +128,20 @@ def _drifts(steps: Sequence[StepFigures]) -> Iterator[Alarm]:
         since, first, now = found
         words = f"{percent(now)} of new tasks since step {since} have an earlier one's shape, {percent(first)} at first"
         yield Alarm(words, since, None)
+    if found := _since(list(_repeated(steps)), lambda first, now: now > max(ANSWER_ALARM, 4 * first)):
+        since, first, now = found
+        words = (
+            f"the answer of a new task since step {since} is that of {percent(now)} of tasks, {percent(first)} at first"
+        )
+        yield Alarm(words, since, None)
+
+
+def _repeated(steps: Sequence[StepFigures]) -> Iterator[tuple[int, float]]:
+    """Steps, and the mean share of the buffer's tasks that have the answer of a new one."""
+    for step in steps:
+        rarity = [(kind.diversity, kind.accepted) for kind in step.kinds.values() if kind.diversity is not None]
+        if total := sum(accepted for _, accepted in rarity):
+            yield step.step, 1 - sum(mean * accepted for mean, accepted in rarity) / total
 
 
 def _since(
