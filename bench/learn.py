@@ -21,10 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from azr.config import LearnerConfig
 
 REPOSITORY = Path(__file__).parent.parent
 BASELINE = "3716187"
@@ -136,17 +139,18 @@ def timed(side: subprocess.Popen[str]) -> list[float]:
     return [float(word) for word in words[1:]]
 
 
-def laid_out(path: Path, parts: int, budget: int) -> tuple[int, int, float]:
+def laid_out(path: Path, config: LearnerConfig) -> tuple[int, int, float]:
     """Tokens of all rollouts, those that are computed, and the share of padding in the attention."""
     from azr.learn.budget import TokenBudget
+    from azr.learn.minibatches import minibatches
     from azr.learn.prefixes import lay_out_paths, read
     from azr.learn.ranks import ALONE
 
     samples = train_samples(json.loads(path.read_text()))
     slots = padding = computed = 0
-    for chosen in np.array_split(np.random.default_rng([0, 0, 0]).permutation(len(samples)), parts):
+    for chosen in minibatches(samples, config, seed=0, update=0):
         minibatch = [samples[i] for i in chosen]
-        for part in TokenBudget(budget, sharing="prefixes", ranks=ALONE).cut(minibatch):
+        for part in TokenBudget(config.token_budget, sharing="prefixes", ranks=ALONE).cut(minibatch):
             paths = lay_out_paths([minibatch[i] for (i,) in part])
             slots, padding = slots + len(paths.slots_M), padding + paths.padding
             computed += len(paths.ids_F)
@@ -193,7 +197,7 @@ def report(path: Path, found: dict[str, list[list[float]]]) -> None:
 
     config = resolve("demo", [])
     parameters = load_policy(config).model.num_parameters()
-    tokens, computed, padding = laid_out(path, config.learner.minibatches, config.learner.token_budget)
+    tokens, computed, padding = laid_out(path, config.learner)
     rows = json.loads(path.read_text())
     useful = sum(map(len, {tuple(row[0]) for row in rows})) + sum(len(row[1]) for row in rows)
     flops = 6 * parameters * useful / 1e9

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from azr.config import AlgorithmConfig, LearnerConfig
+from azr.config import AlgorithmConfig
 from azr.domains.base import make_task
 from azr.errors import UserError
 from azr.learn.base import TrainSample
-from azr.learn.minibatches import minibatches
 from azr.learn.packing import micro_batches, share_prompts
 from azr.types import Demonstration
 from tests.learners import draw, gradient, learner, plain_logprobs, train_sample, train_samples
@@ -134,18 +133,6 @@ def test_the_mismatch_between_sampler_and_learner_is_measured(policy):
     rollouts = [replace(r, logprobs_T=r.logprobs_T + np.float32(0.5)) for r in train_samples(policy)]
     metrics = learner(policy).update(rollouts)
     assert metrics["mismatch_kl"] == pytest.approx(torch.tensor(-0.5).exp().item() - 1 + 0.5, rel=1e-3)
-
-
-def test_minibatches_visit_every_rollout_once_an_epoch_in_an_order_that_the_seed_gives():
-    config = LearnerConfig(epochs=2, minibatches=4)
-    orders = minibatches(9, config, seed=0, update=0)
-    assert len(orders) == 8
-    for epoch in (orders[:4], orders[4:]):
-        assert sorted(i for part in epoch for i in part) == list(range(9))
-    assert orders[:4] != orders[4:]
-    assert minibatches(9, config, seed=0, update=0) == orders
-    assert minibatches(9, config, seed=0, update=1) != orders
-    assert minibatches(9, config, seed=1, update=0) != orders
 
 
 def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(load, tmp_path):

@@ -35,6 +35,13 @@ def test_completions_that_share_a_row_are_together_no_longer_than_their_prompt(s
         assert len(row) == 1 or total <= len(samples[row[0]].prompt_ids_P)
 
 
+@given(rollouts, st.integers(1, 40))
+def test_rows_keep_to_a_number_of_completion_tokens(samples, most):
+    rows = share_prompts(samples, most=most)
+    assert sorted(i for row in rows for i in row) == list(range(len(samples)))
+    assert all(len(row) == 1 or sum(len(samples[i].completion_ids_T) for i in row) <= most for row in rows)
+
+
 @given(rollouts.filter(bool), st.integers(1, 200))
 def test_micro_batches_keep_to_their_budget_and_leave_nobody_out(samples, budget):
     rows = share_prompts(samples)

@@ -33,12 +33,22 @@ class TokenBudget:
 
     def cut(self, samples: Sequence[TrainSample]) -> list[list[list[int]]]:
         """This rank's micro-batches of rows of indices. Every rank gets the same number, so the last may be empty."""
-        rows = share_prompts(samples) if self._sharing == "prompts" else [[i] for i in range(len(samples))]
         cut = neighbours if self._sharing == "prefixes" else micro_batches
-        shares = [cut(samples, share, self.tokens) for share in split(samples, rows, self._ranks.size)]
+        shares = [cut(samples, share, self.tokens) for share in self._shares(samples)]
         self._most_rows = max(len(part) for share in shares for part in share)
         own = shares[self._ranks.rank]
         return own + [[] for _ in range(max(map(len, shares)) - len(own))]
+
+    def _shares(self, samples: Sequence[TrainSample]) -> list[list[list[int]]]:
+        """The rows of each rank."""
+        ranks = self._ranks.size
+        if self._sharing == "prompts":
+            return split(samples, share_prompts(samples), ranks)
+        if self._sharing == "nothing" or ranks == 1:
+            return split(samples, [[i] for i in range(len(samples))], ranks)
+        fair = sum(len(sample.completion_ids_T) for sample in samples) / ranks
+        together = share_prompts(samples, most=fair / 4)  # smaller pieces are easier to balance
+        return [[[i] for row in share for i in row] for share in split(samples, together, ranks)]
 
     def within(self, attempt: Callable[[], _Result]) -> _Result:
         """Try, and if memory runs out, try again with half the budget until it is enough.

@@ -218,7 +218,7 @@ class PolicyLearner:
         check_unmoved = check_also(check, stopping)
         olds = self._old_logprobs(samples, check_unmoved)
         tally, steps, traces = Tally(), [], list[list[Trace]]([] for _ in samples if traced)
-        parts = minibatches(len(samples), self._config, seed=self._seed, update=self.updates)
+        parts = minibatches(samples, self._config, seed=self._seed, update=self.updates)
         for number, chosen in enumerate(parts):
             examples = examples_of(chosen, samples, olds, self._algorithm)
             first = number == 0

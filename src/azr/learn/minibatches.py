@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,25 +12,41 @@ from numpy.typing import NDArray
 from azr.learn.base import TrainSample
 from azr.learn.loss import sequence_weights
 from azr.learn.objective import Example, known
+from azr.learn.packing import share_prompts
 
 if TYPE_CHECKING:
     from azr.config import AlgorithmConfig, LearnerConfig
 
 
-def minibatches(size: int, config: LearnerConfig, *, seed: int, update: int) -> list[list[int]]:
+def minibatches(samples: Sequence[TrainSample], config: LearnerConfig, *, seed: int, update: int) -> list[list[int]]:
     """Indices of each optimizer step's rollouts: as given if all go into one step, else shuffled in every epoch.
 
+    Rollouts of one prompt stay together, so that a model that computes equal beginnings once reads the prompt once.
+    Sizes differ by at most one, so the rollouts of a prompt may be divided where one minibatch ends and another begins.
+
     Args:
-        size: number of rollouts.
+        samples: the rollouts.
         config: epochs, and optimizer steps in each.
         seed: of the run.
         update: number of updates before this one.
     """
+    size = len(samples)
     epochs, parts = config.epochs, min(config.minibatches, size)
     if parts == 1:
         return [list(range(size))] * epochs
-    orders = (np.random.default_rng([seed, update, epoch]).permutation(size) for epoch in range(epochs))
+    groups = share_prompts(samples, most=math.inf)
+    orders = (_shuffled(groups, np.random.default_rng([seed, update, epoch])) for epoch in range(epochs))
     return [part.tolist() for order in orders for part in np.array_split(order, parts)]
+
+
+def _shuffled(groups: Sequence[Sequence[int]], random: np.random.Generator) -> NDArray[np.int64]:
+    """The members of all groups in a random order, in which the members of a group are neighbours.
+
+    The order is a circle that starts anywhere, even within a group. So every rollout is equally likely to be at every
+    place. Without that, a minibatch in the middle would have fewer rollouts of small groups than the first and last.
+    """
+    circle = np.concatenate([random.permutation(groups[i]) for i in random.permutation(len(groups))])
+    return np.roll(circle, random.integers(len(circle)))
 
 
 def examples_of(

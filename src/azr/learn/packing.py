@@ -24,20 +24,22 @@ Sharing: TypeAlias = Literal["prefixes", "prompts", "nothing"]
 """What the rollouts in one micro-batch have computed once for all of them."""
 
 
-def share_prompts(samples: Sequence[TrainSample]) -> list[list[int]]:
+def share_prompts(samples: Sequence[TrainSample], *, most: float | None = None) -> list[list[int]]:
     """Group rollouts of one prompt into rows of indices.
 
-    The completions in a row are together at most as long as its prompt. Beyond that, the masked attention between
-    completions costs more than reading the prompt again.
+    Args:
+        samples: the rollouts.
+        most: completion tokens in a row; a longer completion gets its own row. None: as many as the row's prompt has.
+            Beyond that, the masked attention between completions costs more than reading the prompt again.
     """
     rows: list[list[int]] = []
     open_rows: dict[bytes, list[int]] = {}
-    room: dict[bytes, int] = defaultdict(int)
+    room: dict[bytes, float] = defaultdict(int)
     for i, sample in enumerate(samples):
         prompt, length = sample.prompt_ids_P.tobytes(), len(sample.completion_ids_T)
         if room[prompt] < length:
             rows.append([])
-            open_rows[prompt], room[prompt] = rows[-1], len(sample.prompt_ids_P)
+            open_rows[prompt], room[prompt] = rows[-1], len(sample.prompt_ids_P) if most is None else most
         open_rows[prompt].append(i)
         room[prompt] -= length
     return rows

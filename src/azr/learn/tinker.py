@@ -114,7 +114,7 @@ class TinkerLearner:
         olds = await self._olds(samples)
         tally, losses, metrics = Tally(), list[float](), dict[str, float]()
         traces = list[list[Trace]]([] for _ in samples if traced)
-        parts = minibatches(len(samples), self._config, seed=self._seed, update=self.updates)
+        parts = minibatches(samples, self._config, seed=self._seed, update=self.updates)
         for number, chosen in enumerate(parts):
             if number == 0 and stopping():
                 raise UpdateStopped
