@@ -18,10 +18,17 @@ from matplotlib.figure import Figure
 
 WINDOW = 5
 """Steps that one point of the curve of new tasks averages over."""
-COLOURS = {"self-play": "#0072b2", "frozen-proposer": "#d55e00", "splicing": "#009e73", "no-building": "#999999"}
+COLOURS = {
+    "self-play": "#0072b2",
+    "frozen-proposer": "#d55e00",
+    "splicing": "#009e73",
+    "progress": "#cc79a7",
+    "no-building": "#999999",
+}
 NAMES = {
     "frozen-proposer": "proposer does not learn",
     "splicing": "splicing alone",
+    "progress": "progress rewarded too",
     "no-building": "nothing is built on",
 }
 
