@@ -135,7 +135,7 @@ def newest(run: Path) -> str:
     return max(path.name for path in (run / "checkpoints").glob("[0-9]*"))
 
 
-PLAYING = "azr.selfplay.step:SelfPlay:_attempt"
+PLAYING = "azr.selfplay.solve:Solver:attempt"
 SEEDING = "azr.selfplay.step:SelfPlay:_settle"  # once for each batch, then once for each step
 LEARNING = "azr.learn.objective:Objective:share"  # once for each micro-batch, of which a step here has one
 SAVING = "azr.learn.learner:PolicyLearner:save"
