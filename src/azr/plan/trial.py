@@ -168,8 +168,8 @@ async def _learn(config: Config, parts: TrainingParts, record: StepRecord) -> in
     learnt = await learn(
         parts.learner,
         record.rollouts,
-        record.demonstrations(),
         config.algorithm,
+        shown=record.demonstrations(),
         traced=every > 0,
         stop=Stop(),
     )

@@ -38,9 +38,9 @@ class Learnt:
 async def learn(
     learner: Learner,
     rollouts: Sequence[Rollout],
-    shown: Sequence[Demonstration],
     algorithm: AlgorithmConfig,
     *,
+    shown: Sequence[Demonstration] = (),
     traced: bool,
     stop: Stop,
 ) -> Learnt:

@@ -215,7 +215,8 @@ class Training:
         try:
             traced = every > 0 and step % every == 0
             rollouts, shown = record.rollouts, record.demonstrations()
-            learnt = await learn(learner, rollouts, shown, self._config.algorithm, traced=traced, stop=self._stop)
+            algorithm = self._config.algorithm
+            learnt = await learn(learner, rollouts, algorithm, shown=shown, traced=traced, stop=self._stop)
         except FloatingPointError as error:
             raise UserError(
                 f"{self._run.path}: {error}; its checkpoints are from before. Start again with a lower learner.lr"
