@@ -21,7 +21,7 @@ import os, sys
 from azr.rollout.local import decode
 decode.draw = lambda *_, **__: os._exit(0)  # draws the first token of the prompts that were read first
 from azr.train.start import start_run
-start_run("demo", ["steps=1", "output_dir='{folder}'"])
+start_run("demo", ["steps=1", "learner.processes=1", "output_dir='{folder}'"])
 """
 
 
