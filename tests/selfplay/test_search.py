@@ -177,7 +177,7 @@ async def test_equal_wrong_programs_are_shown_once(sandbox):
 
 
 async def test_a_right_program_is_not_relabelled(sandbox):
-    found = await attempt(sandbox, INDUCE, Guesses([program("x + 5")]), relabelled=1.0)
+    found = await attempt(sandbox, INDUCE, Guesses([program("5 + x")]), relabelled=1.0)
     assert found.demonstrations == ()
 
 

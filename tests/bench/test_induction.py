@@ -3,31 +3,18 @@
 import itertools
 import json
 import random
-import sys
-from pathlib import Path
 
+import induction
 import pytest
 import torch
 
 from azr.domains.python.syntax import read
 from nursery.heldout import excluded_forms
 
-BENCH = Path(__file__).parents[2] / "bench"
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def induction():
-    sys.path.insert(0, str(BENCH))
-    try:
-        import induction
-
-        yield induction
-    finally:
-        sys.path.remove(str(BENCH))
-
-
-@pytest.mark.slow
-def test_single_attempts_and_searches_are_measured_before_more_training_and_after(induction, capsys, monkeypatch):
+def test_single_attempts_and_searches_are_measured_before_more_training_and_after(capsys, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     words = ["--tasks", "2", "--guesses", "1", "2", "--updates", "1"]
     induction.asyncio.run(induction.run(induction.parse(words)))
@@ -39,7 +26,7 @@ def test_single_attempts_and_searches_are_measured_before_more_training_and_afte
     assert rows[len(both)]["gold tokens"] > 1000
 
 
-def test_known_answers_are_inductions_answered_directly_about_no_held_out_program(induction):
+def test_known_answers_are_inductions_answered_directly_about_no_held_out_program():
     excluded = excluded_forms()
     for (prompt, no_loss), (answer, loss) in itertools.islice(induction.known_answers(random.Random(0)), 20):
         assert prompt.startswith("<induction>\n")
