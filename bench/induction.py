@@ -31,7 +31,6 @@ from ceiling import accuracy
 from azr.concurrency import gather
 from azr.config import Config, GenerationConfig, ModelConfig, SandboxConfig, SearchConfig, SelfPlayConfig
 from azr.domains.python.domain import PythonDomain
-from azr.domains.python.syntax import read
 from azr.domains.python.tasks import load_held_out
 from azr.models import shipped
 from azr.models.load import LanguageModel, load_model
@@ -43,6 +42,7 @@ from azr.selfplay.parts import Parts
 from azr.selfplay.records import Attempts, Stopwatch
 from azr.selfplay.solve import Solver
 from azr.types import ABDUCTION, INDUCTION, Task
+from nursery.corpus import fresh
 from nursery.documents import STYLE, Mix, Piece, documents
 from nursery.grammar import specimens
 from nursery.heldout import excluded_forms
@@ -58,11 +58,9 @@ ONLY_INDUCTION = Mix(trace=0, backward=0, deduction=0, abduction=0, induction=1,
 
 def known_answers(rng: random.Random) -> Iterator[Sequence[Piece]]:
     """Inductions without end about programs that are in no held-out set; there is no loss on prompts."""
-    excluded = excluded_forms()
-    for specimen in specimens(rng.random().hex()):
+    for specimen in fresh(specimens(rng.random().hex()), excluded_forms()):
         for document in documents([specimen], ONLY_INDUCTION, rng):
-            if read(document.task.data["program"]).normal not in excluded:
-                yield [(document.prompt, 0.0), *document.answer]
+            yield [(document.prompt, 0.0), *document.answer]
 
 
 async def singles(parts: Parts, tasks: Sequence[Task], opening: str) -> list[bool]:

@@ -127,7 +127,7 @@ class PythonDomain:
         try:
             answer = answer_of(text)
             if task.kind == INDUCTION:
-                program = one(fields_of(answer, self._notation)["program"], "program")
+                program = self._guessed_program(answer)
                 return await self._verify_induction(task, program, sandbox)
         except MalformedError as error:
             return error.verdict
@@ -156,6 +156,10 @@ class PythonDomain:
         reason, detail = _why(failed) if failed else ("wrong", "")
         return Verdict(True, right / len(gold), reason, detail)
 
+    def _guessed_program(self, answer: str) -> str:
+        """The program that answers an induction; MalformedError if there is not exactly one."""
+        return one(fields_of(answer, self._notation)["program"], "program")
+
     # Search
 
     def checks(self, task: Task, text: str) -> Sequence[Task]:
@@ -163,7 +167,7 @@ class PythonDomain:
         try:
             answer = answer_of(text)
             if task.kind == INDUCTION:
-                program = one(fields_of(answer, self._notation)["program"], "program")
+                program = self._guessed_program(answer)
                 calls = [(program, *pair) for pair in prompts.shown_pairs(task)]
             else:
                 guess = tidy_arguments(short_answer(answer, "input", self._notation))
@@ -178,7 +182,7 @@ class PythonDomain:
         None if the program fails on one of the inputs, reads no argument or returns it, or is a held-out one.
         """
         try:
-            program = one(fields_of(answer_of(text), self._notation)["program"], "program")
+            program = self._guessed_program(answer_of(text))
             read, inputs = syntax.read(program), tuple(task.data["inputs"])
         except RefusedError:
             return None
