@@ -9,9 +9,9 @@ from itertools import cycle
 
 from azr.domains.python import prompts
 from azr.domains.python.config import PythonConfig
-from azr.domains.python.syntax import read
 from azr.types import DEDUCTION, Task
 from nursery import documents as nursery_documents
+from nursery.corpus import fresh
 from nursery.documents import Piece
 from nursery.grammar import LONG, SMALL, Size, specimens
 from nursery.heldout import excluded_forms, statements
@@ -60,9 +60,8 @@ def _gold(task: Task) -> str:
 
 def _long_or_short(longer: bool, rng: random.Random) -> Documents:
     size: Size = LONG if longer else SMALL
-    excluded = excluded_forms()
-    for specimen in specimens(rng.random().hex(), size):
-        if (longer and statements(specimen.program) < 9) or read(specimen.program).normal in excluded:
+    for specimen in fresh(specimens(rng.random().hex(), size), excluded_forms()):
+        if longer and statements(specimen.program) < 9:
             continue
         task = nursery_documents.run_task(DEDUCTION, specimen.program, rng.choice(specimen.runs))
         yield [(prompts.solve_prompt(nursery_documents.STYLE, task), 0.0), (_gold(task), 1.0)]
