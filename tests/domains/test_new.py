@@ -72,6 +72,29 @@ def test_the_method_that_raised_is_named(package, tmp_path, monkeypatch, capsys,
 
 
 @pytest.mark.parametrize(
+    ("method", "value", "wanted"),
+    [
+        ("def seeds(self)", "[1]", "Task"),
+        ("def propose_prompt(self, *_)", "'a text'", "ProposalPrompt"),
+        ("def solve_prompt(self, *_)", "5", "str"),
+        ("def show(self, *_)", "None", "str"),
+        ("def gold(self, *_)", "7", "str"),
+        ("async def verify(self, *_)", "True", "Verdict"),
+        ("async def validate(self, *_)", "False", "Proposal"),
+        ("async def held_out(self, *_)", "['a task']", "Task"),
+    ],
+)
+def test_a_method_that_returns_another_type_is_named(package, tmp_path, method, value, wanted):
+    module = tmp_path / "site" / "azr_my_sums.py"
+    code, first = module.read_text(), "    def draw("
+    assert first in code
+    module.write_text(code.replace(first, f"    {method}:\n        return {value}\n\n{first}"))
+    name = method.partition("(")[0].rpartition(" ")[2]
+    with pytest.raises(UserError, match=rf"domain my-sums: MySumsDomain\.{name} returned .*, not of type {wanted}$"):
+        run("my-sums", [], 2)
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("Sums", "lower-case letters"),

@@ -3,16 +3,19 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 from azr import settings
 from azr.config import DomainConfig, SandboxConfig, Style
 from azr.domains import registry
-from azr.domains.base import Domain
+from azr.domains.base import Domain, Proposal, ProposalPrompt
+from azr.errors import UserError
 from azr.sandbox.base import Sandbox
 from azr.sandbox.factory import make_sandbox
 from azr.streams import stream
 from azr.types import Kind, Task, Verdict
+
+T = TypeVar("T")
 
 GARBAGE = ("", "<answer></answer>", "<answer>\N{SNOWMAN} \x00</answer>", "<answer>" * 50, "\\boxed{-1}")
 """Texts that are no answer and no proposal; a model writes such, and they must be refused, not raise."""
@@ -29,7 +32,7 @@ def run(name: str, assignments: Sequence[str], count: int) -> bool:
         count: tasks per kind to judge answers of.
 
     Raises:
-        UserError: there is no such domain, or its settings are wrong.
+        UserError: there is no such domain, its settings are wrong, or a method returns something of another type.
     """
     tree = settings.override({"name": name}, [word.removeprefix("domain.") for word in assignments])
     return asyncio.run(_run(settings.check(registry.config_class(name), tree, source=f"domain {name}"), count))
@@ -41,7 +44,7 @@ async def _run(config: DomainConfig, count: int) -> bool:
         _prompts(registry.make_domain(config.model_copy(update={"style": style}), limits), style)
     domain, sandbox = registry.make_domain(config, limits), make_sandbox(**limits.choice)
     try:
-        tasks = await domain.held_out(count, sandbox)
+        tasks = [_typed(domain, "held_out", task, Task) for task in await domain.held_out(count, sandbox)]
         return all([await _answers(domain, kind, tasks, sandbox) for kind in domain.kinds])
     finally:
         await sandbox.close()
@@ -49,15 +52,14 @@ async def _run(config: DomainConfig, count: int) -> bool:
 
 def _prompts(domain: Domain, style: Style) -> None:
     """Print a proposer's prompt, a solver's and the whole task of each kind."""
-    seeds = domain.seeds()
+    seeds = [_typed(domain, "seeds", task, Task) for task in domain.seeds()]
     for kind in domain.kinds:
         sources = domain.sources(kind)
         known = [task for task in seeds if task.kind in sources.kinds][: 1 if sources.count is None else sources.count]
-        asked = domain.propose_prompt(kind, known, stream(0, "trial", kind))
-        _show(f"{style}: propose {kind}", asked.text)
+        _show(f"{style}: propose {kind}", _asked(domain, kind, known).text)
         for task in [task for task in seeds if task.kind == kind][:1]:
-            _show(f"{style}: solve {kind}", domain.solve_prompt(task))
-            _show(f"{style}: the whole task", domain.show(task))
+            _show(f"{style}: solve {kind}", _typed(domain, "solve_prompt", domain.solve_prompt(task), str))
+            _show(f"{style}: the whole task", _typed(domain, "show", domain.show(task), str))
 
 
 async def _answers(domain: Domain, kind: Kind, tasks: Sequence[Task], sandbox: Sandbox) -> bool:
@@ -66,13 +68,14 @@ async def _answers(domain: Domain, kind: Kind, tasks: Sequence[Task], sandbox: S
     if not mine:
         print(f"{kind}: no held-out tasks")
         return True
-    gold = [await domain.verify(task, domain.gold(task), sandbox) for task in mine]
+    answers = [_typed(domain, "gold", domain.gold(task), str) for task in mine]
     rng = stream(0, "trial", kind, "random")
-    others = [domain.gold(mine[int(rng.integers(len(mine)))]) for _ in mine]
-    random = [await domain.verify(task, text, sandbox) for task, text in zip(mine, others, strict=True)]
-    garbage = [await domain.verify(mine[0], text, sandbox) for text in GARBAGE]
-    asked = domain.propose_prompt(kind, (), stream(0, "trial", kind)) if domain.sources(kind).count is None else None
-    proposed = [(await domain.validate(asked, text, sandbox)).verdict for text in GARBAGE] if asked else []
+    others = [answers[int(rng.integers(len(mine)))] for _ in mine]
+    gold = [await _verdict(domain, task, text, sandbox) for task, text in zip(mine, answers, strict=True)]
+    random = [await _verdict(domain, task, text, sandbox) for task, text in zip(mine, others, strict=True)]
+    garbage = [await _verdict(domain, mine[0], text, sandbox) for text in GARBAGE]
+    asked = _asked(domain, kind, ()) if domain.sources(kind).count is None else None
+    proposed = [await _refused(domain, asked, text, sandbox) for text in GARBAGE] if asked else []
     for what, verdicts in {
         "gold answers": gold,
         "random answers of other tasks": random,
@@ -84,6 +87,27 @@ async def _answers(domain: Domain, kind: Kind, tasks: Sequence[Task], sandbox: S
     for task in [task for task, verdict in zip(mine, gold, strict=True) if not verdict.passed][:1]:
         _show(f"{kind}: a gold answer that is refused: {domain.gold(task)}", domain.show(task))
     return all(verdict.passed for verdict in gold)
+
+
+def _asked(domain: Domain, kind: Kind, known: Sequence[Task]) -> ProposalPrompt:
+    asked = domain.propose_prompt(kind, known, stream(0, "trial", kind))
+    return _typed(domain, "propose_prompt", asked, ProposalPrompt)
+
+
+async def _verdict(domain: Domain, task: Task, text: str, sandbox: Sandbox) -> Verdict:
+    return _typed(domain, "verify", await domain.verify(task, text, sandbox), Verdict)
+
+
+async def _refused(domain: Domain, asked: ProposalPrompt, text: str, sandbox: Sandbox) -> Verdict:
+    return _typed(domain, "validate", await domain.validate(asked, text, sandbox), Proposal).verdict
+
+
+def _typed(domain: Domain, method: str, found: Any, wanted: type[T]) -> T:
+    """What a method returned, or an item of it. A domain is written by others, and nothing has checked its types."""
+    if isinstance(found, wanted):
+        return found
+    name = f"{type(domain).__qualname__}.{method}"
+    raise UserError(f"domain {domain.name}: {name} returned {found!r:.60}, not of type {wanted.__name__}")
 
 
 def _counted(verdicts: Sequence[Verdict]) -> str:
