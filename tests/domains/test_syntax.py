@@ -159,6 +159,21 @@ def test_joined_programs_run_one_after_the_other():
     assert scope["f"](1, 20) == [21, 1]
 
 
+@pytest.mark.parametrize(
+    ("returned", "assigned", "results"),
+    [
+        ("[b, a]", "    a, b = b, a\n", [1, 20]),
+        ("(a + b, 7)", "    a, b = a + b, 7\n", [7, 21]),
+        ("[a, b]", "", [20, 1]),
+    ],
+)
+def test_results_in_another_order_or_computed_are_assigned_to_the_parameters(returned, assigned, results):
+    whole = joined(f"def f(a, b):\n    return {returned}", SWAP)
+    assert whole == f"def f(a, b):\n{assigned}    a, b = b, a\n    return [a, b]"
+    exec(whole, scope := {})
+    assert scope["f"](1, 20) == results
+
+
 def test_a_program_without_statements_can_be_joined_on_either_side():
     empty = "def f(a, b):\n    return [a, b]"
     assert joined(empty, SWAP) == joined(SWAP, empty) == SWAP
@@ -169,7 +184,8 @@ def test_a_program_without_statements_can_be_joined_on_either_side():
     [
         (ADD, SWAP),
         (SWAP, ADD),
-        (SWAP.replace("[a, b]", "[b, a]"), SWAP),
+        (SWAP.replace("[a, b]", "[a]"), SWAP),
+        (SWAP.replace("[a, b]", "[*a, b]"), SWAP),
         (SWAP.replace("[a, b]", "a"), SWAP),
         (SWAP, SWAP.replace("(a, b)", "(a, c)")),
         (SWAP, "def f(a, b): return [a, b]"),

@@ -216,24 +216,23 @@ def test_short_documents_are_not_padded_to_the_length_of_long_ones():
 
 @pytest.fixture(scope="module")
 def primed():
+    """Attention of a new model to 64 rows of nine different tokens, of which the sixth comes once more."""
     model = new_model(Shape(hidden=96, layers=2, heads=4, feed_forward=96), TOKENIZER, partly_nope=True)
     model.set_attn_implementation("eager")
+    chance = torch.Generator().manual_seed(0)
+    tokens = torch.tensor(sorted(set(range(len(TOKENIZER))) - {TOKENIZER.pad_token_id}))
+    rows = torch.stack([tokens[torch.randperm(len(tokens), generator=chance)[:9]] for _ in range(64)])
     with torch.no_grad():
-        return model(torch.tensor([[200, 20, 210, 21, 220, 22, 230, 23, 10, 22]]), output_attentions=True)
+        return model(torch.cat([rows, rows[:, 5:6]], dim=1), output_attentions=True).attentions
 
 
 def test_a_head_of_a_new_model_looks_at_the_previous_token(primed):
-    assert (primed.attentions[0][0, 0].diagonal(offset=-1) > 0.9).all()
+    assert (primed[0][:, 0].diagonal(offset=-1, dim1=1, dim2=2) > 0.9).all()
 
 
 def test_the_second_layer_of_a_new_model_looks_at_equal_tokens(primed):
-    seen = primed.attentions[1][0, :, -1].mean(dim=0)
-    assert seen[5] > 3 * seen[:5].mean()
-
-
-def test_what_stands_before_an_equal_token_is_what_a_new_model_finds_likely(primed):
-    logits = primed.logits[0, -1]
-    assert logits[220] > logits[[200, 210, 230]].max()
+    seen = primed[1][:, :, -1].mean(dim=(0, 1))
+    assert seen[5] > 2 * torch.cat([seen[:5], seen[6:9]]).mean()
 
 
 async def test_the_model_that_ships_executes_three_statements_almost_always():

@@ -137,7 +137,8 @@ def _leave(lines: str) -> bool:
 def joined(first: str, second: str) -> str | None:
     """One program that does what `first` does, and then with its results what `second` does: f(g(x)) without calls.
 
-    None unless both are a single function of the same parameters, and `first` ends by returning them in their order.
+    None unless both are a single function of the same parameters, and `first` ends by returning a list or tuple of as
+    many values. Those are assigned to the parameters, unless they are the parameters in their order.
     """
     found, entries = _before_return(first), [_only_function(program) for program in (first, second)]
     if found is None or entries[0] is None or entries[1] is None or _before_return(second) is None:
@@ -145,19 +146,23 @@ def joined(first: str, second: str) -> str | None:
     one, two = entries[0], entries[1]
     names = [argument.arg for argument in one.args.args]
     match one.body[-1]:
-        case ast.Return(value=ast.List(elts=values) | ast.Tuple(elts=values)):
-            returned = [value.id if isinstance(value, ast.Name) else "" for value in values]
+        case ast.Return(value=ast.List(elts=values) | ast.Tuple(elts=values)) if len(values) == len(names):
+            returned = [ast.unparse(value) for value in values]
         case _:
             return None
-    if ast.dump(one.args) != ast.dump(two.args) or returned != names or one.body[0].lineno == one.lineno:
+    if any(isinstance(value, ast.Starred) for value in values):
+        return None
+    if ast.dump(one.args) != ast.dump(two.args) or one.body[0].lineno == one.lineno:
         return None
     lines, others = first.split("\n"), second.split("\n")
     at, begin = two.body[0].lineno - 1, one.body[0].lineno - 1
     if not others[at][: two.body[0].col_offset].isspace():
         return None
     moved = dedent("\n".join(lines[begin : found[0]]))
-    inserted = [indent(moved, others[at][: two.body[0].col_offset])] if moved else []
-    return "\n".join([*others[:at], *inserted, *others[at:]])
+    assigned = "" if returned == names else f"{', '.join(names)} = {', '.join(returned)}"
+    inserted = "\n".join(filter(None, (moved, assigned)))
+    margin = others[at][: two.body[0].col_offset]
+    return "\n".join([*others[:at], *([indent(inserted, margin)] if inserted else []), *others[at:]])
 
 
 def _before_return(program: str) -> tuple[int, str] | None:
