@@ -49,8 +49,8 @@ def collect(folder: Path) -> dict[str, Any]:
     runs = finished(folder)
     for (arm, _), path in runs.items():
         arms.setdefault(arm, []).append(curves(path))
-    path = next(path for (arm, _), path in runs.items() if arm == "self-play")
-    config = settings.read(str(path / "config.toml"))
+    plain = min(runs, key=lambda run: run[0] != "self-play")  # another arm if there is no such run
+    config = settings.read(str(runs[plain] / "config.toml"))
     return {
         "configuration": {key: value for key, value in config.items() if key not in ("output_dir", "seed")},
         "arms": {arm: arms[arm] for arm in ARMS if arm in arms},

@@ -4,7 +4,9 @@ Qwen2 architecture, hidden size 128, 4 layers, random weights; 64 prompts, at mo
 is the end with probability 1/32. Both sides sample at temperature 1 with the same prompts,
 turn by turn in one process and one thread; useful tokens (up to and with the end token) a second are compared.
 
-    python bench/generate.py [--rounds 7] [--prompts 64] [--rows 64]
+    python bench/generate.py [--rounds 7] [--prompts 64] [--rows 64] [--equal]
+
+With `--equal`, no row ends before 128 tokens, so that continuous batching has nothing to gain.
 """
 
 from __future__ import annotations
@@ -28,19 +30,21 @@ from azr.rollout.local.generator import LocalGenerator
 EOS, PAD, NEW, VOCABULARY = 1, 0, 128, 512
 
 
-class RaggedEnds(torch.nn.Linear):
-    """An output layer that gives the end token a probability of 1/32 whatever came before."""
+class Ends(torch.nn.Linear):
+    """An output layer that gives the end token the same probability whatever came before: 1/32, or 0 if `never`."""
+
+    never = False
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Logits, with the end token's overwritten and padding never drawn."""
         logits = super().forward(states)
         rest = torch.logsumexp(logits[..., EOS + 1 :], dim=-1)
-        logits[..., EOS] = rest - torch.log(torch.tensor(31.0))
+        logits[..., EOS] = -torch.inf if self.never else rest - torch.log(torch.tensor(31.0))
         logits[..., PAD] = -torch.inf
         return logits
 
 
-def build() -> LanguageModel:
+def build(*, equal: bool) -> LanguageModel:
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=VOCABULARY,
@@ -55,8 +59,9 @@ def build() -> LanguageModel:
         bos_token_id=None,
     )
     model = Qwen2ForCausalLM(config)
-    head = RaggedEnds(128, VOCABULARY, bias=False)
+    head = Ends(128, VOCABULARY, bias=False)
     head.load_state_dict(model.lm_head.state_dict())
+    head.never = equal
     model.lm_head = head
     vocabulary = {"<pad>": PAD, "<end>": EOS} | {f"w{i}": i for i in range(2, VOCABULARY)}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
@@ -98,9 +103,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--equal", action="store_true", help="all rows end at 128 tokens")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    policy, texts = build(), prompts(arguments.prompts)
+    policy, texts = build(equal=arguments.equal), prompts(arguments.prompts)
     sides: dict[str, Callable[[LanguageModel, list[str], int, int], int]] = {"azr": ours, "generate": theirs}
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(arguments.rounds + 1):
