@@ -1,8 +1,6 @@
 """The oracle gate, on a tiny model."""
 
-import sys
-from pathlib import Path
-
+import ceiling
 import pytest
 import torch
 
@@ -13,23 +11,11 @@ from nursery.steps.tokenizer import build_tokenizer
 from nursery.steps.train import new_model
 from nursery.train import Shape
 
-BENCH = Path(__file__).parents[2] / "bench"
 GOLD = gold_attempt(deduction_task(join_lines(["a = min(a + b, 9)", "b = 9 - b"]), (1, 2, 3)))
 
 
-@pytest.fixture(scope="module")
-def ceiling():
-    sys.path.insert(0, str(BENCH))
-    try:
-        import ceiling
-
-        yield ceiling
-    finally:
-        sys.path.remove(str(BENCH))
-
-
 @pytest.mark.slow
-def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_path):
+def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(tmp_path):
     tokenizer = build_tokenizer()
     model = new_model(Shape(hidden=16, layers=2, heads=2, feed_forward=16), tokenizer)
     save(model, tokenizer, {}, tmp_path / "model")
@@ -50,24 +36,24 @@ def test_the_gate_measures_a_tiny_model_and_leaves_it_as_it_was(ceiling, tmp_pat
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
 
 
-def test_quick_asks_for_less_and_what_is_named_counts(ceiling):
+def test_quick_asks_for_less_and_what_is_named_counts():
     asked = ceiling.parse(["--quick", "--samples", "8"])
     assert (asked.tasks, asked.samples, asked.sampled, asked.gold) == (60, 8, 20, [200_000])
 
 
-def test_only_the_first_wrong_line_counts(ceiling):
+def test_only_the_first_wrong_line_counts():
     lines = GOLD.split("\n")
     wrong = "\n".join([*lines[:2], "x", "y"])
     assert [line["wrong"] for line in ceiling.line_errors([GOLD, GOLD], [GOLD, wrong])] == [0, 1, 0, 0]
     assert [line["reached"] for line in ceiling.line_errors([GOLD, GOLD], [GOLD, wrong])] == [2, 2, 1, 1]
 
 
-def test_a_missing_line_is_wrong(ceiling):
+def test_a_missing_line_is_wrong():
     short = GOLD.rpartition("\n")[0]
     assert ceiling.line_errors([GOLD], [short])[-1]["wrong"] == 1
 
 
-def test_the_most_frequent_answer_decides(ceiling):
+def test_the_most_frequent_answer_decides():
     right, wrong = (ceiling.Attempt(f"<answer>{text}</answer>", text == "1") for text in "12")
     assert ceiling.majority([wrong, right, right])
     assert not ceiling.majority([right, wrong, wrong])
@@ -75,7 +61,7 @@ def test_the_most_frequent_answer_decides(ceiling):
 
 
 @pytest.mark.parametrize("name", ["nursery", "nursery-steps"])
-def test_gold_attempts_are_right_and_documents_differ_in_length(ceiling, name):
+def test_gold_attempts_are_right_and_documents_differ_in_length(name):
     import random
 
     language = ceiling.LANGUAGES[name]
