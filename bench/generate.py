@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -30,16 +31,19 @@ from azr.rollout.local.generator import LocalGenerator
 EOS, PAD, NEW, VOCABULARY = 1, 0, 128, 512
 
 
-class Ends(torch.nn.Linear):
-    """An output layer that gives the end token the same probability whatever came before: 1/32, or 0 if `never`."""
+class RaggedEnds(torch.nn.Linear):
+    """An output layer that ends a row with the same probability at every token.
 
-    never = False
+    Attributes:
+        odds: natural logarithm of the odds against the end; infinite if no row is to end.
+    """
+
+    odds: float
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Logits, with the end token's overwritten and padding never drawn."""
         logits = super().forward(states)
-        rest = torch.logsumexp(logits[..., EOS + 1 :], dim=-1)
-        logits[..., EOS] = -torch.inf if self.never else rest - torch.log(torch.tensor(31.0))
+        logits[..., EOS] = torch.logsumexp(logits[..., EOS + 1 :].float(), dim=-1).to(logits.dtype) - self.odds
         logits[..., PAD] = -torch.inf
         return logits
 
@@ -59,9 +63,9 @@ def build(*, equal: bool) -> LanguageModel:
         bos_token_id=None,
     )
     model = Qwen2ForCausalLM(config)
-    head = Ends(128, VOCABULARY, bias=False)
+    head = RaggedEnds(128, VOCABULARY, bias=False)
     head.load_state_dict(model.lm_head.state_dict())
-    head.never = equal
+    head.odds = math.inf if equal else math.log(31)
     model.lm_head = head
     vocabulary = {"<pad>": PAD, "<end>": EOS} | {f"w{i}": i for i in range(2, VOCABULARY)}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))

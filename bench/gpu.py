@@ -22,6 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import transformers
+from generate import EOS, PAD, RaggedEnds
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import ContinuousBatchingConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -43,22 +44,9 @@ TINY = {
     "num_key_value_heads": 2,
     "vocab_size": 512,
 }
-EOS, PAD, PROMPT = 1, 0, 128
+PROMPT = 128
 BLOCK = 256
 """Tokens in a block of paged keys and values, transformers' default."""
-
-
-class RaggedEnds(torch.nn.Linear):
-    """An output layer that ends a row with the same probability at every token."""
-
-    odds: float
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits, with the end token's overwritten and padding never drawn."""
-        logits = super().forward(states)
-        logits[..., EOS] = torch.logsumexp(logits[..., EOS + 1 :].float(), dim=-1).to(logits.dtype) - self.odds
-        logits[..., PAD] = -torch.inf
-        return logits
 
 
 def build(shape: str, device: torch.device, new: int) -> LanguageModel:
