@@ -1,5 +1,7 @@
 """The oracle gate, on a tiny model."""
 
+import random
+
 import ceiling
 import pytest
 import torch
@@ -62,8 +64,6 @@ def test_the_most_frequent_answer_decides():
 
 @pytest.mark.parametrize("name", ["nursery", "nursery-steps"])
 def test_gold_attempts_are_right_and_documents_differ_in_length(name):
-    import random
-
     language = ceiling.LANGUAGES[name]
     tasks = ceiling.load_held_out(language.sets[0], ("deduction",), 5)
     assert all(language.gold(task).endswith(f"<answer>{task.data['output']}</answer>") for task in tasks)

@@ -75,7 +75,7 @@ async def _answers(domain: Domain, kind: Kind, tasks: Sequence[Task], sandbox: S
     random = [await _verdict(domain, task, text, sandbox) for task, text in zip(mine, others, strict=True)]
     garbage = [await _verdict(domain, mine[0], text, sandbox) for text in GARBAGE]
     asked = _asked(domain, kind, ()) if domain.sources(kind).count is None else None
-    proposed = [await _refused(domain, asked, text, sandbox) for text in GARBAGE] if asked else []
+    proposed = [await _validated(domain, asked, text, sandbox) for text in GARBAGE] if asked else []
     for what, verdicts in {
         "gold answers": gold,
         "random answers of other tasks": random,
@@ -98,7 +98,7 @@ async def _verdict(domain: Domain, task: Task, text: str, sandbox: Sandbox) -> V
     return _typed(domain, "verify", await domain.verify(task, text, sandbox), Verdict)
 
 
-async def _refused(domain: Domain, asked: ProposalPrompt, text: str, sandbox: Sandbox) -> Verdict:
+async def _validated(domain: Domain, asked: ProposalPrompt, text: str, sandbox: Sandbox) -> Verdict:
     return _typed(domain, "validate", await domain.validate(asked, text, sandbox), Proposal).verdict
 
 

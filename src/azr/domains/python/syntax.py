@@ -146,11 +146,11 @@ def joined(first: str, second: str) -> str | None:
     one, two = entries[0], entries[1]
     names = [argument.arg for argument in one.args.args]
     match one.body[-1]:
-        case ast.Return(value=ast.List(elts=values) | ast.Tuple(elts=values)) if len(values) == len(names):
+        case ast.Return(value=ast.List(elts=values) | ast.Tuple(elts=values)):
             returned = [ast.unparse(value) for value in values]
         case _:
             return None
-    if any(isinstance(value, ast.Starred) for value in values):
+    if len(values) != len(names) or any(isinstance(value, ast.Starred) for value in values):
         return None
     if ast.dump(one.args) != ast.dump(two.args) or one.body[0].lineno == one.lineno:
         return None
