@@ -1,4 +1,4 @@
-"""The lean decoding step computes what transformers' own forward does."""
+"""The lean forward pass computes what transformers' own forward does."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache
 
 from azr.models.plain import is_plain
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.lean import LeanStep
+from azr.rollout.local.lean import LeanModel
 from azr.rollout.local.paged import PagedCache
 
 SHAPE = {
@@ -68,28 +68,31 @@ def wrapped(model: Any) -> Any:
 
 
 def decoded(
-    model: Any, step: LeanStep | None, lengths: list[int], copies: list[int], *, shared: bool = False
+    model: Any, lean: LeanModel | None, lengths: list[int], copies: list[int], *, shared: bool = False
 ) -> list[torch.Tensor]:
-    """Logits of four decoding steps, in `copies` rows for each prompt; by transformers if there is no lean step."""
+    """Logits after prompts and in four decoding steps, in `copies` rows for each prompt; by transformers if not lean.
+
+    If the prompts are to be shared, the lean model reads them, too.
+    """
     random = np.random.default_rng(0)
-    width = max(lengths)
-    seen = np.arange(width) >= width - np.array(lengths)[:, None]
-    prefilled, cache, logits = DynamicCache(), PagedCache() if shared else RowCache(), []
+    prompts = [random.integers(99, size=length) for length in lengths]
+    cached = np.repeat(lengths, copies)
+    cache: RowCache | PagedCache = PagedCache() if shared else RowCache()
     with torch.inference_mode():
-        model(
-            input_ids=torch.from_numpy(random.integers(99, size=seen.shape)),
-            attention_mask=torch.from_numpy(seen),
-            position_ids=torch.from_numpy(np.maximum(seen.cumsum(axis=1) - 1, 0)),
-            past_key_values=prefilled,
-            use_cache=True,
-        )
-        cache.append(prefilled, copies, np.array(lengths))
-        cached = np.repeat(lengths, copies)
+        if isinstance(cache, PagedCache):
+            assert lean is not None
+            after_P, seen = lean.read(padded(prompts, left=False)[0], np.array(lengths))
+            cache.append(seen, copies, np.array(lengths))
+        else:
+            after_P, prefilled = read(model, *padded(prompts, left=True))
+            cache.append(prefilled, copies, np.array(lengths))
+        logits = [after_P]
         for _ in range(4):
             newest = random.integers(99, size=len(cached))
-            if step is not None:
-                logits.append(step(newest, cached, cache))
+            if lean is not None:
+                logits.append(lean.step(newest, cached, cache))
             else:
+                assert isinstance(cache, RowCache)
                 columns = cache.width + 1
                 output = model(
                     input_ids=torch.from_numpy(newest)[:, None],
@@ -104,18 +107,41 @@ def decoded(
     return logits
 
 
+def padded(prompts: list[np.ndarray], *, left: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts as rows of an array that begins or ends with other tokens, and where it holds them."""
+    lengths = np.array([len(prompt) for prompt in prompts])[:, None]
+    columns = np.arange(lengths.max())
+    mask = columns >= len(columns) - lengths if left else columns < lengths
+    ids = np.full(mask.shape, 7)
+    ids[mask] = np.concatenate(prompts)
+    return ids, mask
+
+
+def read(model: Any, ids: np.ndarray, seen: np.ndarray) -> tuple[torch.Tensor, DynamicCache]:
+    """Logits after prompts that are padded on the left, and their keys and values, by transformers."""
+    prefilled = DynamicCache()
+    output = model(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy(seen),
+        position_ids=torch.from_numpy(np.maximum(seen.cumsum(axis=1) - 1, 0)),
+        past_key_values=prefilled,
+        use_cache=True,
+    )
+    return output.logits[:, -1], prefilled
+
+
 def difference(
-    model: Any, step: LeanStep, lengths: list[int], copies: list[int] | None = None, *, shared: bool = False
+    model: Any, lean: LeanModel, lengths: list[int], copies: list[int] | None = None, *, shared: bool = False
 ) -> float:
     copies = copies or [1] * len(lengths)
-    ours, theirs = decoded(model, step, lengths, copies, shared=shared), decoded(model, None, lengths, copies)
+    ours, theirs = decoded(model, lean, lengths, copies, shared=shared), decoded(model, None, lengths, copies)
     return max(float((one - other).abs().max()) for one, other in zip(ours, theirs, strict=True))
 
 
-def refreshed(model: Any) -> LeanStep:
-    step = LeanStep(wrapped(model))
-    step.refresh()
-    return step
+def refreshed(model: Any) -> LeanModel:
+    lean = LeanModel(wrapped(model))
+    lean.refresh()
+    return lean
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -144,35 +170,36 @@ def test_logits_in_bfloat16_are_as_close_as_rounding_allows() -> None:
     assert difference(model, refreshed(model), [5, 9, 2]) < 0.1
 
 
-def test_positions_beyond_the_table_extend_it() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_positions_beyond_the_table_extend_it(shared: bool) -> None:
     model = made(FAMILIES["qwen2"])
-    assert difference(model, refreshed(model), [1030, 3]) < 1e-5
+    assert difference(model, refreshed(model), [1030, 3], shared=shared) < 1e-5
 
 
 def test_weights_too_large_to_join_are_used_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("azr.rollout.local.lean._JOINED_BYTES", 0)
     model = made(FAMILIES["qwen2"])
-    step = refreshed(model)
-    assert len(step._layers[0].qkv.weights) == 3
-    assert difference(model, step, [5, 9, 2]) < 1e-5
+    lean = refreshed(model)
+    assert len(lean._layers[0].qkv.weights) == 3
+    assert difference(model, lean, [5, 9, 2]) < 1e-5
 
 
 def test_an_update_of_the_weights_reaches_the_joined_ones() -> None:
     model = made(FAMILIES["llama"])
-    step = refreshed(model)
+    lean = refreshed(model)
     with torch.no_grad():
         model.model.layers[1].self_attn.k_proj.weight.mul_(2.0)
-    assert difference(model, step, [5, 9]) > 1e-3
-    step.refresh()
-    assert difference(model, step, [5, 9]) < 1e-5
+    assert difference(model, lean, [5, 9]) > 1e-3
+    lean.refresh()
+    assert difference(model, lean, [5, 9]) < 1e-5
 
 
 def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:
     model = made(FAMILIES["llama"])
-    step = refreshed(model)
-    layers = step._layers
-    step.refresh()
-    assert step._layers is layers
+    lean = refreshed(model)
+    layers = lean._layers
+    lean.refresh()
+    assert lean._layers is layers
 
 
 @pytest.mark.parametrize(
@@ -181,12 +208,22 @@ def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:
         lambda: GPT2LMHeadModel(GPT2Config(vocab_size=99, n_embd=32, n_layer=1, n_head=2)),
         lambda: MistralForCausalLM(MistralConfig(**SHAPE)),
         lambda: get_peft_model(LlamaForCausalLM(LlamaConfig(**SHAPE)), LoraConfig(target_modules=["q_proj"])),
+        lambda: get_peft_model(
+            LlamaForCausalLM(LlamaConfig(**SHAPE)), LoraConfig(target_modules=["lm_head"])
+        ).get_base_model(),
         lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, use_sliding_window=True, max_window_layers=1)),
         lambda: LlamaForCausalLM(
             LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
         ),
     ],
-    ids=["gpt2", "mistral", "adapter", "sliding window", "positions that depend on the length"],
+    ids=[
+        "gpt2",
+        "mistral",
+        "adapter",
+        "adapter of the output layer",
+        "sliding window",
+        "positions that depend on the length",
+    ],
 )
 def test_other_models_are_left_to_transformers(build: Any) -> None:
     assert not is_plain(build())

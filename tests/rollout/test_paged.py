@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers.cache_utils import DynamicCache
 
 from azr.rollout.local import kernel
 from azr.rollout.local.kernel import PAGE
@@ -56,15 +55,13 @@ class Rows:
         padded = (len(lengths), self.key_heads, max(lengths), self.width)
         keys, values = self.drawn(*padded), self.drawn(*padded)
         for row, length in enumerate(lengths):  # what pads a prompt must not be read
-            keys[row, :, : max(lengths) - length] = values[row, :, : max(lengths) - length] = torch.nan
-        prefilled = DynamicCache()
-        prefilled.update(keys, values, 0)
-        self.cache.append(prefilled, copies, np.array(lengths))
+            keys[row, :, length:] = values[row, :, length:] = torch.nan
+        self.cache.append([(keys, values)], copies, np.array(lengths))
         for pool in (self.cache._pool.keys, self.cache._pool.values):
             pool[0][self.cache._pool._free] = np.nan  # fresh memory may hold anything
         for row, (length, count) in enumerate(zip(lengths, copies, strict=True)):
-            self.keys += [keys[row, :, max(lengths) - length :]] * count
-            self.values += [values[row, :, max(lengths) - length :]] * count
+            self.keys += [keys[row, :, :length]] * count
+            self.values += [values[row, :, :length]] * count
 
     def step(self) -> tuple[Tensor, Tensor]:
         """The cache's attention to one more token per row, and torch's."""
@@ -171,10 +168,8 @@ def test_other_rows_change_no_bit_of_a_row() -> None:
 
 def test_scores_far_below_the_highest_have_no_weight() -> None:
     rows = Rows(1, 1, 4)
-    prefilled = DynamicCache()
     keys = torch.tensor([[-1e4, 0, 0, 0], [1e4, 0, 0, 0]])[None, None]
-    prefilled.update(keys, torch.tensor([[5.0] * 4, [7.0] * 4])[None, None], 0)
-    rows.cache.append(prefilled, [1], np.array([2]))
+    rows.cache.append([(keys, torch.tensor([[5.0] * 4, [7.0] * 4])[None, None])], [1], np.array([2]))
     rows.cache.begin()
     joined = torch.tensor([[[1.0, 0, 0, 0], [-1e4, 0, 0, 0], [9.0] * 4]])
     none = torch.zeros(POSITIONS, 4)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from azr.learn.prefixes import Paths
 from azr.models.plain import is_plain, normed
+from azr.models.products import linear
 
 _POSITIONS = 1024
 
@@ -53,14 +54,16 @@ class LeanBody:
             heads_FE = self._attend(attention, normed(layer.input_layernorm, x_FE), turns_F1C, paths)
             if layer is body.layers[-1]:
                 heads_FE, x_FE = take(heads_FE, paths.predicting_U), take(x_FE, paths.predicting_U)
-            x_FE = x_FE + attention.o_proj(heads_FE)
-            x_FE = x_FE + layer.mlp(normed(layer.post_attention_layernorm, x_FE))
+            x_FE = x_FE + linear(attention.o_proj, heads_FE)
+            inner_FE, mlp = normed(layer.post_attention_layernorm, x_FE), layer.mlp
+            inner_FH = mlp.act_fn(linear(mlp.gate_proj, inner_FE)) * linear(mlp.up_proj, inner_FE)
+            x_FE = x_FE + linear(mlp.down_proj, inner_FH)
         return normed(body.norm, x_FE)
 
     def _attend(self, attention: Any, x_FE: Tensor, turns_F1C: Tensor, paths: Paths) -> Tensor:
         """The joined heads of every token, [F, H * D]."""
         q_FHD, k_FKD, v_FKD = (
-            layer(x_FE).unflatten(-1, (-1, self._width))
+            linear(layer, x_FE).view(len(x_FE), -1, self._width)
             for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         if hasattr(attention, "q_norm"):  # Qwen3

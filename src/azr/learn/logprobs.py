@@ -3,6 +3,7 @@
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from azr.learn.base import TrainSample
 from azr.learn.lean import LeanBody, supports, take
 from azr.learn.packing import Sharing, lay_out
 from azr.learn.prefixes import lay_out_paths
+from azr.models.products import linear
 
 MOST_LOGITS = 2**25
 """Maximum number of logits held at once (128 MiB in float32). With more, they are recomputed in the backward pass."""
@@ -55,6 +57,8 @@ class Scorer:
         self._model, self._temperature, self._keeps_states = model, temperature, keeps_states
         self._body, self._head = _split(model)
         self._lean = LeanBody(model) if whole and self._body is not None and supports(model) else None
+        if self._lean is not None:
+            self._head = partial(linear, self._head)
         self.sharing: Sharing = "prompts" if _takes_masks(model) else "nothing"
         if self._lean is not None:
             self.sharing = "prefixes"

@@ -21,7 +21,7 @@ from azr.models.load import LanguageModel
 from azr.models.plain import is_plain
 from azr.rollout.base import Sampling
 from azr.rollout.local.cache import RowCache
-from azr.rollout.local.lean import LeanStep
+from azr.rollout.local.lean import LeanModel
 from azr.rollout.local.sampling import draw
 from azr.streams import stream
 
@@ -142,7 +142,7 @@ class Decoder:
         base = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
         accepted = inspect.signature(base.forward).parameters
         self._optional = tuple(name for name in ("position_ids", "logits_to_keep") if name in accepted)
-        self._lean = LeanStep(policy) if is_plain(policy.model) else None
+        self._lean = LeanModel(policy) if is_plain(policy.model) else None
         self.reset()
 
     @property
@@ -188,7 +188,7 @@ class Decoder:
         slots, rows = self._slots, self.rows
         newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached[:rows]
         if self._lean is not None:
-            logits_RV = self._lean(newest_R, cached_R, self._cache)
+            logits_RV = self._lean.step(newest_R, cached_R, self._cache)
         else:
             assert isinstance(self._cache, RowCache)
             width = self._cache.width + 1
@@ -201,15 +201,17 @@ class Decoder:
 
     def _prefill(self, group: Sequence[Ticket]) -> Tensor:
         """Return the logits after each prompt, [P, V]; keys and values join the cache, once per row."""
-        lengths = np.array([len(ticket.prompt_ids) for ticket in group])
-        width = int(lengths.max())
-        mask = np.arange(width) >= width - lengths[:, None]
-        ids = np.full(mask.shape, self._eos[0])
-        ids[mask] = np.concatenate([ticket.prompt_ids for ticket in group])
-        positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
-        prefilled = DynamicCache()
-        logits_PV = self._forward(ids, mask, positions, prefilled)
-        self._cache.append(prefilled, [len(ticket.rows) for ticket in group], lengths)
+        lengths, copies = np.array([len(ticket.prompt_ids) for ticket in group]), [len(ticket.rows) for ticket in group]
+        if isinstance(self._cache, RowCache):
+            ids, mask = _padded(group, int(self._eos[0]), left=True)
+            prefilled = DynamicCache()
+            logits_PV = self._forward(ids, mask, np.maximum(mask.cumsum(axis=1) - 1, 0), prefilled)
+            self._cache.append(prefilled, copies, lengths)
+            return logits_PV
+        assert self._lean is not None
+        ids, _ = _padded(group, int(self._eos[0]), left=False)
+        logits_PV, seen = self._lean.read(ids, lengths)
+        self._cache.append(seen, copies, lengths)
         return logits_PV
 
     def _forward(
@@ -277,6 +279,16 @@ def _paged_cache() -> PagedCache:
     from azr.rollout.local.paged import PagedCache
 
     return PagedCache()
+
+
+def _padded(tickets: Sequence[Ticket], filler: int, *, left: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The prompts as rows of one array, and where it holds them; the rest is the filler."""
+    lengths = np.array([len(ticket.prompt_ids) for ticket in tickets])[:, None]
+    columns = np.arange(int(lengths.max()))
+    mask = columns >= len(columns) - lengths if left else columns < lengths
+    ids = np.full(mask.shape, filler)
+    ids[mask] = np.concatenate([ticket.prompt_ids for ticket in tickets])
+    return ids, mask
 
 
 def _groups(tickets: Sequence[Ticket], most_padding: int) -> list[list[Ticket]]:

@@ -1,9 +1,10 @@
-"""One decoding step of a plain decoder in a few large operations per layer.
+"""A plain decoder's forward pass without gradient, in a few large operations per layer.
 
 For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
 This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
 up projection, keys and values written straight into the cache, and no mask where all rows have the same length. In
-float32 on a CPU, a kernel of azr's own computes the attention (`kernel.py`). It covers Llama, Qwen2 and Qwen3; other
+float32 on a CPU it also reads the prompts, padded on the right, so that no mask is needed; a kernel of azr's own
+computes the attention of decoding steps (`kernel.py`). It covers Llama, Qwen2 and Qwen3; other
 architectures, adapters and quantised weights use transformers' forward. Logits equal transformers' up to rounding
 (tests/rollout/test_lean.py); timings are in bench/generate.py.
 """
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from azr.models.load import LanguageModel
 from azr.models.plain import normed, projections
+from azr.models.products import linear, product
 from azr.rollout.local.cache import RowCache
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class _Product:
         return cls((torch.cat(tuple(weights)),), (bias,))
 
     def __call__(self, x_RE: Tensor) -> Tensor:
-        products = [functional.linear(x_RE, w, b) for w, b in zip(self.weights, self.biases, strict=True)]
+        products = [product(x_RE, w, b) for w, b in zip(self.weights, self.biases, strict=True)]
         return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
 
 
@@ -79,8 +81,8 @@ class _Layer:
         )
 
 
-class LeanStep:
-    """The next token's logits of every row in flight.
+class LeanModel:
+    """Logits of the next token, after prompts and of rows in flight.
 
     Args:
         policy: a model that `is_plain` accepts.
@@ -118,9 +120,44 @@ class LeanStep:
         self._seen = seen
         self._tabulate(max(len(self._cos_PD), _POSITIONS))
 
-    def __call__(
-        self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PagedCache
-    ) -> Tensor:
+    def read(
+        self, ids_PL: NDArray[np.int64], lengths_P: NDArray[np.int64]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Read prompts for a `PagedCache`.
+
+        Args:
+            ids_PL: prompts, padded on the right with any tokens.
+            lengths_P: their numbers of tokens.
+
+        Returns:
+            logits after each prompt, [P, V]; and keys and values of each layer, [P, K, L, D] each.
+        """
+        prompts, width = ids_PL.shape
+        if width > len(self._cos_PD):
+            self._tabulate(2 * width)
+        cos_P1D, sin_P1D = (table[:width, None].repeat(prompts, 1, 1) for table in (self._cos_PD, self._sin_PD))
+        ends_P = torch.from_numpy(np.arange(prompts) * width + lengths_P - 1)
+        body, keys, seen = self._model.model, self._key_heads, list[tuple[Tensor, Tensor]]()
+        groups = self._model.config.num_attention_heads // keys
+        x_TE = body.embed_tokens(torch.from_numpy(ids_PL).flatten())
+        for layer in self._layers:
+            joined_THD = self._projected(layer, x_TE)
+            turned_THD = _rotated(joined_THD[:, :-keys], cos_P1D, sin_P1D)
+            parts = turned_THD[:, :-keys], turned_THD[:, -keys:], joined_THD[:, -keys:]
+            q_PHLD, k_PKLD, v_PKLD = (part.view(prompts, width, -1, self._head_width).transpose(1, 2) for part in parts)
+            seen.append((k_PKLD, v_PKLD))
+            if groups > 1:
+                k_PKLD, v_PKLD = (part.repeat_interleave(groups, dim=1) for part in (k_PKLD, v_PKLD))
+            said_PHLD = functional.scaled_dot_product_attention(
+                q_PHLD, k_PKLD, v_PKLD, is_causal=True, scale=self._scale
+            )
+            said_TE = said_PHLD.transpose(1, 2).flatten(2).flatten(0, 1)
+            if layer is self._layers[-1]:
+                said_TE, x_TE = said_TE[ends_P], x_TE[ends_P]
+            x_TE = self._answered(layer, x_TE, said_TE)
+        return linear(self._model.lm_head, self._normed(body.norm, x_TE)), seen
+
+    def step(self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PagedCache) -> Tensor:
         """Logits after one more token per row, [R, V]; its keys and values go into the cache's next column.
 
         Args:
@@ -134,11 +171,8 @@ class LeanStep:
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         attend = self._attention(cache, cached_R, x_RE)
         for number, layer in enumerate(self._layers):
-            x_RE = x_RE + layer.attention.o_proj(attend(number, self._projected(layer, x_RE)))
-            gate_RF, up_RF = layer.gate_up(self._normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
-            x_RE = x_RE + layer.mlp.down_proj(layer.mlp.act_fn(gate_RF) * up_RF)
-        logits_RV: Tensor = self._model.lm_head(self._normed(body.norm, x_RE))
-        return logits_RV
+            x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
+        return linear(self._model.lm_head, self._normed(body.norm, x_RE))
 
     def _attention(
         self, cache: RowCache | PagedCache, cached_R: NDArray[np.int64], like: Tensor
@@ -151,12 +185,11 @@ class LeanStep:
         cos_R1D, sin_R1D = self._cos_PD[positions_R, None], self._sin_PD[positions_R, None]
         hidden_R11C = cache.hidden()
         mask = None if hidden_R11C is None else hidden_R11C.to(like)
-        keys, half = self._key_heads, self._head_width // 2
+        keys = self._key_heads
 
         def attend(number: int, joined_RHD: Tensor) -> Tensor:
             qk_RHD, v_RKD = joined_RHD[:, :-keys], joined_RHD[:, -keys:]
-            turned_RHD = torch.cat((qk_RHD[..., half:], qk_RHD[..., :half]), dim=-1)
-            qk_RHD = torch.addcmul(qk_RHD * cos_R1D, turned_RHD, sin_R1D)
+            qk_RHD = _rotated(qk_RHD, cos_R1D, sin_R1D)
             q_RHD, k_RKD = qk_RHD[:, :-keys], qk_RHD[:, -keys:]
             # A query head is one of the G rows of its key head's group, so that nothing is repeated.
             q_RKGD = q_RHD.reshape(len(q_RHD), keys, -1, self._head_width)
@@ -178,6 +211,12 @@ class LeanStep:
         k_RKD = normed(layer.attention.k_norm, joined_RHD[:, -2 * keys : -keys])
         return torch.cat((q_RHD, k_RKD, joined_RHD[:, -keys:]), dim=1)
 
+    def _answered(self, layer: _Layer, x_RE: Tensor, said_RE: Tensor) -> Tensor:
+        """What the layer passes on, given what its attention says, [R, E]."""
+        x_RE = x_RE + linear(layer.attention.o_proj, said_RE)
+        gate_RF, up_RF = layer.gate_up(self._normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
+        return x_RE + linear(layer.mlp.down_proj, layer.mlp.act_fn(gate_RF) * up_RF)
+
     def _tabulate(self, positions: int) -> None:
         """Cosines and sines of positions 0 to `positions` - 1; the sines' first half carries rotate_half's minus."""
         weight = self._model.model.norm.weight
@@ -185,3 +224,10 @@ class LeanStep:
         cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
         self._cos_PD, self._sin_PD = cos_1PD[0], sin_1PD[0].clone()
         self._sin_PD[:, : self._head_width // 2] *= -1
+
+
+def _rotated(x_RHD: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
+    """Queries or keys, rotated by their positions; the sines' first half is negated."""
+    half = x_RHD.shape[-1] // 2
+    turned_RHD = torch.cat((x_RHD[..., half:], x_RHD[..., :half]), dim=-1)
+    return torch.addcmul(x_RHD * cos_R1D, turned_RHD, sin_R1D)

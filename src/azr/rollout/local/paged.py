@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from azr.rollout.local import kernel
 from azr.rollout.local.kernel import PAGE
+
+Layers: TypeAlias = Sequence[tuple[Tensor, Tensor]]
+"""Keys and values of each layer."""
 
 _SLACK = 64  # free pages after an allocation, at least
 
@@ -33,18 +36,18 @@ class PagedCache:
         self._prompt_R = np.zeros(0, np.int64)  # tokens of the prompt
         self._own_R = np.zeros(0, np.int64)  # tokens of the row's own
 
-    def append(self, prefilled: DynamicCache, copies: Sequence[int], lengths: NDArray[np.int64]) -> None:
-        """Add rows at the end: row i of a left-padded prefill, `copies[i]` times over.
+    def append(self, seen: Layers, copies: Sequence[int], lengths: NDArray[np.int64]) -> None:
+        """Add rows at the end: prompt i, `copies[i]` times over.
 
         Args:
-            prefilled: the cache that the model filled while it read the prompts.
+            seen: keys and values of each layer, [P, K, L, D] each, of prompts that are padded on the right.
             copies: how many completions of each prompt are to be drawn.
             lengths: tokens of each prompt.
         """
         held_P = -(-lengths // PAGE)
         used_PN = np.arange(int(held_P.max())) < held_P[:, None]
         tables_PN = np.zeros_like(used_PN, np.int64)
-        tables_PN[used_PN] = self._pool.fill(prefilled, lengths, used_PN, np.repeat(copies, held_P))
+        tables_PN[used_PN] = self._pool.fill(seen, used_PN, np.repeat(copies, held_P))
         width = max(self._tables_RN.shape[1], tables_PN.shape[1])
         tables = (self._tables_RN, np.repeat(tables_PN, copies, axis=0))
         self._tables_RN = np.concatenate([_widened(table, width) for table in tables])
@@ -125,30 +128,25 @@ class _Pool:
         self._uses = np.zeros(0, np.int64)  # rows that use each page
         self._free = np.zeros(0, np.int64)  # numbers of free pages, in order
 
-    def fill(
-        self, prefilled: DynamicCache, lengths: NDArray[np.int64], used_PN: NDArray[np.bool_], uses: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def fill(self, seen: Layers, used_PN: NDArray[np.bool_], uses: NDArray[np.int64]) -> NDArray[np.int64]:
         """Put prompts into pages, and return the pages' numbers.
 
         Args:
-            prefilled: keys and values of prompts, padded on the left.
-            lengths: tokens of each prompt.
+            seen: keys and values of each layer, [P, K, L, D] each.
             used_PN: whether a prompt has an n-th page.
             uses: rows of each page.
         """
         if not self.keys:
-            _, heads, _, width = prefilled.layers[0].keys.shape
-            self.keys = [np.empty((0, heads, width, PAGE), np.float32) for _ in prefilled.layers]
-            self.values = [np.empty((0, heads, PAGE, width), np.float32) for _ in prefilled.layers]
+            _, heads, _, width = seen[0][0].shape
+            self.keys = [np.empty((0, heads, width, PAGE), np.float32) for _ in seen]
+            self.values = [np.empty((0, heads, PAGE, width), np.float32) for _ in seen]
         pages = self.take(uses)
         prompt, number = np.nonzero(used_PN)
-        padded = prefilled.get_seq_length()
-        first = padded - lengths[prompt] + PAGE * number
         # Columns behind the last token are never read: any column will do.
-        columns = np.minimum(first[:, None] + np.arange(PAGE), padded - 1)
-        for keys, values, layer in zip(self.keys, self.values, prefilled.layers, strict=True):
-            keys[pages] = layer.keys.numpy()[prompt[:, None], :, columns].transpose(0, 2, 3, 1)
-            values[pages] = layer.values.numpy()[prompt[:, None], :, columns].transpose(0, 2, 1, 3)
+        columns = np.minimum(PAGE * number[:, None] + np.arange(PAGE), seen[0][0].shape[2] - 1)
+        for keys, values, (new_keys, new_values) in zip(self.keys, self.values, seen, strict=True):
+            keys[pages] = new_keys.numpy()[prompt[:, None], :, columns].transpose(0, 2, 3, 1)
+            values[pages] = new_values.numpy()[prompt[:, None], :, columns].transpose(0, 2, 1, 3)
         return pages
 
     def take(self, uses: NDArray[np.int64]) -> NDArray[np.int64]:

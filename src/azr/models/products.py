@@ -1,0 +1,81 @@
+"""Products of a linear layer in float32 on a CPU, by the library that is fastest.
+
+PyTorch computes them with MKL, which does not use 512-bit vectors on processors of AMD. On a core of the Zen 5
+generation, oneDNN is twice as fast (bench/products.py). PyTorch contains oneDNN, too, behind an operator of its
+compiler's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEAST = 2**22
+"""Multiplications below which MKL is used. A call of oneDNN takes about 10 µs, one of MKL 2."""
+
+
+def product(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """The output of a linear layer, [R, O], with gradient. Equal to `torch.nn.functional.linear` up to rounding."""
+    if not _by_onednn(x_RI, weight_OI):
+        return functional.linear(x_RI, weight_OI, bias_O)
+    if torch.is_grad_enabled() and (x_RI.requires_grad or weight_OI.requires_grad):
+        result: Tensor = _Product.apply(x_RI, weight_OI, bias_O)  # type: ignore[no-untyped-call]
+        return result
+    return _onednn(x_RI, weight_OI, bias_O)
+
+
+def linear(layer: Any, x_RI: Tensor) -> Tensor:
+    """The output of a linear layer, [R, O]."""
+    return product(x_RI, layer.weight, layer.bias)
+
+
+class _Product(torch.autograd.Function):
+    """The product and its gradient. PyTorch has none for its operator."""
+
+    @staticmethod
+    def forward(ctx: Any, x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x_RI, weight_OI)
+        ctx.biased = bias_O is not None
+        return _onednn(x_RI, weight_OI, bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_RO,) = gradients
+        x_RI, weight_OI = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        of_x = _onednn(gradient_RO, weight_OI.t(), None) if wants_x else None
+        of_weight = _transposed_product(gradient_RO, x_RI) if wants_weight else None
+        of_bias = gradient_RO.sum(dim=0) if wants_bias and ctx.biased else None
+        return of_x, of_weight, of_bias
+
+
+def _transposed_product(left_RO: Tensor, right_RI: Tensor) -> Tensor:
+    """The product of the first, transposed, and the second, [O, I]. oneDNN copies the second argument: the smaller."""
+    if left_RO.shape[1] > right_RI.shape[1]:
+        return _onednn(right_RI.t(), left_RO.t(), None).t()
+    return _onednn(left_RO.t(), right_RI.t(), None)
+
+
+def _onednn(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, weight_OI, bias_O, "none", [], "")
+    return result
+
+
+def _by_onednn(x_RI: Tensor, weight_OI: Tensor) -> bool:
+    return (
+        _AVAILABLE
+        and x_RI.dtype == weight_OI.dtype == torch.float32
+        and x_RI.device.type == weight_OI.device.type == "cpu"
+        and len(x_RI) * weight_OI.numel() >= LEAST
+    )
+
+
+_AVAILABLE = (
+    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+"""Without 512-bit vectors the two libraries are equally fast."""
