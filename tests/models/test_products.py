@@ -41,7 +41,7 @@ def test_a_product_by_onednn_equals_that_of_pytorch(rows: int, inputs: int, outp
 
 
 @needs_onednn
-@pytest.mark.parametrize(("rows", "by_onednn"), [(255, False), (256, True)])
+@pytest.mark.parametrize(("rows", "by_onednn"), [(1023, False), (1024, True)])
 def test_small_products_are_left_to_pytorch(rows: int, by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     onednn = products._onednn

@@ -7,14 +7,21 @@ compiler's.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-LEAST = 2**22
-"""Multiplications below which MKL is used. A call of oneDNN takes about 10 µs, one of MKL 2."""
+LEAST = 2**24
+"""Multiplications below which MKL is used. oneDNN compiles code for every shape that it meets, in 0.3 ms."""
+
+_CODE_KEPT = "8"
+"""Shapes whose code oneDNN keeps: those of a layer. It would keep 1,024, in 120 MiB or more (docs/experiments.md)."""
+
+for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, _CODE_KEPT)  # read at the first product
 
 
 def product(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
