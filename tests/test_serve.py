@@ -99,7 +99,7 @@ def test_an_interpreter_that_is_missing_or_has_no_vllm_is_named(environment, tmp
 
 
 def test_gpus_are_shared_by_copies_of_the_model():
-    arguments, variables = command(Request("m", "2-7", 2, "127.0.0.1", 8000), scale_out=True)
+    arguments, variables = command(Request("m", "2-7", 2, "127.0.0.1", 8000))
     assert variables["CUDA_VISIBLE_DEVICES"] == "2,3,4,5,6,7"
     assert arguments[arguments.index("--tensor-parallel-size") + 1] == "2"
     assert arguments[arguments.index("--data-parallel-size") + 1] == "3"

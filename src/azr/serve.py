@@ -14,6 +14,8 @@ from azr.models import shipped
 
 PYTHON_VARIABLE = "AZR_VLLM_PYTHON"
 
+_MODULE = ("-m", "vllm.entrypoints.openai.api_server")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -42,8 +44,10 @@ def serve(request: Request) -> NoReturn:
     Raises:
         UserError: vLLM is not installed, or the GPUs are not named as expected.
     """
+    arguments, variables = command(request)
     python = vllm_python()
-    arguments, variables = command(request, scale_out=_has_scale_out(python))
+    if _has_scale_out(python):
+        arguments.insert(len(_MODULE), "--enable-scale-out")
     print(
         f"azr: warning: whoever reaches http://{request.host}:{request.port} can run any code on this machine (vLLM's"
         " development routes change weights, and check nothing); keep it on a private network",
@@ -53,21 +57,16 @@ def serve(request: Request) -> NoReturn:
     os.execve(python, [str(python), *arguments], {**os.environ, **variables})
 
 
-def command(request: Request, *, scale_out: bool) -> tuple[list[str], dict[str, str]]:
-    """Arguments and environment variables of the server.
-
-    Args:
-        request: what to serve.
-        scale_out: whether this vLLM has `--enable-scale-out`, which opens `/inference/v1/generate`.
+def command(request: Request) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment variables that every vLLM takes.
 
     Raises:
         UserError: the GPUs are not named as expected, or cannot be shared equally.
     """
-    arguments = ["-m", "vllm.entrypoints.openai.api_server", "--model", shipped.resolve(request.model)]
+    arguments = [*_MODULE, "--model", shipped.resolve(request.model)]
     arguments += ["--host", request.host, "--port", str(request.port)]
     # The model's folder may have sampling defaults, and log-probabilities must be those of the sampling temperature.
     arguments += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
-    arguments += ["--enable-scale-out"] if scale_out else []
     variables = {"VLLM_SERVER_DEV_MODE": "1"}
     if request.gpus is None:
         # A prompt that is read in two parts ends vLLM's CPU build if its request has a seed ("CPU Generator does not
@@ -122,7 +121,9 @@ def vllm_python() -> Path:
 
 
 def _has_scale_out(python: Path) -> bool:
-    """Whether this vLLM knows `--enable-scale-out`, from its source: asking the program itself takes half a minute.
+    """Whether this vLLM knows `--enable-scale-out`, which opens `/inference/v1/generate`.
+
+    From its source: asking the program itself takes half a minute.
 
     Raises:
         UserError: the environment has no vLLM.

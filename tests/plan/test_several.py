@@ -60,7 +60,7 @@ def test_azr_accepts_what_it_says_to_type(monkeypatch, source, words, gpu, gpus)
     assert len(config.generation.urls) == len(servers)
     for request, url in zip(servers, config.generation.urls, strict=True):
         assert url == f"http://{request.host}:{request.port}"
-        assert serve.command(request, scale_out=True)
+        assert serve.command(request)
     for word in words:
         key, _, value = word.partition("=")
         assert key == "generation.urls" or word in typed(lines)[-1], (key, value)
