@@ -38,12 +38,11 @@ def short_of_memory(ranks, model, samples, options, victim, place):
 
 def forward_of(layer):
     def limit(trained):
-        def ask(_module, args, kwargs):
-            states = args[0] if args else kwargs["hidden_states"]
-            if states[..., 0].numel() > 30:
+        def ask(_module, args):
+            if args[0][..., 0].numel() > 30:
                 torch.empty(2**50)
 
-        trained.get_decoder().layers[layer].mlp.register_forward_pre_hook(ask, with_kwargs=True)
+        trained.get_decoder().layers[layer].mlp.act_fn.register_forward_pre_hook(ask)
 
     return limit
 
@@ -54,7 +53,7 @@ def backward_of(layer):
             if gradients_out[0][..., 0].numel() > 30:
                 torch.empty(2**50)
 
-        trained.get_decoder().layers[layer].mlp.register_full_backward_hook(ask)
+        trained.get_decoder().layers[layer].mlp.act_fn.register_full_backward_hook(ask)
 
     return limit
 
