@@ -57,7 +57,7 @@ class Scorer:
         self._model, self._temperature, self._keeps_states = model, temperature, keeps_states
         self._body, self._head = _split(model)
         self._lean = LeanBody(model) if whole and self._body is not None and supports(model) else None
-        if self._lean is not None:
+        if self._lean is not None and type(self._head) is torch.nn.Linear:
             self._head = partial(linear, self._head)
         self.sharing: Sharing = "prompts" if _takes_masks(model) else "nothing"
         if self._lean is not None:

@@ -24,7 +24,6 @@ def is_plain(model: Any) -> bool:
         set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
         and model.model.rotary_emb.rope_type in _FIXED_ROPE
         and all(type(module) is nn.Linear for layer in layers for module in projections(layer))
-        and type(model.lm_head) is nn.Linear
     )
 
 

@@ -155,7 +155,7 @@ class LeanModel:
             if layer is self._layers[-1]:
                 said_TE, x_TE = said_TE[ends_P], x_TE[ends_P]
             x_TE = self._answered(layer, x_TE, said_TE)
-        return linear(self._model.lm_head, self._normed(body.norm, x_TE)), seen
+        return self._model.lm_head(self._normed(body.norm, x_TE)), seen
 
     def step(self, newest_R: NDArray[np.int64], cached_R: NDArray[np.int64], cache: RowCache | PagedCache) -> Tensor:
         """Logits after one more token per row, [R, V]; its keys and values go into the cache's next column.
@@ -172,7 +172,8 @@ class LeanModel:
         attend = self._attention(cache, cached_R, x_RE)
         for number, layer in enumerate(self._layers):
             x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
-        return linear(self._model.lm_head, self._normed(body.norm, x_RE))
+        logits_RV: Tensor = self._model.lm_head(self._normed(body.norm, x_RE))
+        return logits_RV
 
     def _attention(
         self, cache: RowCache | PagedCache, cached_R: NDArray[np.int64], like: Tensor
