@@ -1,4 +1,4 @@
-"""How fast are the products of linear layers by oneDNN, against PyTorch's own (MKL), on this machine's CPU?
+"""How fast are the products of linear layers by oneDNN, against PyTorch's own (MKL on x86), on this machine's CPU?
 
     python bench/products.py [--rounds 5]
 
@@ -51,14 +51,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    print(f"oneDNN is {'used' if products._AVAILABLE else 'not used'} on this processor")
+    print(f"oneDNN is {'used' if products.AVAILABLE else 'not used'} on this processor")
     for rows in ROWS:
         pairs = [(rate(rows, least=0), rate(rows, least=float("inf"))) for _ in range(rounds)]
         ratios = [ours / theirs for ours, theirs in pairs]
         ours, theirs = (median(column) for column in zip(*pairs, strict=True))
         print(
-            f"{rows:5} rows: {ours:4.0f} GFLOP/s, PyTorch {theirs:4.0f}; ratio: min {min(ratios):.2f}"
-            f" median {median(ratios):.2f} runs {rounds}"
+            f"oneDNN / MKL, {rows} rows: min {min(ratios):.2f} median {median(ratios):.2f} runs {rounds}"
+            f"   {ours:.0f} and {theirs:.0f} GFLOP/s"
         )
 
 

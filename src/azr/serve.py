@@ -106,7 +106,7 @@ def vllm_python() -> Path:
     """The interpreter of the environment that has vLLM.
 
     Raises:
-        UserError: there is none.
+        UserError: it is missing.
     """
     named = os.environ.get(PYTHON_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

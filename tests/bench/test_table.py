@@ -15,6 +15,10 @@ OUTPUT = {
         "azr       tokens/s: min   13000  median   14000  runs 7\nazr / generate: min 3.90  median 4.20  runs 7\n",
         [Row("azr / generate", 3.9, 4.2, 7)],
     ),
+    "products.py": (
+        "oneDNN is used on this processor\noneDNN / MKL, 1024 rows: min 1.75 median 2.12 runs 5   191 and 90 GFLOP/s\n",
+        [Row("oneDNN / MKL, 1024 rows", 1.75, 2.12, 5)],
+    ),
     "learn.py": (
         "now     wall s: min 2.10 median 2.20  processor s: min 2.00 median 2.10\n"
         "before / now, wall time: min 1.43 median 1.74 runs 5\n",

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from azr.models import products
 
-needs_onednn = pytest.mark.skipif(not products._AVAILABLE, reason="needs a processor with 512-bit vectors")
+needs_onednn = pytest.mark.skipif(not products.AVAILABLE, reason="needs a processor with 512-bit vectors")
 
 
 def layer(rows: int, inputs: int, outputs: int, *, biased: bool) -> list[Tensor | None]:
@@ -40,25 +40,35 @@ def test_a_product_by_onednn_equals_that_of_pytorch(rows: int, inputs: int, outp
     torch.testing.assert_close(ours, with_gradients(functional.linear, parts), atol=1e-3, rtol=1e-4)
 
 
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each product that oneDNN computes."""
+    made: list[int] = []
+    onednn = products._onednn
+    monkeypatch.setattr(products, "_onednn", lambda *parts: (made.append(1), onednn(*parts))[1])
+    return made
+
+
 @needs_onednn
 @pytest.mark.parametrize(("rows", "by_onednn"), [(1023, False), (1024, True)])
-def test_small_products_are_left_to_pytorch(rows: int, by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    onednn = products._onednn
-    monkeypatch.setattr(products, "_onednn", lambda *parts: (calls.append(1), onednn(*parts))[1])
+def test_small_products_are_left_to_pytorch(rows: int, by_onednn: bool, calls: list[int]) -> None:
     products.product(torch.ones(rows, 128), torch.ones(128, 128))
     assert bool(calls) == by_onednn
 
 
+@needs_onednn
 @pytest.mark.parametrize("learns", ["rows", "weight"])
-def test_what_does_not_learn_gets_no_gradient(learns: str) -> None:
-    rows, weight = torch.ones(512, 64), torch.ones(64, 64)
+def test_what_does_not_learn_gets_no_gradient_and_costs_no_product(learns: str, calls: list[int]) -> None:
+    rows, weight = torch.ones(1024, 128), torch.ones(128, 128)
     (rows if learns == "rows" else weight).requires_grad_()
     products.product(rows, weight).sum().backward()
     assert (rows.grad is None) == (learns == "weight")
     assert (weight.grad is None) == (learns == "rows")
+    assert len(calls) == 2
 
 
-def test_other_precisions_are_left_to_pytorch() -> None:
-    rows, weight = torch.ones(512, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16)
+@needs_onednn
+def test_other_precisions_are_left_to_pytorch(calls: list[int]) -> None:
+    rows, weight = torch.ones(1024, 128, dtype=torch.bfloat16), torch.ones(128, 128, dtype=torch.bfloat16)
     assert products.product(rows, weight).dtype == torch.bfloat16
+    assert not calls

@@ -213,13 +213,7 @@ def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:
             LlamaConfig(**SHAPE, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
         ),
     ],
-    ids=[
-        "gpt2",
-        "mistral",
-        "adapter",
-        "sliding window",
-        "positions that depend on the length",
-    ],
+    ids=["gpt2", "mistral", "adapter", "sliding window", "positions that depend on the length"],
 )
 def test_other_models_are_left_to_transformers(build: Any) -> None:
     assert not is_plain(build())

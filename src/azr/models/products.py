@@ -14,14 +14,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+AVAILABLE = (
+    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+"""MKL uses 256-bit vectors, so oneDNN gains nothing where there are no longer ones."""
+
 LEAST = 2**24
 """Multiplications below which MKL is used. oneDNN compiles code for every shape that it meets, in 0.3 ms."""
 
 _CODE_KEPT = "8"
 """Shapes whose code oneDNN keeps: those of a layer. It would keep 1,024, in 120 MiB or more (docs/experiments.md)."""
 
-for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_name, _CODE_KEPT)  # read at the first product
+if AVAILABLE:
+    for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(_name, _CODE_KEPT)  # read at the first product
 
 
 def product(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -73,16 +81,8 @@ def _onednn(x_RI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
 
 def _by_onednn(x_RI: Tensor, weight_OI: Tensor) -> bool:
     return (
-        _AVAILABLE
+        AVAILABLE
         and x_RI.dtype == weight_OI.dtype == torch.float32
         and x_RI.device.type == weight_OI.device.type == "cpu"
         and len(x_RI) * weight_OI.numel() >= LEAST
     )
-
-
-_AVAILABLE = (
-    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
-"""Without 512-bit vectors the two libraries are equally fast."""

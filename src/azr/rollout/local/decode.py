@@ -203,13 +203,13 @@ class Decoder:
         """Return the logits after each prompt, [P, V]; keys and values join the cache, once per row."""
         lengths, copies = np.array([len(ticket.prompt_ids) for ticket in group]), [len(ticket.rows) for ticket in group]
         if isinstance(self._cache, RowCache):
-            ids, mask = _padded(group, int(self._eos[0]), left=True)
+            ids, mask = _padded(group, lengths, int(self._eos[0]), left=True)
             prefilled = DynamicCache()
             logits_PV = self._forward(ids, mask, np.maximum(mask.cumsum(axis=1) - 1, 0), prefilled)
             self._cache.append(prefilled, copies, lengths)
             return logits_PV
         assert self._lean is not None
-        ids, _ = _padded(group, int(self._eos[0]), left=False)
+        ids, _ = _padded(group, lengths, int(self._eos[0]), left=False)
         logits_PV, seen = self._lean.read(ids, lengths)
         self._cache.append(seen, copies, lengths)
         return logits_PV
@@ -281,11 +281,12 @@ def _paged_cache() -> PagedCache:
     return PagedCache()
 
 
-def _padded(tickets: Sequence[Ticket], filler: int, *, left: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The prompts as rows of one array, and where it holds them; the rest is the filler."""
-    lengths = np.array([len(ticket.prompt_ids) for ticket in tickets])[:, None]
+def _padded(
+    tickets: Sequence[Ticket], lengths: NDArray[np.int64], filler: int, *, left: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Prompts of these lengths as rows of one array, and where it holds them; the rest is the filler."""
     columns = np.arange(int(lengths.max()))
-    mask = columns >= len(columns) - lengths if left else columns < lengths
+    mask = columns >= len(columns) - lengths[:, None] if left else columns < lengths[:, None]
     ids = np.full(mask.shape, filler)
     ids[mask] = np.concatenate([ticket.prompt_ids for ticket in tickets])
     return ids, mask

@@ -3,10 +3,10 @@
 For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
 This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
 up projection, keys and values written straight into the cache, and no mask where all rows have the same length. In
-float32 on a CPU it also reads the prompts, padded on the right, so that no mask is needed; a kernel of azr's own
-computes the attention of decoding steps (`kernel.py`). It covers Llama, Qwen2 and Qwen3; other
-architectures, adapters and quantised weights use transformers' forward. Logits equal transformers' up to rounding
-(tests/rollout/test_lean.py); timings are in bench/generate.py.
+float32 on a CPU a kernel of azr's own computes the attention of decoding steps (`kernel.py`), and prompts, padded on
+the right, are read by this pass too. It covers Llama, Qwen2 and Qwen3; other architectures, adapters and quantised
+weights use transformers' forward. Logits equal transformers' up to rounding (tests/rollout/test_lean.py); timings are
+in bench/generate.py.
 """
 
 from __future__ import annotations
