@@ -97,7 +97,7 @@ class Rows:
 @st.composite
 def shapes(draw: st.DrawFn) -> tuple[int, int, int]:
     key_heads = draw(st.integers(1, 3))
-    return key_heads * draw(st.integers(1, 3)), key_heads, 4 * draw(st.integers(1, 8))
+    return key_heads * draw(st.integers(1, 3)), key_heads, 2 * draw(st.integers(1, 20))
 
 
 prompts = st.lists(st.tuples(st.integers(1, 3 * PAGE + 1), st.integers(1, 3)), min_size=1, max_size=4)

@@ -5,20 +5,23 @@ reads, and needs all rows padded to one length. This kernel reads what a row has
 queries and keys and writes the new keys and values. A row's result depends on that row alone, so neither the other rows
 nor the number of threads changes it.
 
-In a page, keys lie with their columns innermost and values with their dimensions innermost, so that both inner loops
-run over neighbours in memory and become vector instructions. Why numba: docs/decisions/0021-attention-by-numba.md.
+In a page, keys lie with their columns innermost and values with their dimensions innermost, so that both sums run over
+neighbours in memory, sixteen at a time (`_add_rows`). Why numba: docs/decisions/0021-attention-by-numba.md.
 """
 
 # Written for LLVM: plain indices, since slices of arrays in inner loops keep it from using vector instructions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -76,6 +79,50 @@ def _normalise(scores_C: NDArray[np.float32]) -> None:
 _softmax = _compiled(_normalise, "void(float32[::1])")
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_rows(
+    _: Any, out: Any, at: Any, weights: Any, first: Any, matrix: Any, start: Any, stride: Any, rows: Any
+) -> Any:
+    """Add `rows` weighted rows of sixteen numbers to an array, in vector instructions.
+
+    In Python, on arrays as one line of numbers each:
+
+        for i in range(rows):
+            out[at : at + 16] += weights[first + i] * matrix[start + i * stride : start + i * stride + 16]
+
+    numba compiles that loop to single numbers, because LLVM unrolls the inner loop before it looks for vectors. So its
+    body is given to LLVM as it is to be; the sixteen sums stay in a register. Where a processor has shorter vectors,
+    LLVM uses several.
+    """
+    signature = types.void(out, at, weights, first, matrix, start, stride, rows)
+    sixteen, relaxed = ir.VectorType(ir.FloatType(), PAGE), ("contract", "reassoc")
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        def pointer(number: int) -> Any:
+            """To the number of an array at the offset that is the next argument."""
+            array = context.make_array(signature.args[number])(context, builder, arguments[number])
+            return builder.gep(array.data, [arguments[number + 1]])
+
+        def vector(of: Any) -> Any:
+            return builder.bitcast(of, sixteen.as_pointer())
+
+        out, weights, matrix = pointer(0), pointer(2), pointer(4)
+        stride, rows = arguments[6:]
+        sums = cgutils.alloca_once_value(builder, builder.load(vector(out), align=4))
+        with cgutils.for_range(builder, rows, intp=rows.type) as loop:
+            weight = builder.load(builder.gep(weights, [loop.index]))
+            lane = builder.insert_element(ir.Constant(sixteen, ir.Undefined), weight, ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), PAGE), [0] * PAGE)
+            weight_16 = builder.shuffle_vector(lane, lane, lanes)
+            row_16 = builder.load(vector(builder.gep(matrix, [builder.mul(loop.index, stride)])), align=4)
+            product_16 = builder.fmul(weight_16, row_16, flags=relaxed)
+            builder.store(builder.fadd(builder.load(sums), product_16, flags=relaxed), sums)
+        builder.store(builder.load(sums), vector(out), align=4)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
 def _attend(
     joined_RHD: NDArray[np.float32],
     cos_PD: NDArray[np.float32],
@@ -91,7 +138,7 @@ def _attend(
     said_RHD: NDArray[np.float32],
 ) -> None:
     width, heads, key_heads = joined_RHD.shape[2], said_RHD.shape[1], keys.shape[1]
-    half, group = width // 2, heads // key_heads
+    half, whole, group = width // 2, width // PAGE * PAGE, heads // key_heads
     query_HD = np.empty((heads, width), np.float32)
     scores = np.empty(heads * PAGE * tables_RN.shape[1], np.float32)
     for r in range(first, last):
@@ -117,16 +164,8 @@ def _attend(
         for n in range(newest + 1):
             page = tables_RN[r, n]
             for h in range(heads):
-                k, to = h // group, h * columns + n * PAGE
-                for d in range(0, width, 4):  # four at once, to load and store the scores less often
-                    q0, q1, q2, q3 = query_HD[h, d], query_HD[h, d + 1], query_HD[h, d + 2], query_HD[h, d + 3]
-                    for c in range(PAGE):
-                        scores[to + c] += (
-                            q0 * keys[page, k, d, c]
-                            + q1 * keys[page, k, d + 1, c]
-                            + q2 * keys[page, k, d + 2, c]
-                            + q3 * keys[page, k, d + 3, c]
-                        )
+                keys_at = (page * key_heads + h // group) * width * PAGE
+                _add_rows(scores, h * columns + n * PAGE, query_HD, h * width, keys, keys_at, PAGE, width)
         for h in range(heads):
             start = h * columns
             for c in range(start + prompt, start + prompt_pages * PAGE):
@@ -138,27 +177,19 @@ def _attend(
                 said_RHD[r, h, d] = 0
         for n in range(newest + 1):
             page, count = tables_RN[r, n], PAGE
-            if n == newest:
+            if n == newest:  # what lies behind was never written and could be NaN
                 count = at + 1
             elif n == prompt_pages - 1:
                 count = prompt - n * PAGE
             for h in range(heads):
                 k, start = h // group, h * columns + n * PAGE
-                whole = count // 4 * 4
-                for c in range(0, whole, 4):
-                    w0, w1 = scores[start + c], scores[start + c + 1]
-                    w2, w3 = scores[start + c + 2], scores[start + c + 3]
-                    for d in range(width):
-                        said_RHD[r, h, d] += (
-                            w0 * values[page, k, c, d]
-                            + w1 * values[page, k, c + 1, d]
-                            + w2 * values[page, k, c + 2, d]
-                            + w3 * values[page, k, c + 3, d]
-                        )
-                for c in range(whole, count):  # what lies behind was never written and could be NaN
-                    w0 = scores[start + c]
-                    for d in range(width):
-                        said_RHD[r, h, d] += w0 * values[page, k, c, d]
+                values_at = (page * key_heads + k) * width * PAGE
+                for d in range(0, whole, PAGE):
+                    said_at = (r * heads + h) * width + d
+                    _add_rows(said_RHD, said_at, scores, start, values, values_at + d, width, count)
+                for d in range(whole, width):
+                    for c in range(count):
+                        said_RHD[r, h, d] += scores[start + c] * values[page, k, c, d]
 
 
 attend = _compiled(
@@ -180,7 +211,7 @@ Args:
     scale: factor of the scores.
     first: the first row to compute.
     last: the row after the last.
-    said_RHD: the result. H is a multiple of K, and D of 4.
+    said_RHD: the result. H is a multiple of K.
 """
 
 

@@ -106,7 +106,7 @@ class LeanModel:
     def shares_prompts(self) -> bool:
         """Whether it takes a `PagedCache`."""
         model = self._model
-        return bool(model.device.type == "cpu" and model.dtype == torch.float32 and self._head_width % 4 == 0)
+        return bool(model.device.type == "cpu" and model.dtype == torch.float32)
 
     def refresh(self) -> None:
         """Join the weights again if they have changed since the last call."""
