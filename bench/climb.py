@@ -75,8 +75,8 @@ def curves(path: Path) -> dict[str, Any]:
             for record in records
             if "held_out" in record
         ],
-        "length": [step["signal"]["length"] for step in steps],
-        "depth": [step["signal"]["depth"] for step in steps],
+        "length": [step["signal"]["length"] for step in steps if "length" in step["signal"]],  # not without new tasks
+        "depth": [step["signal"]["depth"] for step in steps if "depth" in step["signal"]],
         "alarms": sorted({alarm for step in steps for alarm in step["alarms"]}),
     }
 

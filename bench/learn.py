@@ -141,22 +141,20 @@ def timed(side: subprocess.Popen[str]) -> list[float]:
     return [float(word) for word in words[1:]]
 
 
-def laid_out(path: Path, config: LearnerConfig) -> tuple[int, int, float]:
-    """Tokens of all rollouts, those that are computed, and the share of padding in the attention."""
+def laid_out(path: Path, config: LearnerConfig) -> tuple[int, int]:
+    """Tokens of all rollouts, and those that are computed."""
     from azr.learn.budget import TokenBudget
     from azr.learn.minibatches import minibatches
     from azr.learn.prefixes import lay_out_paths, read
     from azr.learn.ranks import ALONE
 
     samples = train_samples(json.loads(path.read_text()))
-    slots = padding = computed = 0
+    computed = 0
     for chosen in minibatches(samples, config, seed=0, update=0):
         minibatch = [samples[i] for i in chosen]
         for part in TokenBudget(config.token_budget, sharing="prefixes", ranks=ALONE).cut(minibatch):
-            paths = lay_out_paths([minibatch[i] for (i,) in part])
-            slots, padding = slots + len(paths.slots_M), padding + paths.padding
-            computed += len(paths.ids_F)
-    return sum(len(read(sample)) for sample in samples), computed, padding / slots
+            computed += len(lay_out_paths([minibatch[i] for (i,) in part]).ids_F)
+    return sum(len(read(sample)) for sample in samples), computed
 
 
 def main() -> None:
@@ -199,12 +197,11 @@ def report(path: Path, found: dict[str, list[list[float]]]) -> None:
 
     config = resolve("demo", [])
     parameters = load_policy(config).model.num_parameters()
-    tokens, computed, padding = laid_out(path, config.learner)
+    tokens, computed = laid_out(path, config.learner)
     rows = json.loads(path.read_text())
     useful = sum(map(len, {tuple(row[0]) for row in rows})) + sum(len(row[1]) for row in rows)
     flops = 6 * parameters * useful / 1e9
     print(f"{len(rows)} rollouts of {tokens} tokens, {useful} if every prompt counts once; {computed} are computed now")
-    print(f"padding now: {100 * padding:.1f} % of the attention's slots, none elsewhere")
     product = median(row[2] for row in found["now"])
     print(f"matrix products of these shapes: {product:.0f} GFLOP per second of processor time")
     for name, times in found.items():

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,16 +184,3 @@ def test_the_norm_equals_torchs(rows: int, width: int, size: float) -> None:
     x = size * torch.randn(rows, width, generator=random)
     expected = functional.rms_norm(x, (width,), norm.weight, norm.variance_epsilon)
     torch.testing.assert_close(kernel.normed(norm, x), expected, atol=1e-6, rtol=1e-5)
-
-
-@pytest.fixture
-def _no_cache_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
-
-
-@pytest.mark.usefixtures("_no_cache_directory")
-def test_where_no_directory_can_be_written_it_compiles_all_the_same() -> None:
-    softmax = kernel._compiled(kernel._normalise, "void(float32[::1])")
-    scores = np.array([0.0, np.log(3.0)], np.float32)
-    softmax(scores)
-    np.testing.assert_allclose(scores, [0.25, 0.75], rtol=1e-6)

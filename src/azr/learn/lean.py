@@ -1,7 +1,8 @@
 """The learner's forward pass of a plain decoder on a CPU, without padding and without a token computed twice.
 
-It computes the same function as transformers' forward with the same weights, on the layout of `azr.learn.prefixes`. In
-the last layer, tokens that predict nothing only give keys and values. Log-probabilities and gradients equal those of
+It computes the same function as transformers' forward with the same weights, on the layout of `azr.learn.prefixes`, by
+an attention of its own (`azr.learn.attention`). In the last layer, tokens that predict nothing only give keys and
+values. Log-probabilities and gradients equal those of
 transformers up to rounding (tests/learn/test_lean.py); timings are in bench/learn.py.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from azr.learn.prefixes import Paths
-from azr.models.plain import is_plain, normed
+from azr.models.plain import is_plain, normed, rotary_tables
 from azr.models.products import linear
 
 _POSITIONS = 1024
@@ -38,20 +39,22 @@ class LeanBody:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        from azr.learn.attention import attend  # imports numba
+
+        self._model, self._kernel = model, attend
         attention = model.model.layers[0].self_attn
         self._width, self._scale = attention.head_dim, attention.scaling
-        self._groups = model.config.num_attention_heads // model.config.num_key_value_heads
-        self._turns_PC = torch.empty(0)
+        self._tables = rotary_tables(model, _POSITIONS)
 
     def states(self, paths: Paths) -> Tensor:
         """The last hidden states of the tokens that predict something, [U, E]."""
+        if paths.tree.longest > len(self._tables[0]):
+            self._tables = rotary_tables(self._model, 2 * paths.tree.longest)
         body = self._model.model
         x_FE = body.embed_tokens(paths.ids_F)
-        turns_F1C = self._turns(paths.positions_F)[:, None]
         for layer in body.layers:
             attention = layer.self_attn
-            heads_FE = self._attend(attention, normed(layer.input_layernorm, x_FE), turns_F1C, paths)
+            heads_FE = self._attend(attention, normed(layer.input_layernorm, x_FE), paths)
             if layer is body.layers[-1]:
                 heads_FE, x_FE = take(heads_FE, paths.predicting_U), take(x_FE, paths.predicting_U)
             x_FE = x_FE + linear(attention.o_proj, heads_FE)
@@ -60,7 +63,7 @@ class LeanBody:
             x_FE = x_FE + linear(mlp.down_proj, inner_FH)
         return normed(body.norm, x_FE)
 
-    def _attend(self, attention: Any, x_FE: Tensor, turns_F1C: Tensor, paths: Paths) -> Tensor:
+    def _attend(self, attention: Any, x_FE: Tensor, paths: Paths) -> Tensor:
         """The joined heads of every token, [F, H * D]."""
         q_FHD, k_FKD, v_FKD = (
             linear(layer, x_FE).view(len(x_FE), -1, self._width)
@@ -68,40 +71,7 @@ class LeanBody:
         )
         if hasattr(attention, "q_norm"):  # Qwen3
             q_FHD, k_FKD = normed(attention.q_norm, q_FHD), normed(attention.k_norm, k_FKD)
-        q_FHD, k_FKD = _turned(q_FHD, turns_F1C), _turned(k_FKD, turns_F1C)
-        inputs = [take(x.flatten(1), paths.slots_M) for x in (q_FHD, k_FKD, v_FKD)]
-        sizes = [rows * columns for rows, columns in paths.groups]
-        found = []
-        for (rows, columns), *parts in zip(paths.groups, *(torch.split(x, sizes) for x in inputs), strict=True):
-            q_BHLD, k_BKLD, v_BKLD = (x.view(rows, columns, -1, self._width).transpose(1, 2) for x in parts)
-            if self._groups > 1:
-                k_BKLD, v_BKLD = (x.repeat_interleave(self._groups, dim=1) for x in (k_BKLD, v_BKLD))
-            heads_BHLD = functional.scaled_dot_product_attention(
-                q_BHLD, k_BKLD, v_BKLD, is_causal=True, scale=self._scale
-            )
-            found.append(heads_BHLD.transpose(1, 2).reshape(rows * columns, -1))
-        return take(torch.cat(found), paths.slot_F)
-
-    def _turns(self, positions_F: Tensor) -> Tensor:
-        """Rotary embeddings of positions as complex numbers, [F, D / 2]."""
-        if (last := int(positions_F.max())) >= len(self._turns_PC):
-            weight = self._model.model.norm.weight
-            positions_1P = torch.arange(max(2 * last, _POSITIONS))[None]
-            with torch.no_grad():
-                cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
-            half = self._width // 2
-            self._turns_PC = torch.complex(cos_1PD[0, :, :half], sin_1PD[0, :, :half])
-        return self._turns_PC[positions_F]
-
-
-def _turned(x_FHD: Tensor, turns_F1C: Tensor) -> Tensor:
-    """Rotate queries or keys by their positions.
-
-    A pair that rotates together is a complex number, and its two parts are neighbours in the result. transformers puts
-    them half a head apart. That makes no difference to the products of queries and keys.
-    """
-    half = x_FHD.shape[-1] // 2
-    return torch.view_as_real(torch.complex(x_FHD[..., :half], x_FHD[..., half:]) * turns_F1C).flatten(-2)
+        return self._kernel(q_FHD, k_FKD, v_FKD, paths.tree, self._tables, scale=self._scale).flatten(1)
 
 
 def take(x_FE: Tensor, rows_M: Tensor) -> Tensor:

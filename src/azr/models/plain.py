@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,3 +45,17 @@ def projections(layer: Any) -> tuple[nn.Linear, ...]:
 def normed(norm: Any, x: Tensor) -> Tensor:
     """The layer's RMS norm in torch's own operation."""
     return functional.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+@torch.no_grad()
+def rotary_tables(model: Any, positions: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of positions 0 to `positions` - 1, [P, D] each.
+
+    The sines' first half carries the minus of transformers' `rotate_half`: a head `x` becomes `x * cos`, plus `sin`
+    times the two halves of `x` in exchanged places.
+    """
+    weight = model.model.norm.weight
+    positions_1P = torch.arange(positions, device=weight.device)[None]
+    cos_1PD, sin_1PD = model.model.rotary_emb(weight, positions_1P)
+    half = sin_1PD.shape[-1] // 2
+    return cos_1PD[0], torch.cat((-sin_1PD[0, :, :half], sin_1PD[0, :, half:]), dim=-1)

@@ -6,121 +6,26 @@ queries and keys and writes the new keys and values. A row's result depends on t
 nor the number of threads changes it.
 
 In a page, keys lie with their columns innermost and values with their dimensions innermost, so that both sums run over
-neighbours in memory, sixteen at a time (`_add_rows`). Why numba: docs/decisions/0021-attention-by-numba.md.
+neighbours in memory, sixteen at a time (azr/models/vectors.py). Why numba: docs/decisions/0021-attention-by-numba.md.
 """
 
 # Written for LLVM: plain indices, since slices of arrays in inner loops keep it from using vector instructions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-PAGE = 16
-"""Tokens per page: one 512-bit vector of scores."""
+from azr.models.vectors import HIDDEN, LANES, compiled, products, softmax
 
-_HIDDEN = np.float32(-1e30)
-_RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
-"""Sums may be reordered, which vector instructions need. NaN and infinity keep their meaning."""
+PAGE = LANES
+"""Tokens per page: one vector of scores."""
 
-
-def _compiled(function: Callable[..., None], signature: str) -> Callable[..., None]:
-    """Compile, or load what an earlier process compiled.
-
-    numba keeps compiled code beside this file, or in the user's cache directory, or in NUMBA_CACHE_DIR. If none of them
-    can be written, every process compiles for itself.
-    """
-    options: dict[str, Any] = {"fastmath": _RELAXED, "error_model": "numpy", "nogil": True}
-    try:
-        compiled: Callable[..., None] = njit(signature, cache=True, **options)(function)
-    except (RuntimeError, OSError):  # no directory, or a full disk
-        compiled = njit(signature, **options)(function)
-    return compiled
-
-
-def _normalise(scores_C: NDArray[np.float32]) -> None:
-    """Softmax in place.
-
-    numba calls the C library for each `exp`. The polynomial, from Cephes' expf, becomes vector instructions; its
-    relative error is below 2e-7.
-    """
-    top = _HIDDEN
-    for c in range(len(scores_C)):
-        top = scores_C[c] if scores_C[c] > top else top
-    total = np.float32(0)
-    for c in range(len(scores_C)):
-        x = scores_C[c] - top
-        x = np.float32(-87) if x < np.float32(-87) else x  # 2^-126, the smallest normal number
-        n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-        x = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
-        y = np.float32(1.9875691500e-4)
-        y = y * x + np.float32(1.3981999507e-3)
-        y = y * x + np.float32(8.3334519073e-3)
-        y = y * x + np.float32(4.1665795894e-2)
-        y = y * x + np.float32(1.6666665459e-1)
-        y = y * x + np.float32(5.0000001201e-1)
-        y = y * x * x + x + np.float32(1)
-        y *= np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n
-        scores_C[c] = y
-        total += y
-    for c in range(len(scores_C)):
-        scores_C[c] /= total
-
-
-_softmax = _compiled(_normalise, "void(float32[::1])")
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _add_rows(
-    _: Any, out: Any, at: Any, weights: Any, first: Any, matrix: Any, start: Any, stride: Any, rows: Any
-) -> Any:
-    """Add `rows` weighted rows of sixteen numbers to an array, in vector instructions.
-
-    In Python, on arrays as one line of numbers each:
-
-        for i in range(rows):
-            out[at : at + 16] += weights[first + i] * matrix[start + i * stride : start + i * stride + 16]
-
-    numba compiles that loop to single numbers, because LLVM unrolls the inner loop before it looks for vectors. So its
-    body is given to LLVM as it is to be; the sixteen sums stay in a register. Where a processor has shorter vectors,
-    LLVM uses several.
-    """
-    signature = types.void(out, at, weights, first, matrix, start, stride, rows)
-    sixteen, relaxed = ir.VectorType(ir.FloatType(), PAGE), ("contract", "reassoc")
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        def pointer(number: int) -> Any:
-            """To the number of an array at the offset that is the next argument."""
-            array = context.make_array(signature.args[number])(context, builder, arguments[number])
-            return builder.gep(array.data, [arguments[number + 1]])
-
-        def vector(of: Any) -> Any:
-            return builder.bitcast(of, sixteen.as_pointer())
-
-        out, weights, matrix = pointer(0), pointer(2), pointer(4)
-        stride, rows = arguments[6:]
-        sums = cgutils.alloca_once_value(builder, builder.load(vector(out), align=4))
-        with cgutils.for_range(builder, rows, intp=rows.type) as loop:
-            weight = builder.load(builder.gep(weights, [loop.index]))
-            lane = builder.insert_element(ir.Constant(sixteen, ir.Undefined), weight, ir.IntType(32)(0))
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), PAGE), [0] * PAGE)
-            weight_16 = builder.shuffle_vector(lane, lane, lanes)
-            row_16 = builder.load(vector(builder.gep(matrix, [builder.mul(loop.index, stride)])), align=4)
-            product_16 = builder.fmul(weight_16, row_16, flags=relaxed)
-            builder.store(builder.fadd(builder.load(sums), product_16, flags=relaxed), sums)
-        builder.store(builder.load(sums), vector(out), align=4)
-        return context.get_dummy_value()
-
-    return signature, build
+_add = products(1)
 
 
 def _attend(
@@ -165,14 +70,14 @@ def _attend(
             page = tables_RN[r, n]
             for h in range(heads):
                 keys_at = (page * key_heads + h // group) * width * PAGE
-                _add_rows(scores, h * columns + n * PAGE, query_HD, h * width, keys, keys_at, PAGE, width)
+                _add(scores, h * columns + n * PAGE, 0, query_HD, h * width, 0, 1, keys, keys_at, PAGE, width)
         for h in range(heads):
             start = h * columns
             for c in range(start + prompt, start + prompt_pages * PAGE):
-                scores[c] = _HIDDEN
+                scores[c] = HIDDEN
             for c in range(start + newest * PAGE + at + 1, start + columns):
-                scores[c] = _HIDDEN
-            _softmax(scores[start : start + columns])
+                scores[c] = HIDDEN
+            softmax(scores[start : start + columns])
             for d in range(width):
                 said_RHD[r, h, d] = 0
         for n in range(newest + 1):
@@ -186,13 +91,13 @@ def _attend(
                 values_at = (page * key_heads + k) * width * PAGE
                 for d in range(0, whole, PAGE):
                     said_at = (r * heads + h) * width + d
-                    _add_rows(said_RHD, said_at, scores, start, values, values_at + d, width, count)
+                    _add(said_RHD, said_at, 0, scores, start, 0, 1, values, values_at + d, width, count)
                 for d in range(whole, width):
                     for c in range(count):
                         said_RHD[r, h, d] += scores[start + c] * values[page, k, c, d]
 
 
-attend = _compiled(
+attend = compiled(
     _attend,
     "void(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,:,:,::1], float32[:,:,:,::1],"
     " int64[:,::1], int64[::1], int64[::1], float32, int64, int64, float32[:,:,::1])",
@@ -227,7 +132,7 @@ def _scaled(
             out_RE[r, e] = x_RE[r, e] * factor * weight_E[e]
 
 
-_scale_rows = _compiled(_scaled, "void(float32[:,::1], float32[::1], float64, float32[:,::1])")
+_scale_rows = compiled(_scaled, "void(float32[:,::1], float32[::1], float64, float32[:,::1])")
 
 
 def normed(norm: Any, x_RE: Tensor) -> Tensor:

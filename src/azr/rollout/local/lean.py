@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from azr.models.load import LanguageModel
-from azr.models.plain import normed, projections
+from azr.models.plain import normed, projections, rotary_tables
 from azr.models.products import linear, product
 from azr.rollout.local.cache import RowCache
 
@@ -118,7 +118,7 @@ class LeanModel:
         join = sum(weight.nbytes for weight in weights) <= _JOINED_BYTES
         self._layers = [_Layer.of(layer, join=join) for layer in layers]
         self._seen = seen
-        self._tabulate(max(len(self._cos_PD), _POSITIONS))
+        self._cos_PD, self._sin_PD = rotary_tables(self._model, max(len(self._cos_PD), _POSITIONS))
 
     def read(
         self, ids_PL: NDArray[np.int64], lengths_P: NDArray[np.int64]
@@ -134,7 +134,7 @@ class LeanModel:
         """
         prompts, width = ids_PL.shape
         if width > len(self._cos_PD):
-            self._tabulate(2 * width)
+            self._cos_PD, self._sin_PD = rotary_tables(self._model, 2 * width)
         cos_P1D, sin_P1D = (table[:width, None].repeat(prompts, 1, 1) for table in (self._cos_PD, self._sin_PD))
         ends_P = torch.from_numpy(np.arange(prompts) * width + lengths_P - 1)
         body, keys, seen = self._model.model, self._key_heads, list[tuple[Tensor, Tensor]]()
@@ -166,7 +166,7 @@ class LeanModel:
             cache: the rows in flight; `cache.advance` then counts the new column.
         """
         if (last := int(cached_R.max())) >= len(self._cos_PD):
-            self._tabulate(2 * last)
+            self._cos_PD, self._sin_PD = rotary_tables(self._model, 2 * last)
         body, device = self._model.model, self._cos_PD.device
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         attend = self._attention(cache, cached_R, x_RE)
@@ -217,14 +217,6 @@ class LeanModel:
         x_RE = x_RE + linear(layer.attention.o_proj, said_RE)
         gate_RF, up_RF = layer.gate_up(self._normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
         return x_RE + linear(layer.mlp.down_proj, layer.mlp.act_fn(gate_RF) * up_RF)
-
-    def _tabulate(self, positions: int) -> None:
-        """Cosines and sines of positions 0 to `positions` - 1; the sines' first half carries rotate_half's minus."""
-        weight = self._model.model.norm.weight
-        positions_1P = torch.arange(positions, device=weight.device)[None]
-        cos_1PD, sin_1PD = self._model.model.rotary_emb(weight, positions_1P)
-        self._cos_PD, self._sin_PD = cos_1PD[0], sin_1PD[0].clone()
-        self._sin_PD[:, : self._head_width // 2] *= -1
 
 
 def _rotated(x_RHD: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ the next one. The kernel that reads the pages is in `kernel.py`; times are in do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from azr.models.vectors import in_threads
 from azr.rollout.local import kernel
 from azr.rollout.local.kernel import PAGE
 
@@ -81,15 +80,7 @@ class PagedCache:
         said_RHD = np.empty((rows, joined_heads - 2 * keys.shape[1], width), np.float32)
         arrays = (joined_RHD.numpy(), cos_PD.numpy(), sin_PD.numpy(), keys, values)
         tables = (self._tables_RN, self._prompt_R, self._own_R, np.float32(scale))
-        parts = min(torch.get_num_threads(), rows)
-
-        def compute(part: int) -> None:
-            kernel.attend(*arrays, *tables, rows * part // parts, rows * (part + 1) // parts, said_RHD)
-
-        if parts == 1:
-            compute(0)
-        else:
-            list(_threads(parts).map(compute, range(parts)))
+        in_threads(rows, lambda first, last: kernel.attend(*arrays, *tables, first, last, said_RHD))
         return torch.from_numpy(said_RHD).flatten(1)
 
     def advance(self) -> None:
@@ -178,9 +169,3 @@ class _Pool:
 def _widened(table_RN: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     """The table with columns of zeros on its right."""
     return np.pad(table_RN, ((0, 0), (0, width - table_RN.shape[1])))
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Threads for parts of the rows; the kernel runs without Python's lock."""
-    return ThreadPoolExecutor(max_workers=count, thread_name_prefix="azr-attention")
