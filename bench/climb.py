@@ -28,6 +28,7 @@ ARMS = {
     "frozen-proposer": ["selfplay.train_proposer=false"],
     "splicing": ["selfplay.train_proposer=false", "domain.extend_share=0.0", "domain.join_share=0.8"],
     "progress": ["rewards.progress.coefficient=2.0"],
+    "thinking": ["rewards.thinking.coefficient=1.0"],
     "no-building": ["selfplay.train_proposer=false", "domain.extend_share=0.0", "domain.join_share=0.0"],
 }
 """What is compared, and the settings that make it so.

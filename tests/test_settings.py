@@ -159,6 +159,10 @@ def test_a_number_out_of_range_is_refused(assignment, expected):
             ["algorithm.name=ppo", "selfplay.search.gold=1"],
             "from which the critic of algorithm.name = ppo cannot learn",
         ),
+        (
+            ["domain.style=chat", "rewards.thinking.coefficient=1"],
+            "set domain.style to r1 or compact",
+        ),
         (["selfplay.solver_mix=uniform"], "it needs learn_from_samples = false"),
         (["domain.induction_shown=10"], "induction_shown must be less than induction_inputs"),
         (['domain.kinds=["deduction","sorting"]'], "'sorting' is not a kind of the python domain"),

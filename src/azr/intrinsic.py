@@ -14,7 +14,7 @@ from azr.errors import UserError
 from azr.types import Sample, Task, Verdict
 
 GROUP = "azr.rewards"
-OWN = ("complexity", "novelty", "diversity", "progress")
+OWN = ("complexity", "novelty", "diversity", "progress", "thinking")
 """The names of azr's own intrinsic rewards, which a plug-in cannot have."""
 
 

@@ -240,6 +240,25 @@ async def test_progress_at_tasks_of_the_same_length_is_rewarded(sandbox):
     assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5 + 2.0 * 0.25] * 3
 
 
+async def test_what_thinking_adds_to_the_solve_rate_is_rewarded(sandbox):
+    def thinks(key: str, prompt: str, row: int) -> str:
+        if not key.endswith("/straight"):
+            return script(key, prompt, row)
+        assert prompt.endswith("<answer>")
+        right = script(key.removesuffix("/straight"), prompt, 0).removeprefix("<answer>")
+        return right if row == 0 else "nothing</answer>"
+
+    play = make(
+        sandbox,
+        generator=ScriptedGenerator(thinks),
+        kinds=("deduction",),
+        rewards=RewardConfig(thinking={"coefficient": 2.0}),
+    )
+    record = await play.step(1)
+    assert rewards_of(record, Role.PROPOSE, DEDUCTION) == [0.5 + 2.0 * (0.5 - 0.25)] * 3
+    assert not any("straight" in rollout.id for rollout in record.rollouts)
+
+
 async def test_a_prompt_that_is_too_long_sheds_references(sandbox):
     play = make(sandbox, kinds=("deduction",), references=2)
     await play.step(1)

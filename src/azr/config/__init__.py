@@ -120,6 +120,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_thought_can_be_left_out(self) -> Self:
+        if self.rewards.thinking.coefficient and self.domain.style == "chat":
+            raise ValueError(
+                "rewards.thinking compares with attempts that answer without a thought, which a chat model's template"
+                " does not allow; set domain.style to r1 or compact, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _servers_sample_from_weights_of_this_process(self) -> Self:
         if not self.generation.urls:
             return self

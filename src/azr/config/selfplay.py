@@ -145,6 +145,11 @@ class RewardConfig(Section):
     progress: Intrinsic = Field(
         Intrinsic(), description="rise of the solve rate at tasks of the same length, between two spans of 5 steps"
     )
+    thinking: Intrinsic = Field(
+        Intrinsic(),
+        description="solve rate of a task, less that of as many attempts that are made to answer without a thought;"
+        " styles r1 and compact",
+    )
     plugins: dict[str, Intrinsic] = Field(
         {}, description="rewards of installed packages (`azr plugins` lists them): `rewards.plugins.NAME.coefficient`"
     )

@@ -1,6 +1,7 @@
 """The answer format of all domains: how prompts ask for it (`domain.style`), how it is read, and how it is refused."""
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from azr.config import Style
@@ -42,6 +43,10 @@ class RejectedError(RefusedError):
     """A proposal follows the format, but is not a valid task."""
 
     well_formed = True
+
+
+STRAIGHT_TO_THE_ANSWER: Mapping[Style, str] = {"compact": "<answer>", "r1": "</think>\n<answer>"}
+"""What follows a solve prompt if the model is to answer without a thought. A chat model's template leaves no room."""
 
 
 def dress(body: str, style: Style) -> str:

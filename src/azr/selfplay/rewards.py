@@ -51,8 +51,8 @@ def intrinsic_terms(values: Mapping[str, float], config: RewardConfig) -> dict[s
     """The intrinsic rewards whose coefficient is not 0, by name: coefficient * min(value, cap).
 
     Args:
-        values: of an accepted proposal, complexity, novelty, diversity and, if it is rewarded, progress; of either
-            role, the plug-ins' for that role.
+        values: of an accepted proposal, complexity, novelty, diversity and, if rewarded, progress and thinking; of
+            either role, the plug-ins' for that role.
         config: coefficients and caps.
     """
     own = {name: getattr(config, name) for name in OWN}

@@ -6,9 +6,11 @@ guesses again if the check fails. What is learnt is the one guess that it ends w
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from statistics import fmean
 
 from azr.concurrency import gather
 from azr.config import Config
+from azr.domains.answers import STRAIGHT_TO_THE_ANSWER
 from azr.domains.base import Searchable
 from azr.intrinsic import SolverReward, checked, load
 from azr.rollout.base import Sampling
@@ -28,7 +30,7 @@ class Solver:
     def __init__(self, config: Config, parts: Parts) -> None:
         self._domain, self._generator = parts.domain, parts.generator
         self._sandbox, self._render = parts.sandbox, parts.render
-        self._search, generation = config.selfplay.search, config.generation
+        self._search, generation, self._style = config.selfplay.search, config.generation, config.domain.style
         self._longest_prompt = generation.max_prompt_tokens
         self._sampling = Sampling(generation.max_solve_tokens, generation.temperature, generation.top_p)
         self._check_sampling = Sampling(generation.max_solve_tokens, temperature=0.0)
@@ -52,6 +54,17 @@ class Solver:
                 shown = [one async for one in self._demonstrations(domain, task, name, samples, verdicts)]
         terms = self._intrinsic(task, samples, verdicts)
         return Attempts(name, task, samples, tuple(verdicts), learnt, terms, searches, tuple(shown))
+
+    async def rate_without_thought(self, task: Task, name: str, stopwatch: Stopwatch, *, n: int) -> float:
+        """The solve rate of n attempts that are made to answer at once (`rewards.thinking`). Nothing is learnt."""
+        opening = STRAIGHT_TO_THE_ANSWER[self._style]
+        prompt = self._render(self._domain.solve_prompt(task) + opening)
+        with stopwatch("solve"):
+            samples = await self._generator.sample(prompt, n=n, key=f"{name}/straight", sampling=self._sampling)
+        with stopwatch("verify"):
+            texts = (opening + sample.text for sample in samples)
+            verdicts = await gather(self._domain.verify(task, text, self._sandbox) for text in texts)
+        return fmean(verdict.passed for verdict in verdicts)
 
     async def _search_for(
         self, domain: Searchable, task: Task, prompt: Prompt, name: str, stopwatch: Stopwatch, n: int

@@ -73,6 +73,9 @@ class SelfPlay:
                 episode.attempts = await self._solver.attempt(
                     task, name, record.stopwatch, n=n, learnt=play.learn_from_samples
                 )
+                if self.config.rewards.thinking.coefficient:
+                    straight = await self._solver.rate_without_thought(task, name, record.stopwatch, n=n)
+                    episode.intrinsic["thinking"] = fmean(episode.attempts.scores) - straight
                 episode.intrinsic |= self._proposer_terms(task, asked=episode.prompt, scores=episode.attempts.scores)
 
         async def solve_others() -> None:
