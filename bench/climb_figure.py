@@ -23,12 +23,14 @@ COLOURS = {
     "frozen-proposer": "#d55e00",
     "splicing": "#009e73",
     "progress": "#cc79a7",
+    "thinking": "#e69f00",
     "no-building": "#999999",
 }
 NAMES = {
     "frozen-proposer": "proposer does not learn",
     "splicing": "splicing alone",
     "progress": "progress rewarded too",
+    "thinking": "what thinking adds rewarded too",
     "no-building": "nothing is built on",
 }
 

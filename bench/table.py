@@ -56,7 +56,7 @@ SCRIPTS = (
         r"^(?P<name>[\w ]+ / [\w ]+?)\s{2,}(?P<least>[\d.]+)\s+(?P<median>[\d.]+)\s+[\d.]+(?:\s+[\d.]+)?$",
     ),
     Script("generate.py", "--rounds 7", "--rounds 5", rf"^(?P<name>azr / generate): {NUMBERS}"),
-    Script("products.py", "--rounds 5", "--rounds 3", rf"^(?P<name>oneDNN / MKL, \d+ rows): {NUMBERS}"),
+    Script("products.py", "--rounds 5", "--rounds 3", rf"^(?P<name>(?:oneDNN|kernel) / MKL, \d+ rows): {NUMBERS}"),
     Script("learn.py", "--rounds 7", "--rounds 5", rf"^(?P<name>before / now, \w+ time): {NUMBERS}"),
     Script(
         "step.py",

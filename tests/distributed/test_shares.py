@@ -3,13 +3,32 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from azr.distributed import group
 from azr.models.failures import out_of_memory
 from tests.distributed.groups import together
 from tests.distributed.learning import KL_AND_CAP, lead, make_learner, rollouts, steps, weights
 from tests.distributed.test_equality import assert_equal_steps
 
 SHARDINGS = ["sharded", "replicated"]
+
+
+sizes = st.lists(st.tuples(st.integers(0, 40), st.sampled_from([torch.float32, torch.bfloat16]), st.booleans()))
+
+
+@given(sizes)
+def test_gradients_are_sent_in_buckets_of_one_type_and_limited_size(gradients):
+    ours = [torch.zeros(size, dtype=dtype) if known else None for size, dtype, known in gradients]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group, "_BUCKET", 64)
+        buckets = list(group._buckets(ours))
+    assert sorted(i for bucket in buckets for i, _ in bucket) == [i for i, one in enumerate(ours) if one is not None]
+    for bucket in buckets:
+        assert len({one.dtype for _, one in bucket}) == 1
+        assert len(bucket) == 1 or sum(one.nbytes for _, one in bucket) <= 64
+        assert all(one is ours[i] for i, one in bucket)
 
 
 @pytest.fixture(scope="module")

@@ -180,8 +180,17 @@ def test_weights_too_large_to_join_are_used_apart(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("azr.rollout.local.lean._JOINED_BYTES", 0)
     model = made(FAMILIES["qwen2"])
     lean = refreshed(model)
-    assert len(lean._layers[0].qkv.weights) == 3
-    assert difference(model, lean, [5, 9, 2]) < 1e-5
+    assert len(lean._layers[0].qkv._weights) == 3
+    assert lean._layers[0].qkv._dense is None
+    assert difference(model, lean, [5, 9, 2], shared=True) < 1e-5
+
+
+def test_where_vectors_are_short_pytorch_computes_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("azr.rollout.local.lean.AVAILABLE", False)
+    model = made(FAMILIES["qwen2"])
+    lean = refreshed(model)
+    assert lean._layers[0].down._dense is None
+    assert difference(model, lean, [5, 9, 2], shared=True) < 1e-5
 
 
 def test_an_update_of_the_weights_reaches_the_joined_ones() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,6 +18,9 @@ from azr.learn.ranks import Ranks
 from azr.models.failures import out_of_memory
 
 _Value = TypeVar("_Value")
+
+_BUCKET = 25 * 2**20
+"""Bytes of gradients that are sent together, or one gradient that is larger."""
 
 _PATIENCE = timedelta(days=30)
 """How long a rank waits for the next call; rank 0 may play for hours. `azr.distributed.watch` notices dead ranks."""
@@ -131,19 +134,27 @@ class Replicas(Ranks):
         return values
 
     def reduce(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Sum gradients over the ranks. A rank without a share of the rollouts has none, and adds zeros."""
-        shapes = self.gather([None if gradient is None else gradient.shape for gradient in gradients])
-        known = [next((shape for shape in each if shape is not None), None) for each in zip(*shapes, strict=True)]
-        device = self._device()
-        total: list[Tensor | None] = []
-        for gradient, shape in zip(gradients, known, strict=True):
-            if shape is None:
-                total.append(None)
-                continue
-            summed = torch.zeros(shape) if gradient is None else gradient
-            there = summed.to(device)
+        """Sum gradients over the ranks. A rank without a share of the rollouts has none, and adds zeros.
+
+        Small ones are sent together: a transfer takes longer to begin than a few megabytes take to send.
+        """
+        present = torch.tensor([gradient is not None for gradient in gradients], dtype=torch.int64)
+        dist.all_reduce(present, group=self.control)
+        total: list[Tensor | None] = list(gradients)
+        if bool(((present > 0) & (present < self.size)).any()):  # a rank has some that another has not
+            forms = self.gather([None if one is None else (one.shape, one.dtype, one.device.type) for one in total])
+            for i, each in enumerate(zip(*forms, strict=True)):
+                form = next((form for form in each if form is not None), None)
+                if total[i] is None and form is not None:
+                    shape, dtype, where = form
+                    total[i] = torch.zeros(shape, dtype=dtype, device=self._device() if where == "cuda" else where)
+        for bucket in _buckets(total):
+            flat = torch.cat([gradient.reshape(-1) for _, gradient in bucket])
+            there = flat.to(self._device())
             dist.all_reduce(there, group=self._data)
-            total.append(there.to(summed.device))
+            parts = torch.split(there.to(flat.device), [gradient.numel() for _, gradient in bucket])  # type: ignore[no-untyped-call]
+            for (i, gradient), part in zip(bucket, parts, strict=True):
+                total[i] = part.view(gradient.shape)
         return total
 
     def reduce_policy(self, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -157,6 +168,20 @@ class Replicas(Ranks):
 
     def _device(self) -> torch.device:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _buckets(gradients: Sequence[Tensor | None]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Gradients with their numbers, those of one type and device together, up to `_BUCKET` bytes."""
+    kinds: dict[tuple[torch.dtype, str], list[tuple[int, Tensor]]] = {}
+    for i, gradient in enumerate(gradients):
+        if gradient is None:
+            continue
+        bucket = kinds.setdefault((gradient.dtype, gradient.device.type), [])
+        if bucket and sum(one.nbytes for _, one in bucket) + gradient.nbytes > _BUCKET:
+            yield list(bucket)
+            bucket.clear()
+        bucket.append((i, gradient))
+    yield from filter(None, kinds.values())
 
 
 def runs_out_of_memory(work: Callable[[], object]) -> bool:

@@ -12,7 +12,6 @@ in bench/generate.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from torch.nn import functional
 
 from azr.models.load import LanguageModel
 from azr.models.plain import normed, projections, rotary_tables
-from azr.models.products import linear, product
+from azr.models.products import AVAILABLE, product
 from azr.rollout.local.cache import RowCache
 
 if TYPE_CHECKING:
@@ -34,50 +33,47 @@ _JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
 
 _POSITIONS = 1024
+_FEW_ROWS = 256
+"""Above this, oneDNN is as fast."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Product:
-    """Linear layers of one input, joined to one where that pays."""
+    """Linear layers of one input, joined to one where that pays.
 
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor | None, ...]
+    Args:
+        layers: the linear layers.
+        join: whether a second copy of their weights may be kept.
+        few: whether there are decoding steps of few rows, in float32 on a CPU.
+    """
 
-    @classmethod
-    def of(cls, layers: Sequence[nn.Linear], *, join: bool) -> _Product:
-        weights: list[Tensor] = [layer.weight for layer in layers]
-        biases = [layer.bias for layer in layers]
-        if not join:
-            return cls(tuple(weights), tuple(biases))
-        bias = None if biases[0] is None else torch.cat(tuple(biases))
-        return cls((torch.cat(tuple(weights)),), (bias,))
+    def __init__(self, layers: Sequence[nn.Linear], *, join: bool, few: bool) -> None:
+        self._weights: list[Tensor] = [layer.weight for layer in layers]
+        self._biases: list[Tensor | None] = [layer.bias for layer in layers]
+        self._dense: Callable[[Tensor], Tensor] | None = None
+        if join and few:
+            from azr.models.dense import Dense  # imports numba
+
+            self._dense = Dense(self._weights, self._biases)
+        elif join and len(layers) > 1:
+            self._weights, biases = [torch.cat(self._weights)], self._biases
+            self._biases = [None if biases[0] is None else torch.cat(biases)]  # type: ignore[arg-type]
 
     def __call__(self, x_RE: Tensor) -> Tensor:
-        products = [product(x_RE, w, b) for w, b in zip(self.weights, self.biases, strict=True)]
+        if self._dense is not None and len(x_RE) <= _FEW_ROWS:
+            return self._dense(x_RE)
+        products = [product(x_RE, w, b) for w, b in zip(self._weights, self._biases, strict=True)]
         return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
 
 
-@dataclass(frozen=True, slots=True)
 class _Layer:
     """One layer's modules, and its joined products."""
 
-    attention: Any
-    mlp: Any
-    first_norm: Any
-    second_norm: Any
-    qkv: _Product
-    gate_up: _Product
-
-    @classmethod
-    def of(cls, layer: Any, *, join: bool) -> _Layer:
-        q, k, v, _, gate, up, _ = projections(layer)
-        return cls(
-            layer.self_attn,
-            layer.mlp,
-            layer.input_layernorm,
-            layer.post_attention_layernorm,
-            _Product.of((q, k, v), join=join),
-            _Product.of((gate, up), join=join),
+    def __init__(self, layer: Any, *, join: bool, few: bool) -> None:
+        self.attention, self.mlp = layer.self_attn, layer.mlp
+        self.first_norm, self.second_norm = layer.input_layernorm, layer.post_attention_layernorm
+        q, k, v, answer, gate, up, down = projections(layer)
+        self.qkv, self.answer, self.gate_up, self.down = (
+            _Product(layers, join=join, few=few) for layers in ((q, k, v), (answer,), (gate, up), (down,))
         )
 
 
@@ -116,7 +112,8 @@ class LeanModel:
         if seen == self._seen:
             return
         join = sum(weight.nbytes for weight in weights) <= _JOINED_BYTES
-        self._layers = [_Layer.of(layer, join=join) for layer in layers]
+        few = self.shares_prompts and AVAILABLE
+        self._layers = [_Layer(layer, join=join, few=few) for layer in layers]
         self._seen = seen
         self._cos_PD, self._sin_PD = rotary_tables(self._model, max(len(self._cos_PD), _POSITIONS))
 
@@ -214,9 +211,9 @@ class LeanModel:
 
     def _answered(self, layer: _Layer, x_RE: Tensor, said_RE: Tensor) -> Tensor:
         """What the layer passes on, given what its attention says, [R, E]."""
-        x_RE = x_RE + linear(layer.attention.o_proj, said_RE)
+        x_RE = x_RE + layer.answer(said_RE)
         gate_RF, up_RF = layer.gate_up(self._normed(layer.second_norm, x_RE)).chunk(2, dim=-1)
-        return x_RE + linear(layer.mlp.down_proj, layer.mlp.act_fn(gate_RF) * up_RF)
+        return x_RE + layer.down(layer.mlp.act_fn(gate_RF) * up_RF)
 
 
 def _rotated(x_RHD: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
