@@ -152,7 +152,7 @@ class Replicas(Ranks):
             flat = torch.cat([gradient.reshape(-1) for _, gradient in bucket])
             there = flat.to(self._device())
             dist.all_reduce(there, group=self._data)
-            parts = torch.split(there.to(flat.device), [gradient.numel() for _, gradient in bucket])  # type: ignore[no-untyped-call]
+            parts = torch.split(there.to(flat.device), [gradient.numel() for _, gradient in bucket])
             for (i, gradient), part in zip(bucket, parts, strict=True):
                 total[i] = part.view(gradient.shape)
         return total
