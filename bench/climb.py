@@ -76,8 +76,8 @@ def curves(path: Path) -> dict[str, Any]:
             for record in records
             if "held_out" in record
         ],
-        "length": [step["signal"]["length"] for step in steps if "length" in step["signal"]],  # not without new tasks
-        "depth": [step["signal"]["depth"] for step in steps if "depth" in step["signal"]],
+        "length": [step["signal"].get("length") for step in steps],  # None: no new tasks
+        "depth": [step["signal"].get("depth") for step in steps],
         "alarms": sorted({alarm for step in steps for alarm in step["alarms"]}),
     }
 
@@ -124,9 +124,10 @@ def accuracies(evaluation: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def rise(values: Sequence[float]) -> str:
+def rise(values: Sequence[float | None]) -> str:
     """The median over the first and over the last steps."""
-    return f"{np.median(values[:EDGE]):.3g} -> {np.median(values[-EDGE:]):.3g}"
+    known = np.array(values, float)
+    return f"{np.nanmedian(known[:EDGE]):.3g} -> {np.nanmedian(known[-EDGE:]):.3g}"
 
 
 def shown(values: Mapping[str, float]) -> str:

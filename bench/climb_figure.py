@@ -48,7 +48,7 @@ def draw(table: dict[str, Any]) -> Figure:
         axes.set(title=f"{length} statements", xlabel="step", ylim=(0, 100))
     panels[0].set_ylabel("held-out tasks solved, %")
     for arm, runs in table["arms"].items():
-        curves = [np.convolve(one["length"], np.ones(WINDOW) / WINDOW, "valid") for one in runs]
+        curves = [np.convolve(np.array(one["length"], float), np.ones(WINDOW) / WINDOW, "valid") for one in runs]
         lines(last, arm, list(range(WINDOW, WINDOW + len(curves[0]))), np.array(curves))
     last.set(title="new tasks", xlabel="step", ylabel="median statements", ylim=(0, None))
     handles, labels = panels[0].get_legend_handles_labels()
@@ -60,7 +60,7 @@ def lines(axes: Axes, arm: str, steps: list[int], curves_RS: np.ndarray) -> None
     """A thin line per run and a thick one for their mean."""
     for curve in curves_RS:
         axes.plot(steps, curve, color=COLOURS[arm], linewidth=0.6, alpha=0.4)
-    axes.plot(steps, curves_RS.mean(axis=0), color=COLOURS[arm], linewidth=1.8, label=NAMES.get(arm, arm))
+    axes.plot(steps, np.nanmean(curves_RS, axis=0), color=COLOURS[arm], linewidth=1.8, label=NAMES.get(arm, arm))
 
 
 def main() -> None:

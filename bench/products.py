@@ -23,7 +23,7 @@ from azr.models.dense import Dense
 SHAPES = ((128, 128), (128, 384), (384, 128), (128, 411))
 """Inputs and outputs."""
 ROWS = (16, 64, 256, 1024, 4096)
-FEW_ROWS = (4, 16, 40, 64, 128, 256)
+FEW_ROWS = (8, 16, 40, 64, 128, 256)
 REPETITIONS = 20
 
 

@@ -16,7 +16,7 @@ from azr.models.vectors import LANES, compiled, products
 _TILE = 8
 """Rows of a tile. Its sums fill eight vector registers of 512 bits."""
 
-_add_tile, _add_row = products(_TILE), products(1)
+_add = products(_TILE)
 
 
 def _multiply_all(
@@ -25,18 +25,12 @@ def _multiply_all(
     rows, inputs, outputs = x_RI.shape[0], x_RI.shape[1], out_RO.shape[1]
     for o in range(0, outputs, LANES):
         for at in range(0, rows, _TILE):
-            # The last tile may begin among the rows of the one before: it computes them again, to the same bits.
-            r = max(0, min(at, rows - _TILE))
-            for i in range(r, min(r + _TILE, rows)):
+            # The last tile begins among the rows of the one before, and computes some of them again, to the same bits.
+            r = min(at, rows - _TILE)
+            for i in range(r, r + _TILE):
                 for lane in range(LANES):
                     out_RO[i, o + lane] = bias_O[o + lane]
-            if rows >= _TILE:
-                _add_tile(
-                    out_RO, r * outputs + o, outputs, x_RI, r * inputs, inputs, 1, blocks, o * inputs, LANES, inputs
-                )
-            else:
-                for i in range(rows):
-                    _add_row(out_RO, i * outputs + o, 0, x_RI, i * inputs, 0, 1, blocks, o * inputs, LANES, inputs)
+            _add(out_RO, r * outputs + o, outputs, x_RI, r * inputs, inputs, 1, blocks, o * inputs, LANES, inputs)
 
 
 _multiply = compiled(_multiply_all, "void(float32[:,::1], float32[:,:,::1], float32[::1], float32[:,::1])")
@@ -62,7 +56,8 @@ class Dense:
             self._bias_O[: self._outputs] = torch.cat(biases).detach().numpy()  # type: ignore[arg-type]
 
     def __call__(self, x_RI: Tensor) -> Tensor:
-        """The layers' outputs, [R, O]. A row's result depends on that row alone."""
+        """The layers' outputs, [R, O], for at least 8 rows. A row's result depends on that row alone."""
+        assert len(x_RI) >= _TILE
         out_RO = np.empty((len(x_RI), len(self._bias_O)), np.float32)
         _multiply(x_RI.numpy(), self._blocks, self._bias_O, out_RO)
         return torch.from_numpy(out_RO)[:, : self._outputs]

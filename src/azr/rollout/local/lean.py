@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from azr.rollout.local.paged import PagedCache
 
 _JOINED_BYTES = 512 * 2**20
-"""Layer weights of up to this size are kept a second time, joined. Beyond it the products themselves take the time."""
+"""Layer weights of up to this size are kept again, joined and in blocks. Beyond it the products take the time."""
 
 _POSITIONS = 1024
-_FEW_ROWS = 256
-"""Above this, oneDNN is as fast."""
+_FEW_ROWS = range(8, 257)
+"""Rows of a decoding step for which `azr.models.dense` is fastest (bench/products.py)."""
 
 
 class _Product:
@@ -54,12 +54,12 @@ class _Product:
             from azr.models.dense import Dense  # imports numba
 
             self._dense = Dense(self._weights, self._biases)
-        elif join and len(layers) > 1:
+        if join and len(layers) > 1:
             self._weights, biases = [torch.cat(self._weights)], self._biases
             self._biases = [None if biases[0] is None else torch.cat(biases)]  # type: ignore[arg-type]
 
     def __call__(self, x_RE: Tensor) -> Tensor:
-        if self._dense is not None and len(x_RE) <= _FEW_ROWS:
+        if self._dense is not None and len(x_RE) in _FEW_ROWS:
             return self._dense(x_RE)
         products = [product(x_RE, w, b) for w, b in zip(self._weights, self._biases, strict=True)]
         return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
