@@ -2,8 +2,8 @@
 
 It computes the same function as transformers' forward with the same weights, on the layout of `azr.learn.prefixes`, by
 an attention of its own (`azr.learn.attention`). In the last layer, tokens that predict nothing only give keys and
-values. Log-probabilities and gradients equal those of
-transformers up to rounding (tests/learn/test_lean.py); timings are in bench/learn.py.
+values. Log-probabilities and gradients equal those of transformers up to rounding (tests/learn/test_lean.py); timings
+are in bench/learn.py.
 """
 
 from __future__ import annotations
