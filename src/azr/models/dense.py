@@ -33,7 +33,8 @@ def _multiply_all(
             _add(out_RO, r * outputs + o, outputs, x_RI, r * inputs, inputs, 1, blocks, o * inputs, LANES, inputs)
 
 
-_multiply = compiled(_multiply_all, "void(float32[:,::1], float32[:,:,::1], float32[::1], float32[:,::1])")
+multiply = compiled(_multiply_all, "void(float32[:,::1], float32[:,:,::1], float32[::1], float32[:,::1])")
+"""Multiply at least 8 rows: of x [R, I], by blocks and with biases of a `Dense`, to out [R, O]."""
 
 
 class Dense:
@@ -42,22 +43,28 @@ class Dense:
     Args:
         weights: [O, I] each.
         biases: [O] each, or None.
+
+    Attributes:
+        blocks: the joined weights, [ceil(O / 16), I, 16].
+        bias_O: the joined biases, with zeros up to a multiple of 16.
+        padded: whether there are such zeros.
     """
 
     def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
         weight_OI = torch.cat(weights).detach().numpy()
         self._outputs, inputs = weight_OI.shape
         blocks = -(-self._outputs // LANES)
+        self.padded = self._outputs % LANES > 0
         padded = np.zeros((blocks * LANES, inputs), np.float32)
         padded[: self._outputs] = weight_OI
-        self._blocks = np.ascontiguousarray(padded.reshape(blocks, LANES, inputs).transpose(0, 2, 1))
-        self._bias_O = np.zeros(blocks * LANES, np.float32)
+        self.blocks = np.ascontiguousarray(padded.reshape(blocks, LANES, inputs).transpose(0, 2, 1))
+        self.bias_O = np.zeros(blocks * LANES, np.float32)
         if biases[0] is not None:
-            self._bias_O[: self._outputs] = torch.cat(biases).detach().numpy()  # type: ignore[arg-type]
+            self.bias_O[: self._outputs] = torch.cat(biases).detach().numpy()  # type: ignore[arg-type]
 
     def __call__(self, x_RI: Tensor) -> Tensor:
         """The layers' outputs, [R, O], for at least 8 rows. A row's result depends on that row alone."""
         assert len(x_RI) >= _TILE
-        out_RO = np.empty((len(x_RI), len(self._bias_O)), np.float32)
-        _multiply(x_RI.numpy(), self._blocks, self._bias_O, out_RO)
+        out_RO = np.empty((len(x_RI), len(self.bias_O)), np.float32)
+        multiply(x_RI.numpy(), self.blocks, self.bias_O, out_RO)
         return torch.from_numpy(out_RO)[:, : self._outputs]

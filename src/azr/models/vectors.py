@@ -30,7 +30,7 @@ _RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """Sums may be reordered, which vector instructions need. NaN and infinity keep their meaning."""
 
 
-def compiled(function: Callable[..., None], signature: str) -> Callable[..., None]:
+def compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any]:
     """Compile, or load what an earlier process compiled.
 
     numba keeps compiled code beside the function's file, or in the user's cache directory, or in NUMBA_CACHE_DIR. If
@@ -38,35 +38,42 @@ def compiled(function: Callable[..., None], signature: str) -> Callable[..., Non
     """
     options: dict[str, Any] = {"fastmath": _RELAXED, "error_model": "numpy", "nogil": True}
     try:
-        kernel: Callable[..., None] = njit(signature, cache=True, **options)(function)
+        kernel: Callable[..., Any] = njit(signature, cache=True, **options)(function)
     except (RuntimeError, OSError):  # no directory, or a full disk
         kernel = njit(signature, **options)(function)
     return kernel
 
 
-def _normalise(scores_C: NDArray[np.float32]) -> None:
-    """Softmax in place.
+def _exponential(x: np.float32) -> np.float32:
+    """e^x, at least 2^-126, the smallest normal number.
 
-    numba calls the C library for each `exp`. The polynomial, from Cephes' expf, becomes vector instructions; its
-    relative error is below 2e-7.
+    numba calls the C library for each `exp`. The polynomial, from Cephes' expf, becomes vector instructions in a loop;
+    its relative error is below 2e-7.
     """
+    x = np.float32(-87) if x < np.float32(-87) else x
+    n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
+    x = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
+    y = np.float32(1.9875691500e-4)
+    y = y * x + np.float32(1.3981999507e-3)
+    y = y * x + np.float32(8.3334519073e-3)
+    y = y * x + np.float32(4.1665795894e-2)
+    y = y * x + np.float32(1.6666665459e-1)
+    y = y * x + np.float32(5.0000001201e-1)
+    y = y * x * x + x + np.float32(1)
+    return y * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n
+
+
+exponential = compiled(_exponential, "float32(float32)")
+"""e^x for x below 88."""
+
+
+def _normalise(scores_C: NDArray[np.float32]) -> None:
     top = HIDDEN
     for c in range(len(scores_C)):
         top = scores_C[c] if scores_C[c] > top else top
     total = np.float32(0)
     for c in range(len(scores_C)):
-        x = scores_C[c] - top
-        x = np.float32(-87) if x < np.float32(-87) else x  # 2^-126, the smallest normal number
-        n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-        x = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
-        y = np.float32(1.9875691500e-4)
-        y = y * x + np.float32(1.3981999507e-3)
-        y = y * x + np.float32(8.3334519073e-3)
-        y = y * x + np.float32(4.1665795894e-2)
-        y = y * x + np.float32(1.6666665459e-1)
-        y = y * x + np.float32(5.0000001201e-1)
-        y = y * x * x + x + np.float32(1)
-        y *= np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n
+        y = exponential(scores_C[c] - top)
         scores_C[c] = y
         total += y
     for c in range(len(scores_C)):

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from azr.models.vectors import HIDDEN, LANES, compiled, products, softmax
+from azr.models.dense import multiply
+from azr.models.vectors import HIDDEN, LANES, compiled, exponential, products, softmax
 
 PAGE = LANES
 """Tokens per page: one vector of scores."""
@@ -143,3 +144,70 @@ def normed(norm: Any, x_RE: Tensor) -> Tensor:
     out_RE = torch.empty_like(x_RE)
     _scale_rows(x_RE.numpy(), norm.weight.detach().numpy(), norm.variance_epsilon, out_RE.numpy())
     return out_RE
+
+
+def _decode_layer(
+    x_RE: NDArray[np.float32],
+    first_E: NDArray[np.float32],
+    second_E: NDArray[np.float32],
+    epsilon: float,
+    qkv: NDArray[np.float32],
+    qkv_bias: NDArray[np.float32],
+    answer: NDArray[np.float32],
+    answer_bias: NDArray[np.float32],
+    gate_up: NDArray[np.float32],
+    gate_up_bias: NDArray[np.float32],
+    down: NDArray[np.float32],
+    down_bias: NDArray[np.float32],
+    cos_PD: NDArray[np.float32],
+    sin_PD: NDArray[np.float32],
+    keys: NDArray[np.float32],
+    values: NDArray[np.float32],
+    tables_RN: NDArray[np.int64],
+    prompt_R: NDArray[np.int64],
+    own_R: NDArray[np.int64],
+    scale: np.float32,
+) -> None:
+    rows, width, between = len(x_RE), keys.shape[2], down.shape[1]
+    normed_RE, change_RE = np.empty_like(x_RE), np.empty_like(x_RE)
+    joined_RHD = np.empty((rows, len(qkv_bias) // width, width), np.float32)
+    said_RHD = np.empty((rows, answer.shape[1] // width, width), np.float32)
+    both_RG, hidden_RF = np.empty((rows, 2 * between), np.float32), np.empty((rows, between), np.float32)
+    _scale_rows(x_RE, first_E, epsilon, normed_RE)
+    multiply(normed_RE, qkv, qkv_bias, joined_RHD.reshape(rows, len(qkv_bias)))
+    attend(joined_RHD, cos_PD, sin_PD, keys, values, tables_RN, prompt_R, own_R, scale, 0, rows, said_RHD)
+    multiply(said_RHD.reshape(rows, answer.shape[1]), answer, answer_bias, change_RE)
+    for r in range(rows):
+        for e in range(x_RE.shape[1]):
+            x_RE[r, e] += change_RE[r, e]
+    _scale_rows(x_RE, second_E, epsilon, normed_RE)
+    multiply(normed_RE, gate_up, gate_up_bias, both_RG)
+    for r in range(rows):
+        for f in range(between):  # silu(gate) * up
+            gate = max(both_RG[r, f], np.float32(-87))
+            hidden_RF[r, f] = gate / (np.float32(1) + exponential(-gate)) * both_RG[r, between + f]
+    multiply(hidden_RF, down, down_bias, change_RE)
+    for r in range(rows):
+        for e in range(x_RE.shape[1]):
+            x_RE[r, e] += change_RE[r, e]
+
+
+decode_layer = compiled(
+    _decode_layer,
+    "void(float32[:,::1], float32[::1], float32[::1], float64, float32[:,:,::1], float32[::1], float32[:,:,::1],"
+    " float32[::1], float32[:,:,::1], float32[::1], float32[:,:,::1], float32[::1], float32[:,::1], float32[:,::1],"
+    " float32[:,:,:,::1], float32[:,:,:,::1], int64[:,::1], int64[::1], int64[::1], float32)",
+)
+"""A layer of a decoding step, in place, for at least 8 rows.
+
+Args:
+    x_RE: what the layer gets, and what it passes on.
+    first_E: weight of the norm before the attention.
+    second_E: weight of the norm before the gated product.
+    epsilon: of both norms.
+    qkv: the layers of queries, keys and values as a `Dense`: its blocks, and then its biases. Likewise the others.
+    answer: the attention's output layer.
+    gate_up: gate and up projection.
+    down: down projection.
+    cos_PD: see `attend`, as all that follows.
+"""

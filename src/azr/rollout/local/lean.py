@@ -27,6 +27,7 @@ from azr.models.products import AVAILABLE, product
 from azr.rollout.local.cache import RowCache
 
 if TYPE_CHECKING:
+    from azr.models.dense import Dense
     from azr.rollout.local.paged import PagedCache
 
 _JOINED_BYTES = 512 * 2**20
@@ -49,18 +50,18 @@ class _Product:
     def __init__(self, layers: Sequence[nn.Linear], *, join: bool, few: bool) -> None:
         self._weights: list[Tensor] = [layer.weight for layer in layers]
         self._biases: list[Tensor | None] = [layer.bias for layer in layers]
-        self._dense: Callable[[Tensor], Tensor] | None = None
+        self.dense: Dense | None = None
         if join and few:
             from azr.models.dense import Dense  # imports numba
 
-            self._dense = Dense(self._weights, self._biases)
+            self.dense = Dense(self._weights, self._biases)
         if join and len(layers) > 1:
             self._weights, biases = [torch.cat(self._weights)], self._biases
             self._biases = [None if biases[0] is None else torch.cat(biases)]  # type: ignore[arg-type]
 
     def __call__(self, x_RE: Tensor) -> Tensor:
-        if self._dense is not None and len(x_RE) in _FEW_ROWS:
-            return self._dense(x_RE)
+        if self.dense is not None and len(x_RE) in _FEW_ROWS:
+            return self.dense(x_RE)
         products = [product(x_RE, w, b) for w, b in zip(self._weights, self._biases, strict=True)]
         return products[0] if len(products) == 1 else torch.cat(products, dim=-1)
 
@@ -75,6 +76,21 @@ class _Layer:
         self.qkv, self.answer, self.gate_up, self.down = (
             _Product(layers, join=join, few=few) for layers in ((q, k, v), (answer,), (gate, up), (down,))
         )
+
+    def for_kernel(self) -> tuple[Any, ...] | None:
+        """What `kernel.decode_layer` takes of the layer; None if it does not compute this one."""
+        norms = self.first_norm, self.second_norm
+        dense = [product.dense for product in (self.qkv, self.answer, self.gate_up, self.down)]
+        if (
+            any(one is None or one.padded for one in dense)
+            or hasattr(self.attention, "q_norm")
+            or len({norm.variance_epsilon for norm in norms}) > 1
+            or self.mlp.config.hidden_act != "silu"
+        ):
+            return None
+        weights = (norm.weight.detach().numpy() for norm in norms)
+        arrays = (array for one in dense if one is not None for array in (one.blocks, one.bias_O))
+        return *weights, norms[0].variance_epsilon, *arrays
 
 
 class LeanModel:
@@ -91,6 +107,7 @@ class LeanModel:
         self._head_width, self._scale = attention.head_dim, attention.scaling
         self._seen: list[tuple[int, int]] = []
         self._layers: list[_Layer] = []
+        self._for_kernel: list[tuple[Any, ...] | None] = []
         self._cos_PD = self._sin_PD = torch.empty(0)
         self._normed: Callable[[Any, Tensor], Tensor] = normed
         if self.shares_prompts:
@@ -114,6 +131,7 @@ class LeanModel:
         join = sum(weight.nbytes for weight in weights) <= _JOINED_BYTES
         few = self.shares_prompts and AVAILABLE
         self._layers = [_Layer(layer, join=join, few=few) for layer in layers]
+        self._for_kernel = [layer.for_kernel() for layer in self._layers]
         self._seen = seen
         self._cos_PD, self._sin_PD = rotary_tables(self._model, max(len(self._cos_PD), _POSITIONS))
 
@@ -167,8 +185,13 @@ class LeanModel:
         body, device = self._model.model, self._cos_PD.device
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         attend = self._attention(cache, cached_R, x_RE)
-        for number, layer in enumerate(self._layers):
-            x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
+        whole = torch.get_num_threads() == 1 and len(x_RE) in _FEW_ROWS and not isinstance(cache, RowCache)
+        for number, (layer, weights) in enumerate(zip(self._layers, self._for_kernel, strict=True)):
+            if whole and weights is not None:
+                assert not isinstance(cache, RowCache)
+                cache.decode_layer(number, x_RE, weights, self._cos_PD, self._sin_PD, scale=self._scale)
+            else:
+                x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
         logits_RV: Tensor = self._model.lm_head(self._normed(body.norm, x_RE))
         return logits_RV
 

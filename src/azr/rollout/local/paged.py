@@ -8,7 +8,7 @@ the next one. The kernel that reads the pages is in `kernel.py`; times are in do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -82,6 +82,22 @@ class PagedCache:
         tables = (self._tables_RN, self._prompt_R, self._own_R, np.float32(scale))
         in_threads(rows, lambda first, last: kernel.attend(*arrays, *tables, first, last, said_RHD))
         return torch.from_numpy(said_RHD).flatten(1)
+
+    def decode_layer(
+        self, layer: int, x_RE: Tensor, weights: Sequence[Any], cos_PD: Tensor, sin_PD: Tensor, *, scale: float
+    ) -> None:
+        """Compute a whole layer of a decoding step, in place, on one thread.
+
+        Args:
+            layer: its number.
+            x_RE: what the layer gets, and what it passes on; at least 8 rows.
+            weights: arguments of `kernel.decode_layer`, from the first norm's weight to the last biases.
+            cos_PD: cosines of each position.
+            sin_PD: sines of each position, the first half negated.
+            scale: factor of the scores.
+        """
+        pages = self._pool.keys[layer], self._pool.values[layer], self._tables_RN, self._prompt_R, self._own_R
+        kernel.decode_layer(x_RE.numpy(), *weights, cos_PD.numpy(), sin_PD.numpy(), *pages, np.float32(scale))
 
     def advance(self) -> None:
         """Count the token that `attend` has written."""
