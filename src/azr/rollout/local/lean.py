@@ -185,10 +185,9 @@ class LeanModel:
         body, device = self._model.model, self._cos_PD.device
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         attend = self._attention(cache, cached_R, x_RE)
-        whole = torch.get_num_threads() == 1 and len(x_RE) in _FEW_ROWS and not isinstance(cache, RowCache)
+        whole = torch.get_num_threads() == 1 and len(x_RE) in _FEW_ROWS
         for number, (layer, weights) in enumerate(zip(self._layers, self._for_kernel, strict=True)):
-            if whole and weights is not None:
-                assert not isinstance(cache, RowCache)
+            if whole and weights is not None and not isinstance(cache, RowCache):
                 cache.decode_layer(number, x_RE, weights, self._cos_PD, self._sin_PD, scale=self._scale)
             else:
                 x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
