@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Qwen2Config
 
 from azr.domains.registry import config_class
 from azr.plan.memory import count, shape_of
@@ -24,9 +24,14 @@ OPTIONS = {
 }
 
 
-def settings_of(name):
+def settings_of(name, **changes):
     return Qwen2Config(
-        **SHAPES[name], num_attention_heads=8, num_key_value_heads=4, eos_token_id=1, bos_token_id=None, use_cache=True
+        **SHAPES[name] | changes,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        eos_token_id=1,
+        bos_token_id=None,
+        use_cache=True,
     )
 
 
@@ -60,3 +65,28 @@ def test_the_cache_is_counted_at_full_length_with_slack():
     shape = shape_of(settings_of("wide"))  # 3 layers, 4 key heads of 128
     plain = count(shape, config_of("wide"), width=4)
     assert plain.cache == 8 * 256 * 1.25 * 2 * 3 * 512 * 4  # 8 rows of 256 tokens
+
+
+@pytest.mark.parametrize(
+    ("width", "values"),
+    [
+        (4, 3 * (2 * 1024 * 1024 + 2 * 1024 * 512 + 3 * 1024 * 2816)),  # all linear layers
+        (2, 3 * (1024 * 1024 + 2 * 1024 * 512 + 2 * 1024 * 2816)),  # queries, keys and values; gate and up
+    ],
+)
+def test_the_weights_that_decoding_keeps_again_are_counted(width, values):
+    assert count(shape_of(settings_of("wide")), config_of("wide"), width=width).joined == values * width
+
+
+def test_an_adapted_model_keeps_no_weights_again():
+    assert count(shape_of(settings_of("tall")), config_of("tall"), width=4).joined == 0
+
+
+def test_a_model_with_too_many_weights_to_join_keeps_none_again():
+    large = settings_of("wide", num_hidden_layers=12)  # 566 MB
+    assert count(shape_of(large), config_of("wide"), width=4).joined == 0
+
+
+def test_an_architecture_that_transformers_decodes_keeps_no_weights_again():
+    other = GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=100)
+    assert count(shape_of(other), config_of("wide"), width=4).joined == 0

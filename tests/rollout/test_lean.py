@@ -196,12 +196,22 @@ def test_positions_beyond_the_table_extend_it(shared: bool) -> None:
 
 
 def test_weights_too_large_to_join_are_used_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("azr.rollout.local.lean._JOINED_BYTES", 0)
+    monkeypatch.setattr("azr.rollout.local.lean.JOINED_BYTES", 0)
     model = made(FAMILIES["qwen2"])
     lean = refreshed(model)
     assert len(lean._layers[0].qkv._weights) == 3
     assert lean._layers[0].qkv.dense is None
     assert difference(model, lean, [5, 9, 2], shared=True) < 1e-5
+
+
+@pytest.mark.skipif(not products.AVAILABLE, reason="decoding in blocks needs 512-bit vectors")
+def test_weights_are_kept_again_once() -> None:
+    model = made(FAMILIES["qwen2"])
+    layer = refreshed(model)._layers[0]
+    joined = [layer.qkv, layer.gate_up]
+    assert all(product.dense is not None for product in joined)
+    kept = {weight.data_ptr() for product in joined for weight in product._weights}
+    assert kept <= {weight.data_ptr() for weight in model.model.parameters()}
 
 
 def test_where_vectors_are_short_pytorch_computes_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +227,9 @@ def test_an_update_of_the_weights_reaches_the_joined_ones() -> None:
     lean = refreshed(model)
     with torch.no_grad():
         model.model.layers[1].self_attn.k_proj.weight.mul_(2.0)
-    assert difference(model, lean, [5, 9]) > 1e-3
+    assert difference(model, lean, [5, 9], [7, 4], shared=True) > 1e-3
     lean.refresh()
-    assert difference(model, lean, [5, 9]) < 1e-5
+    assert difference(model, lean, [5, 9], [7, 4], shared=True) < 1e-5
 
 
 def test_a_refresh_without_an_update_keeps_the_joined_weights() -> None:

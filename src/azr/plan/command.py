@@ -123,6 +123,7 @@ def purposes(memory: Memory) -> dict[str, int]:
         "reference, for the KL divergence": memory.reference,
         "optimizer, including float32 copies": memory.optimizer,
         "libraries": memory.runtime,
+        "sampling: joined weights": memory.joined,
         "sampling: keys and values": memory.cache,
         "sampling: probabilities": memory.sampling,
         "learning: weights of other ranks": memory.gathered,

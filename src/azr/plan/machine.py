@@ -27,7 +27,7 @@ def rank_memory(
     """
     whole = count(shape, config, width=width)
     if not samples or (sharded and not first):
-        whole = replace(whole, cache=0, sampling=0)
+        whole = replace(whole, cache=0, sampling=0, joined=0)
     if not sharded:
         return whole
     return replace(

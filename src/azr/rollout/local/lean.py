@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from azr.models.dense import Dense
     from azr.rollout.local.paged import PagedCache
 
-_JOINED_BYTES = 512 * 2**20
-"""Layer weights of up to this size are kept again, joined and in blocks. Beyond it the products take the time."""
+JOINED_BYTES = 512 * 2**20
+"""Layer weights of up to this size are kept again, joined or in blocks. Beyond it the products take the time."""
 
 _POSITIONS = 1024
 _FEW_ROWS = range(8, 257)
@@ -55,7 +55,7 @@ class _Product:
             from azr.models.dense import Dense  # imports numba
 
             self.dense = Dense(self._weights, self._biases)
-        if join and len(layers) > 1:
+        elif join and len(layers) > 1:
             self._weights, biases = [torch.cat(self._weights)], self._biases
             self._biases = [None if biases[0] is None else torch.cat(biases)]  # type: ignore[arg-type]
 
@@ -128,7 +128,7 @@ class LeanModel:
         seen = [(weight.data_ptr(), weight._version) for weight in weights]
         if seen == self._seen:
             return
-        join = sum(weight.nbytes for weight in weights) <= _JOINED_BYTES
+        join = sum(weight.nbytes for weight in weights) <= JOINED_BYTES
         few = self.shares_prompts and AVAILABLE
         self._layers = [_Layer(layer, join=join, few=few) for layer in layers]
         self._for_kernel = [layer.for_kernel() for layer in self._layers]
