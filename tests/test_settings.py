@@ -157,8 +157,13 @@ def test_a_number_out_of_range_is_refused(assignment, expected):
         (["sandbox.backend=remote"], "backend = remote needs url"),
         (
             ["algorithm.name=ppo", "selfplay.search.gold=1"],
-            "from which the critic of algorithm.name = ppo cannot learn",
+            "the critic of algorithm.name = ppo cannot learn",
         ),
+        (
+            ["algorithm.name=ppo", "selfplay.relabel=1", "domain.sizes=2"],
+            "the critic of algorithm.name = ppo cannot learn",
+        ),
+        (["selfplay.relabel=1"], "selfplay.relabel needs prompts that ask for a size; set domain.sizes, such as 3"),
         (
             ["domain.style=chat", "rewards.thinking.coefficient=1"],
             "set domain.style to r1 or compact",

@@ -70,6 +70,12 @@ QUICK = Recipe(
 """A tiny model in a minute or two: it knows the formats and little else."""
 
 
+def with_sizes(recipe: Recipe) -> Recipe:
+    """The same, with half of the invented and extended programs asked for by their number of statements."""
+    stages = (replace(stage, mix=replace(stage.mix, sized=0.5)) for stage in recipe.stages)
+    return replace(recipe, stages=tuple(stages))
+
+
 def build(folder: Path, recipe: Recipe, *, report: Callable[[str], None] = print) -> dict[str, Any]:
     """Train a model and save it (bf16 safetensors), or go on where an interrupted build stopped.
 

@@ -52,6 +52,8 @@ class Mix:
         extend: share of documents that are proposals of one more statement for a program, and an input.
         join: share of documents that are proposals of an input for two programs, one after the other.
         references: most references in the prompt of a proposal.
+        sized: share of "propose" and "extend" whose prompts ask for the number of statements that are written. An
+            extension then has as many as `lengths` say, not one.
     """
 
     lengths: Lengths = (1, 2, 3, 3)
@@ -66,6 +68,7 @@ class Mix:
     extend: float = 0.0
     join: float = 0.0
     references: int = 3
+    sized: float = 0.0
 
 
 def deduction_task(program: str, state: State) -> Task:
@@ -145,18 +148,23 @@ def documents(
 def proposal(family: str, program: Callable[[], str], mix: Mix, rng: random.Random) -> list[Piece]:
     """A proposal: "propose" invents a program, "extend" adds a statement to one, "join" has two and adds nothing."""
     references: list[Task] = []
-    foundation, written = None, f"<program>\n{program()}\n</program>"
+    invented, size = program(), None
+    foundation, written = None, f"<program>\n{invented}\n</program>"
+    sized = mix.sized > 0 and family != "join" and rng.random() < mix.sized
     if family == "propose":
+        size = invented.count("\n") - 1 if sized else None
         references = [deduction_task(program(), draw_state(rng)) for _ in range(rng.randint(0, mix.references))]
         if references and rng.random() < IDENTITY_SHARE:
             references[rng.randrange(len(references))] = identity_task(DEDUCTION)
     elif family == "extend":
-        foundation, written = Foundation("extended", program(), ()), f"<program>\n    {draw_statement(rng)}\n</program>"
+        size = rng.choice(mix.lengths) if sized else None
+        lines = "".join(f"    {draw_statement(rng)}\n" for _ in range(size or 1))
+        foundation, written = Foundation("extended", program(), ()), f"<program>\n{lines}</program>"
     else:
         whole = joined(program(), program())
         assert whole is not None, "all programs of the language can be joined"
         foundation, written = Foundation("joined", whole, ()), ""
-    prompt = prompts.propose_prompt(STYLE, DEDUCTION, references, foundation)
+    prompt = prompts.propose_prompt(STYLE, DEDUCTION, references, foundation, size)
     values = ", ".join(map(str, draw_state(rng)))
     return [(prompt, 0.0), (f"<answer>{written}<input>{values}</input></answer>", 1.0)]
 

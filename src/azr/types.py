@@ -145,13 +145,14 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A right answer that the solver did not give to this prompt, to be learnt without a reward.
+    """A right answer that was not given to this prompt, to be learnt without a reward.
 
     Attributes:
-        id: "step/solve/kind/episode/demonstration/number", unique within a run.
-        task: that it answers; it is in no buffer if the answer is `relabelled`.
-        source: "gold" for the answer that the proposer knew, "relabelled" for a wrong answer to another task.
-        prompt: as the solver would get it.
+        id: that of the attempts or the proposal, "/demonstration/" and a number; unique within a run.
+        task: that it answers or proposes; it is in no buffer if an answer is `relabelled`.
+        source: "gold" for the answer that the proposer knew, "relabelled" for a wrong answer to another task, "resized"
+            for a proposal of another size than it was asked for.
+        prompt: as the solver or the proposer would get it.
         text: the answer.
         advantage: of each of its tokens.
     """

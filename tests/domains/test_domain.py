@@ -260,6 +260,53 @@ def test_shares_decide_how_often_proposals_build_on_what(composite, extend, join
     assert (found and found.way) == next((way for way, limit in ways.items() if drawn < limit), None)
 
 
+# Proposals of a size that is asked for
+
+
+@pytest.mark.parametrize("shares", [{}, {"extend_share": 1.0}], ids=["invented", "extended"])
+def test_every_size_up_to_the_largest_is_asked_for(shares):
+    config = CONFIG.model_copy(update={"sizes": 3, **shares})
+    domain, rng = PythonDomain(config, SandboxConfig()), np.random.default_rng(0)
+    asked = [domain.propose_prompt(DEDUCTION, [PAIR], rng) for _ in range(60)]
+    assert {prompt.context["size"] for prompt in asked} == {1, 2, 3}
+    tag = "<extend>" if shares else "<propose>"
+    assert all(prompt.text.endswith(f"{tag}{prompt.context['size']}\n") for prompt in asked)
+
+
+def test_no_size_is_asked_for_where_none_can_be_chosen():
+    joined = built([PAIR, OTHER], join_share=1.0, sizes=3)
+    assert "size" not in joined.context
+    assert joined.text.endswith("<join>\n")
+
+
+@pytest.mark.parametrize(
+    ("shares", "written", "size"),
+    [
+        ({}, "def f(a, b):\n    a = 5\n    b = a\n    return b", 2),
+        ({"extend_share": 1.0}, "    a = 5\n    b = a\n    a = 7", 3),
+    ],
+    ids=["invented", "extended"],
+)
+async def test_a_proposal_of_another_size_fits_the_prompt_that_asks_for_its_own(sandbox, shares, written, size):
+    domain = PythonDomain(CONFIG.model_copy(update={"sizes": 9, **shares}), SandboxConfig())
+    asked = domain.propose_prompt(DEDUCTION, [PAIR], np.random.default_rng(0))
+    assert asked.context["size"] != size
+    found = await domain.validate(asked, proposal(written, "1, 2"), sandbox)
+    assert domain.fitting(asked, found.task) == asked.text.replace(f">{asked.context['size']}\n", f">{size}\n")
+
+
+async def test_a_proposal_of_the_size_that_was_asked_for_fits_no_other_prompt(sandbox):
+    asked = built([PAIR], sizes=1)
+    found = await DOMAIN.validate(asked, proposal("def f(a, b):\n    a = 5\n    return a", "1, 2"), sandbox)
+    assert DOMAIN.fitting(asked, found.task) is None
+
+
+async def test_a_proposal_that_was_asked_for_no_size_fits_no_other_prompt(sandbox):
+    asked = built([PAIR])
+    found = await DOMAIN.validate(asked, proposal("def f(a, b):\n    a = 5\n    return a", "1, 2"), sandbox)
+    assert DOMAIN.fitting(asked, found.task) is None
+
+
 # Attempts
 
 

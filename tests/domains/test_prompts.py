@@ -111,6 +111,20 @@ def test_a_composite_prompt_shows_its_helper(style):
     assert helper in propose_prompt(config(style), DEDUCTION, [], Foundation("composite", helper, ()))
 
 
+@pytest.mark.parametrize(
+    ("style", "size", "way", "expected"),
+    [
+        ("compact", 2, "extended", "<extend>2\n"),
+        ("compact", 12, None, "<propose>12\n"),
+        ("chat", 1, "extended", "- Write exactly 1 statement.\n"),
+        ("r1", 3, None, "- Write exactly 3 statements in the body of `f`, without counting its `return`.\n"),
+    ],
+)
+def test_a_prompt_asks_for_a_number_of_statements(style, size, way, expected):
+    foundation = way and Foundation(way, PROGRAM, ())
+    assert expected in propose_prompt(config(style), DEDUCTION, [], foundation, size)
+
+
 def test_the_base_style_leaves_the_model_thinking():
     assert solve_prompt(config("r1"), make_task(DEDUCTION)).endswith("<think>")
 

@@ -182,6 +182,16 @@ def test_a_shuffled_prompt_has_the_same_numbered_lines_in_another_order():
     assert sorted(moved) == sorted(line.removesuffix("</program><input>1, 2, 3</input>") for line in plain)
 
 
+def test_sized_proposals_have_as_many_statements_as_their_prompts_ask_for():
+    drawn = documents(Mix(propose=0.5, extend=0.5, sized=1.0), random.Random(0))
+    sizes = set()
+    for prompt, answer in (("".join(text for text, weight in d if not weight), d[-1][0]) for d in islice(drawn, 60)):
+        size = int(prompt.strip().rpartition(">")[2])
+        assert answer.count(" = ") == size
+        sizes.add(("<extend>" in prompt, size))
+    assert sizes == {(extend, size) for extend in (False, True) for size in (1, 2, 3)}
+
+
 def test_some_proposals_have_the_identity_among_their_references():
     drawn = [
         proposal("propose", lambda: draw_program(1, random.Random(0)), Mix(), random.Random(seed)) for seed in range(40)

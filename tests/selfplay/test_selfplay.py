@@ -50,9 +50,10 @@ def make(sandbox, *, generator=None, kinds=("deduction", "abduction", "induction
     defaults = {"batch_size": 3, "samples": 4, "seed_factor": 1, "references": 2}
     rewards = selfplay.pop("rewards", RewardConfig())
     buffer_config = selfplay.pop("buffer", BufferConfig())
+    sizes = selfplay.pop("sizes", 0)
     config = Config(
         model=ModelConfig(name="scripted"),
-        domain=PythonConfig(style="compact", kinds=kinds, induction_inputs=4, induction_shown=2),
+        domain=PythonConfig(style="compact", kinds=kinds, induction_inputs=4, induction_shown=2, sizes=sizes),
         selfplay=SelfPlayConfig(**(defaults | selfplay)),
         generation=generation or GenerationConfig(),
         rewards=rewards,
@@ -373,3 +374,41 @@ async def test_equal_seeds_play_equal_steps(sandbox):
         await seeded(play)
         records.append([await play.step(step) for step in (1, 2)])
     assert [record.rollouts for record in records[0]] == [record.rollouts for record in records[1]]
+
+
+# Proposals of another size than they were asked for
+
+
+def two_statements(key: str, prompt: str, row: int) -> str:
+    if "/propose/" in key:
+        return proposal(f"def f(x):\n    x = x + {numbered(key)}\n    x = x * 2\n    return x", "1")
+    return "no answer"
+
+
+def sized(sandbox, **settings):
+    return make(
+        sandbox, generator=ScriptedGenerator(two_statements), kinds=("deduction",), sizes=4, batch_size=8, **settings
+    )
+
+
+async def test_a_proposal_of_another_size_is_learnt_as_the_answer_to_a_prompt_that_asks_for_it(sandbox):
+    record = await sized(sandbox, relabel=0.5).step(1)
+    other = [episode for episode in record.episodes if episode.prompt.context["size"] != 2]
+    shown = record.demonstrations()
+    assert 0 < len(other) < 8
+    assert [one.text for one in shown] == [episode.sample.text for episode in other]
+    assert {(one.source, one.advantage, one.prompt.text.rpartition(">")[2]) for one in shown} == {
+        ("resized", 0.5, "2\n")
+    }
+    assert [one.id for one in shown] == [f"{episode.id}/demonstration/0" for episode in other]
+
+
+async def test_sizes_are_not_relabelled_unless_it_is_asked_for(sandbox):
+    record = await sized(sandbox).step(1)
+    assert record.demonstrations() == []
+
+
+async def test_a_proposal_whose_own_prompt_is_too_long_is_not_relabelled(sandbox):
+    play = sized(sandbox, relabel=0.5)
+    play.domain.fitting = lambda prompt, task: "x" * 100_000
+    assert (await play.step(1)).demonstrations() == []

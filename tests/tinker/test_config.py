@@ -26,6 +26,7 @@ BASE = ["model.name=tinker:Qwen/Qwen3-8B"]
         ("algorithm.name=ppo", "no hidden states"),
         ("selfplay.search.gold=0.5", "learns only what it has sampled"),
         ("selfplay.search.relabelled=0.5", "learns only what it has sampled"),
+        ("selfplay.relabel=0.5", "learns only what it has sampled"),
         ("algorithm.entropy_coefficient=0.001", "no gradient of the entropy"),
         ("learner.optimizer=adamw-8bit", "AdamW in float32"),
         ("learner.offload=true", "nothing is learnt in this process"),

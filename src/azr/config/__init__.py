@@ -112,11 +112,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _a_critic_learns_from_rollouts_alone(self) -> Self:
-        if self.selfplay.search.shows and algorithm(self.algorithm.name).has_critic:
+        if self.selfplay.shows and algorithm(self.algorithm.name).has_critic:
             raise ValueError(
-                "selfplay.search.gold and relabelled are answers without a reward, from which the critic of"
-                f" algorithm.name = {self.algorithm.name} cannot learn; set another algorithm, such as trr++"
+                "selfplay.search.gold, search.relabelled and relabel are answers without a reward, from which the"
+                f" critic of algorithm.name = {self.algorithm.name} cannot learn; set another algorithm, such as trr++"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_size_is_asked_for(self) -> Self:
+        if self.selfplay.relabel and not getattr(self.domain, "sizes", True):
+            raise ValueError("selfplay.relabel needs prompts that ask for a size; set domain.sizes, such as 3")
         return self
 
     @model_validator(mode="after")

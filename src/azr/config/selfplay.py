@@ -96,9 +96,19 @@ class SelfPlayConfig(Section):
         None, description="JSONL file of seed tasks, as written by an earlier run (seed.jsonl)"
     )
     search: SearchConfig = SearchConfig()
+    relabel: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="advantage at which the proposer learns a valid proposal of another size than it was asked for"
+        " (domain.sizes) as the answer to a prompt that asks for its size; 0: it does not",
+    )
     max_failed_steps: Annotated[int, Field(ge=0)] = Field(
         5, description="stop with an error after this many consecutive steps without a valid proposal; 0: never"
     )
+
+    @property
+    def shows(self) -> bool:
+        """Whether answers are learnt that were not given to their prompt."""
+        return self.search.shows or self.relabel > 0
 
     @model_validator(mode="after")
     def _uniform_draws_anew(self) -> Self:

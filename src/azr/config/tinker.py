@@ -76,6 +76,7 @@ def _limits(config: Config) -> Iterator[tuple[str, bool, str]]:
     shown = "a Tinker service learns only what it has sampled; leave it out"
     yield "selfplay.search.gold", config.selfplay.search.gold > 0, shown
     yield "selfplay.search.relabelled", config.selfplay.search.relabelled > 0, shown
+    yield "selfplay.relabel", config.selfplay.relabel > 0, shown
     entropy = "Tinker has no gradient of the entropy; set algorithm.entropy_coefficient=0"
     yield "algorithm.entropy_coefficient", config.algorithm.entropy_coefficient > 0, entropy
     adam = "Tinker's optimizer is AdamW in float32; set learner.optimizer=adamw"

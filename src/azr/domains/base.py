@@ -151,6 +151,14 @@ class Searchable(Protocol):
         """A task like `task` that the attempt `text` solves, whose `gold` is its answer; None if there is none."""
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """Optional method of a domain whose prompts can ask for a size, for `selfplay.relabel`."""
+
+    def fitting(self, prompt: ProposalPrompt, task: Task) -> str | None:
+        """The prompt that asks for what was proposed, an accepted task; None if `prompt` did, or asked for no size."""
+
+
 def length_of(domain: Domain, task: Task) -> int | None:
     """A task's length; None in a domain without `length`, which domains written for azr 0.1 do not have."""
     measure: Callable[[Task], int | None] | None = getattr(domain, "length", None)

@@ -156,10 +156,10 @@ def _check(config: Config) -> None:
             "a GRPOTrainer needs groups of equal size: set selfplay.learn_from_samples = false,"
             " selfplay.train_proposer = true and selfplay.solver_mix = new_first or uniform"
         )
-    if play.seed_file is not None or not play.learn or play.search.shows:
+    if play.seed_file is not None or not play.learn or play.shows:
         raise UserError(
-            "selfplay.seed_file, selfplay.learn = false, selfplay.search.gold and selfplay.search.relabelled are for"
-            " azr train; leave them out here"
+            "selfplay.seed_file, selfplay.learn = false, selfplay.search.gold, selfplay.search.relabelled and"
+            " selfplay.relabel are for azr train; leave them out here"
         )
     if algorithm.name != "trr++" or algorithm.whiten != "rollout":
         raise UserError(

@@ -75,7 +75,7 @@ class TinkerLearner:
 
     async def read(self, shown: Sequence[Demonstration]) -> list[TrainSample]:
         """Refused: `azr.config` does not let such a run start."""
-        raise UserError("selfplay.search.gold and relabelled are not available with a Tinker service")
+        raise UserError("selfplay.search.gold, search.relabelled and relabel are not available with a Tinker service")
 
     async def penalties(self, samples: Sequence[TrainSample]) -> NDArray[np.float64]:
         """kl_coefficient x the divergence summed over a sample's tokens, at the sampler's log-probabilities [B]."""

@@ -55,7 +55,7 @@ class Attempts:
         learnt: whether they are trained on; False if they only measure learnability.
         intrinsic: of each attempt, the values of the solver's plug-ins by name; empty without any.
         searches: of each attempt; empty without search.
-        demonstrations: answers to learn that come from these attempts, or from the task itself.
+        demonstrations: answers to learn that come from these attempts, from the task itself, or from its proposal.
     """
 
     id: str

@@ -13,7 +13,7 @@ from typing import Any
 
 from azr.concurrency import Latch, gather
 from azr.config import Config
-from azr.domains.base import Domain, Proposal, ProposalPrompt, length_of
+from azr.domains.base import Domain, Proposal, ProposalPrompt, Sized, length_of
 from azr.errors import UserError
 from azr.intrinsic import ProposerReward, checked, load
 from azr.rollout.base import Sampling
@@ -24,7 +24,7 @@ from azr.selfplay.records import Attempts, Episode, StepRecord, Stopwatch
 from azr.selfplay.rewards import intrinsic_reward, learnability, propose_reward, solve_reward
 from azr.selfplay.solve import Solver
 from azr.streams import stream
-from azr.types import Kind, Prompt, Role, Rollout, Task, Verdict
+from azr.types import Demonstration, Kind, Prompt, Role, Rollout, Task, Verdict
 
 WORTH = {"learnable": lambda rate: learnability([rate]), "solved": lambda rate: rate}
 """What a reference is worth by its solve rate, for the ways of drawing that go by it."""
@@ -76,6 +76,7 @@ class SelfPlay:
                 if self.config.rewards.thinking.coefficient:
                     straight = await self._solver.rate_without_thought(task, name, record.stopwatch, n=n)
                     episode.intrinsic["thinking"] = fmean(episode.attempts.scores) - straight
+                episode.attempts.demonstrations += tuple(self._resized(episode, task))
                 episode.intrinsic |= self._proposer_terms(task, asked=episode.prompt, scores=episode.attempts.scores)
 
         async def solve_others() -> None:
@@ -207,6 +208,15 @@ class SelfPlay:
                 for number, task in enumerate(tasks, start=play.batch_size)
             ]
         return batch
+
+    def _resized(self, episode: Episode, task: Task) -> Iterator[Demonstration]:
+        """The proposal as the answer to the prompt that asks for its size, if it was asked for another one."""
+        advantage = self.config.selfplay.relabel
+        if advantage and isinstance(self.domain, Sized) and (text := self.domain.fitting(episode.prompt, task)):
+            prompt = self._render(text)
+            if prompt.length <= self.config.generation.max_prompt_tokens:
+                name = f"{episode.id}/demonstration/0"
+                yield Demonstration(name, task, "resized", prompt, episode.sample.text, advantage)
 
     def _intrinsic(self, task: Task, references: Sequence[Task]) -> dict[str, float]:
         """Complexity, novelty (compared with the references), rarity and, if it is rewarded, progress of a new task."""

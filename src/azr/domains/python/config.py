@@ -36,6 +36,11 @@ class PythonConfig(DomainConfig):
     join_share: Share = Field(
         0.0, description="share of them that write an input for two references' programs, one after the other"
     )
+    sizes: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="deduction and abduction proposals that invent or extend a program are asked for a number of"
+        " statements, drawn from 1 to this; 0: for none",
+    )
     line_numbers: bool = Field(
         False, description="number the lines of the program in a prompt that poses a task, by comments [N]"
     )

@@ -13,7 +13,7 @@ from azr.config import SandboxConfig
 from azr.domains.answers import MalformedError, RefusedError, RejectedError, answer_of
 from azr.domains.base import Proposal, ProposalPrompt, Sources
 from azr.domains.python import prompts, syntax
-from azr.domains.python.building import build, draw_foundation
+from azr.domains.python.building import Foundation, build, draw_foundation
 from azr.domains.python.config import PythonConfig
 from azr.domains.python.parse import fields_of, one, short_answer
 from azr.domains.python.tasks import NO_ERROR, identity_task, load_held_out, program_task, tidy_arguments
@@ -25,7 +25,7 @@ ACCEPTED = Verdict(True, 1.0, "accepted")
 
 
 class PythonDomain:
-    """Implements `azr.domains.base.Domain` and `Searchable`."""
+    """Implements `azr.domains.base.Domain`, `Searchable` and `Sized`."""
 
     name = "python"
     checkable = (ABDUCTION, INDUCTION)
@@ -60,12 +60,26 @@ class PythonDomain:
         foundation = draw_foundation(self.config, kind, references, rng)
         if foundation is not None and foundation.way != "composite":
             references = foundation.parents
-        prompt = prompts.propose_prompt(self.config, kind, references, foundation)
         context: dict[str, JSON] = {}
         if foundation is not None:
             depth = 1 + max(task.depth for task in foundation.parents)
             context = {"way": foundation.way, "program": foundation.program, "depth": depth}
+        size = None
+        if self.config.sizes and kind in (DEDUCTION, ABDUCTION) and context.get("way") in (None, "extended"):
+            size = context["size"] = int(rng.integers(1, self.config.sizes + 1))
+        prompt = prompts.propose_prompt(self.config, kind, references, foundation, size)
         return ProposalPrompt(kind, prompt, tuple(references), context)
+
+    def fitting(self, prompt: ProposalPrompt, task: Task) -> str | None:
+        """The prompt that asks for as many statements as were written; None if `prompt` did, or asked for none."""
+        asked, foundation = prompt.context.get("size"), None
+        written = self.length(task)
+        if prompt.context.get("way") == "extended":
+            foundation = Foundation("extended", prompt.context["program"], prompt.references)
+            written -= syntax.read(foundation.program).length
+        if asked is None or written in (asked, 0):
+            return None
+        return prompts.propose_prompt(self.config, prompt.kind, prompt.references, foundation, written)
 
     async def validate(self, prompt: ProposalPrompt, text: str, sandbox: Sandbox) -> Proposal:
         """Parse, check the rules, run twice in two processes, and keep the result as the gold value."""

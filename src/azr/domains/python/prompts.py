@@ -22,7 +22,11 @@ def notation(config: PythonConfig) -> Notation:
 
 
 def propose_prompt(
-    config: PythonConfig, kind: Kind, references: Sequence[Task], foundation: Foundation | None = None
+    config: PythonConfig,
+    kind: Kind,
+    references: Sequence[Task],
+    foundation: Foundation | None = None,
+    size: int | None = None,
 ) -> str:
     """Ask for a new task. Induction uses the program of the first reference.
 
@@ -31,6 +35,7 @@ def propose_prompt(
         kind: of the task.
         references: shown as tasks to differ from; not if the proposal extends or joins their programs.
         foundation: what the proposal has to build on, if anything.
+        size: how many statements to ask for; None for any number.
     """
     if kind == INDUCTION:
         return _render(config, Role.PROPOSE, kind, source=references[0].data["program"])
@@ -38,7 +43,7 @@ def propose_prompt(
     if foundation is not None:
         programs[foundation.way] = foundation.program
     shown = [] if programs["extended"] or programs["joined"] else [task.data for task in references]
-    return _render(config, Role.PROPOSE, kind, references=shown, **programs)
+    return _render(config, Role.PROPOSE, kind, references=shown, size=size, **programs)
 
 
 def solve_prompt(config: PythonConfig, task: Task) -> str:
