@@ -143,6 +143,7 @@ class Decoder:
         accepted = inspect.signature(base.forward).parameters
         self._optional = tuple(name for name in ("position_ids", "logits_to_keep") if name in accepted)
         self._lean = LeanModel(policy) if is_plain(policy.model) else None
+        self._compiled = self._lean is not None and self._lean.shares_prompts
         self.reset()
 
     @property
@@ -158,8 +159,7 @@ class Decoder:
     def reset(self) -> None:
         """Forget every row."""
         self._slots = _Slots(self._max_rows)
-        shares = self._lean is not None and self._lean.shares_prompts
-        self._cache: RowCache | PagedCache = _paged_cache() if shares else RowCache()
+        self._cache: RowCache | PagedCache = _paged_cache() if self._compiled else RowCache()
 
     @torch.inference_mode()
     def evict(self, unwanted: Callable[[Ticket], bool]) -> None:
@@ -240,6 +240,19 @@ class Decoder:
 
     def _draw(self, rows: NDArray[np.intp], logits_RV: Tensor) -> None:
         slots = self._slots
+        if self._compiled and not (slots.top_p[rows] < 1).any():
+            from azr.rollout.local.draw import draw as draw_compiled  # imports numba
+
+            ids, logprobs = draw_compiled(logits_RV, slots.temperature[rows], slots.uniform(rows))
+        else:
+            ids, logprobs = self._draw_by_torch(rows, logits_RV)
+        slots.record(rows, ids, logprobs)
+        slots.ended[rows] = (ids[:, None] == self._eos).any(axis=1)
+
+    def _draw_by_torch(
+        self, rows: NDArray[np.intp], logits_RV: Tensor
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        slots = self._slots
         # Apple's MPS has no float64.
         device = torch.device("cpu") if logits_RV.device.type == "mps" else logits_RV.device
         ids_R, logprobs_R = draw(
@@ -250,9 +263,7 @@ class Decoder:
         )
         # One copy, so that the host waits for the device once per step; float64 holds both exactly.
         ids, logprobs = torch.stack((ids_R.double(), logprobs_R.double())).cpu().numpy()
-        ids = ids.astype(np.int64)
-        slots.record(rows, ids, logprobs.astype(np.float32))
-        slots.ended[rows] = (ids[:, None] == self._eos).any(axis=1)
+        return ids.astype(np.int64), logprobs.astype(np.float32)
 
     def _harvest(self, first: int) -> list[Finished]:
         """Remove the rows from slot `first` on that have ended or reached their limit."""
