@@ -30,14 +30,13 @@ ARMS = {
     "progress": ["rewards.progress.coefficient=2.0"],
     "thinking": ["rewards.thinking.coefficient=1.0"],
     "sizes": ["domain.sizes=4", "selfplay.relabel=0.5"],
-    "sizes-frozen": ["domain.sizes=4", "selfplay.train_proposer=false"],
     "no-building": ["selfplay.train_proposer=false", "domain.extend_share=0.0", "domain.join_share=0.0"],
 }
 """What is compared, and the settings that make it so.
 
 The untrained model's proposals follow the grammar that it was trained on: one to three statements, drawn at random. So
 with a frozen proposer, an extension is a random statement of the grammar, and without building, a task is a random
-short program. The arms of sizes need a base whose prompts had them: `python -m nursery.steps FOLDER --sized`, and then
+short program. `sizes` needs a base that was made for it, by `python -m nursery.steps FOLDER --sized`; then set
 `model.name=FOLDER` for all arms.
 """
 EDGE = 5

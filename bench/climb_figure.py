@@ -24,6 +24,7 @@ COLOURS = {
     "splicing": "#009e73",
     "progress": "#cc79a7",
     "thinking": "#e69f00",
+    "sizes": "#56b4e9",
     "no-building": "#999999",
 }
 NAMES = {
@@ -31,6 +32,7 @@ NAMES = {
     "splicing": "splicing alone",
     "progress": "progress rewarded too",
     "thinking": "what thinking adds rewarded too",
+    "sizes": "sizes asked for",
     "no-building": "nothing is built on",
 }
 

@@ -18,7 +18,7 @@ _CHUNK = 64
 """Tokens whose mass is summed at once; the draw then looks for its token in one chunk."""
 
 _NOTHING = np.float32(2e-38)
-"""Mass up to this is none: `exponential` returns no less than 2^-126."""
+"""A mass up to this counts as zero: `exponential` returns no less than 2^-126."""
 
 
 def _draw(
