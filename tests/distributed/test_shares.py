@@ -1,5 +1,7 @@
 """Ranks with unequal shares, without any, or without memory: no rank waits forever, and the gradient is the same."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr.distributed import group
+from azr.learn.base import UpdateStopped
 from azr.models.failures import out_of_memory
 from tests.distributed.groups import together
 from tests.distributed.learning import KL_AND_CAP, lead, make_learner, rollouts, steps, weights
@@ -110,6 +113,54 @@ def test_memory_that_runs_out_in_other_passes_is_agreed_on_too(folders, samples,
     (wanted,) = together(1, "", steps, folders["qwen2"], 1, samples, {**options, "token_budget": 25})
     ranks = together(2, "sharded", short_of_memory, folders["qwen2"], samples, options, 1, "the last layer")
     assert_equal_steps(([ranks[0][0]], ranks[0][1]), (wanted[0], wanted[1]))
+
+
+def take_turns(ranks, folder):
+    """Two micro-batches per rank, where rank 0's first one waits for rank 1's second; returns whether it came."""
+    came = []
+
+    def wait():
+        end = time.monotonic() + 60
+        while not (folder / "second").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        came.append((folder / "second").exists())
+
+    works = {0: [wait, None], 1: [lambda: None, (folder / "second").touch]}
+    ranks.each(works[ranks.rank], lambda: None, lambda: None)
+    return came
+
+
+@pytest.mark.slow
+def test_replicas_do_not_wait_for_each_other_between_micro_batches(tmp_path):
+    assert together(2, "replicated", take_turns, tmp_path)[0] == [True]
+
+
+def end_early(ranks, stops):
+    """Micro-batches of which rank 0's first one fails, or is not begun; returns how that ended, and how many were done."""
+    done = []
+
+    def work():
+        if ranks.rank == 0:
+            torch.empty(2**50)
+        done.append(0)
+        time.sleep(0.02)
+
+    def check():
+        if stops and ranks.rank == 0:
+            raise UpdateStopped
+
+    try:
+        ranks.each([work] * 2000, lambda: None, check)
+    except (UpdateStopped, torch.OutOfMemoryError) as error:
+        return type(error), len(done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stops", "error"), [(True, UpdateStopped), (False, torch.OutOfMemoryError)])
+def test_what_ends_one_replicas_work_ends_that_of_all_before_its_end(stops, error):
+    (first, none), (second, few) = together(2, "replicated", end_early, stops)
+    assert (first, second, none) == (error, error, 0)
+    assert few < 2000
 
 
 @pytest.mark.slow

@@ -22,6 +22,10 @@ _Value = TypeVar("_Value")
 _BUCKET = 25 * 2**20
 """Bytes of gradients that are sent together, or one gradient that is larger."""
 
+_OUT_OF_MEMORY = "out of memory on a rank of the learner"
+_WELL, _FAILED, _STOPPED = 0, 1, 2
+"""How a rank's work goes on, the last of which counts for all: it does; memory ran out; it was asked to stop."""
+
 _PATIENCE = timedelta(days=30)
 """How long a rank waits for the next call; rank 0 may play for hours. `azr.distributed.watch` notices dead ranks."""
 
@@ -113,10 +117,29 @@ class Replicas(Ranks):
         if self._any(stopped):
             raise UpdateStopped
 
-    def guard(self, work: Callable[[], None] | None, idle: Callable[[], object]) -> None:
-        """Do one micro-batch's work, and find out whether memory ran out anywhere; see `Ranks.guard`."""
-        failed = work is not None and runs_out_of_memory(work)
-        self.agree(failed)
+    def each(
+        self, works: Sequence[Callable[[], None] | None], idle: Callable[[], object], check: Callable[[], None]
+    ) -> None:
+        """Do this rank's micro-batches; see `Ranks.each`.
+
+        Ranks need each other only when all is done. So none waits for another before: after each micro-batch it says
+        how that went, and looks whether another has said that the work is over.
+        """
+        state, said = _WELL, list[tuple[dist.Work, Tensor]]()
+        for work in works:
+            state = max([state, *(int(flag) for sending, flag in said if sending.is_completed())])
+            if state == _WELL:
+                state = _outcome(work, check)
+            flag = torch.tensor([state])
+            sending = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
+            said.append((sending, flag))
+        for sending, _ in said:
+            sending.wait()
+        state = max((int(flag) for _, flag in said), default=_WELL)
+        if state == _STOPPED:
+            raise UpdateStopped
+        if state == _FAILED:
+            raise torch.OutOfMemoryError(_OUT_OF_MEMORY)
 
     def agree(self, failed: bool) -> None:
         """Raise on all ranks if memory ran out on one of them.
@@ -125,7 +148,7 @@ class Replicas(Ranks):
             torch.OutOfMemoryError: it did.
         """
         if self._any(failed):
-            raise torch.OutOfMemoryError("out of memory on a rank of the learner")
+            raise torch.OutOfMemoryError(_OUT_OF_MEMORY)
 
     def gather(self, value: _Value) -> list[_Value]:
         """The values of all ranks, by rank."""
@@ -182,6 +205,15 @@ def _buckets(gradients: Sequence[Tensor | None]) -> Iterator[list[tuple[int, Ten
             bucket.clear()
         bucket.append((i, gradient))
     yield from filter(None, kinds.values())
+
+
+def _outcome(work: Callable[[], None] | None, check: Callable[[], None]) -> int:
+    """Do one micro-batch's work, unless there is none or the update is to stop."""
+    try:
+        check()
+    except UpdateStopped:
+        return _STOPPED
+    return _FAILED if work is not None and runs_out_of_memory(work) else _WELL
 
 
 def runs_out_of_memory(work: Callable[[], object]) -> bool:

@@ -79,14 +79,22 @@ class Shards(Replicas):
         self._start()
         return sharded
 
-    def guard(self, work: Callable[[], None] | None, idle: Callable[[], object]) -> None:
-        """Do one micro-batch's work together with the other ranks; see `Ranks.guard`.
+    def each(
+        self, works: Sequence[Callable[[], None] | None], idle: Callable[[], object], check: Callable[[], None]
+    ) -> None:
+        """Do each micro-batch's work together with the other ranks; see `Ranks.each`."""
+        for work in works:
+            self.check(check)
+            self._together(work or idle, idle)
+
+    def _together(self, work: Callable[[], object], idle: Callable[[], object]) -> None:
+        """Do one micro-batch's work, and find out whether memory ran out anywhere.
 
         If memory runs out here in the middle of a pass, the others still wait for this rank's part of their transfers.
         So it goes through the pass again with a single row, leaving out the transfers that it has already made.
         """
         self._start()
-        failed = runs_out_of_memory(work or idle)
+        failed = runs_out_of_memory(work)
         if failed:
             made = self._traffic.count
             free_memory()

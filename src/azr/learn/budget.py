@@ -55,7 +55,7 @@ class TokenBudget:
 
         Args:
             attempt: cuts its rollouts by `cut`, and leaves nothing behind when it fails. If memory runs out on one
-                rank, it must fail on all (`Ranks.guard`).
+                rank, it must fail on all (`Ranks.each`).
 
         Raises:
             UserError: memory does not hold one row.

@@ -145,10 +145,8 @@ class Passes:
         idle: Callable[[], object],
         check: Callable[[], None],
     ) -> None:
-        """Work through this rank's micro-batches, in step with the other ranks."""
-        for part in parts:
-            self._ranks.check(check)
-            self._ranks.guard(partial(work, part) if part else None, idle)
+        """Work through this rank's micro-batches."""
+        self._ranks.each([partial(work, part) if part else None for part in parts], idle, check)
 
 
 def _tokens(sample: TrainSample) -> int:

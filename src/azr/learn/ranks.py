@@ -43,16 +43,26 @@ class Ranks:
         """Call `check` on this rank. If it raises `UpdateStopped` on one rank, it raises on all of them."""
         check()
 
-    def guard(self, work: Callable[[], None] | None, idle: Callable[[], object]) -> None:
-        """Do one micro-batch's work. If memory runs out on one rank, raise `torch.OutOfMemoryError` on all of them.
+    def each(
+        self, works: Sequence[Callable[[], None] | None], idle: Callable[[], object], check: Callable[[], None]
+    ) -> None:
+        """Do this rank's micro-batches.
 
         Args:
-            work: a forward pass, or a forward and a backward pass; None if there is nothing left to do on this rank.
+            works: for each micro-batch, a forward pass, or a forward and a backward pass; None where nothing is left to
+                do on this rank. Every rank has the same number of them.
             idle: the same passes over one row, with no effect on any result. A rank without work calls it if the other
                 ranks' passes need this one to communicate with.
+            check: called before each micro-batch; may raise `UpdateStopped`.
+
+        Raises:
+            UpdateStopped: on all ranks, if `check` raised it on one.
+            torch.OutOfMemoryError: on all ranks, if memory ran out on one. With one process, whatever `works` raise.
         """
-        if work is not None:
-            work()
+        for work in works:
+            check()
+            if work is not None:
+                work()
 
     def gather(self, value: _Value) -> list[_Value]:
         """The values of all ranks, by rank."""
