@@ -18,10 +18,12 @@ from statistics import median
 
 FIRST_TOKEN = """
 import os, sys
-from azr.rollout.local import decode
-decode.draw = lambda *_, **__: os._exit(0)  # draws the first token of the prompts that were read first
-from azr.train.start import start_run
-start_run("demo", ["steps=1", "learner.processes=1", "output_dir='{folder}'"])
+from azr import cli, startup
+startup.begin()  # as the command does first
+from azr.rollout.local.decode import Decoder
+Decoder._draw = lambda *_: os._exit(0)  # draws the first token of the prompts that were read first
+sys.argv = ["azr", "train", "demo", "steps=1", "learner.processes=1", "output_dir='{folder}'"]
+cli.main()
 """
 
 

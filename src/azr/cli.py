@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from azr import __version__, completion
+from azr import __version__, completion, startup
 from azr.arguments import (
     ConfigFile,
     Model,
@@ -99,6 +99,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model by self-play from a preset or a TOML file, or resume or fork a run."""
+    startup.begin()
     from azr.train.start import resume_or_fork, start_run
 
     sources, assignments = preset_and_settings(words, config, steps, seed, model, output_dir)

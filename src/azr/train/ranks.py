@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azr import settings
+from azr import settings, startup
 from azr.config import Config
 from azr.distributed.launch import Followers, join_group, torchrun_ranks
 from azr.domains import registry
@@ -173,6 +173,7 @@ def follow_run() -> int:
         calls = make_learner(config, policy, ranks).calls
         if shares_rollouts(config, ranks):
             calls["decode"] = make_share(policy, config.generation, seed=config.seed, ranks=ranks).decode
+        startup.done()
         follow(ranks, calls)
     except UserError as error:
         print(f"azr: learner rank {membership.rank} on {socket.gethostname()}: {error}", file=sys.stderr)
@@ -207,4 +208,5 @@ def _with_learner(config: Config, **changes: object) -> Config:
 
 
 if __name__ == "__main__":
+    startup.begin()
     sys.exit(follow_run())

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azr import settings
+from azr import settings, startup
 from azr.config import Config
 from azr.distributed.launch import is_follower
 from azr.domains import registry
@@ -142,6 +142,7 @@ def carry_out(config: Config, run_directory: Callable[[Config], RunDirectory], *
     async def go(used: Config, leader: Leader | None) -> int:
         trackers = make_trackers(used.trackers)
         async with open_parts(used, leader.ranks if leader else None) as parts:
+            startup.done()
             run = run_directory(used)
             opened.append(run.path)
             say(f"run directory: {run.path}")
