@@ -191,8 +191,8 @@ def _work_between(seconds):
 async def test_without_overlap_batches_do_not_depend_on_the_speed_of_what_runs_between(policy):
     async def batches(seconds):
         generator, steps = make(policy), []
-        decoder, advance = generator._decoder, generator._decoder.step
-        decoder.step = lambda: (steps.append(sorted(t.key for t, _ in decoder._slots.owner)), advance())[1]
+        decoder, advance = generator._decoder, generator._decoder.run
+        decoder.run = lambda most: (steps.append(sorted(t.key for t, _ in decoder._slots.owner)), advance(most))[1]
         samples = await gather(_work_between(seconds)(generator, i) for i in range(4))
         return steps, samples
 
@@ -220,9 +220,9 @@ async def test_without_overlap_a_request_that_follows_an_answer_joins_rows_that_
 async def test_a_step_of_decoding_after_a_failure_belongs_to_nobody(policy):
     generator = make(policy)
     waiting = asyncio.ensure_future(generator.sample("abc", n=1, key="k", sampling=Sampling(60)))
-    started, step = asyncio.Event(), generator._decoder.step
+    started, run = asyncio.Event(), generator._decoder.run
     loop = asyncio.get_running_loop()
-    generator._decoder.step = lambda: (loop.call_soon_threadsafe(started.set), step())[1]
+    generator._decoder.run = lambda most: (loop.call_soon_threadsafe(started.set), run(most))[1]
     await started.wait()
     generator._driver.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -235,10 +235,10 @@ async def test_a_step_of_decoding_after_a_failure_belongs_to_nobody(policy):
 @pytest.mark.parametrize("overlap", [False, True])
 async def test_a_failure_reaches_everyone_who_waits_and_leaves_the_generator_usable(policy, overlap):
     generator = make(policy, rows=4, overlap=overlap)
-    working, generator._decoder.step = generator._decoder.step, _failing
+    working, generator._decoder.run = generator._decoder.run, _failing
     results = await asyncio.wait_for(asyncio.gather(*_samples(generator, 5), return_exceptions=True), timeout=20)
     assert [str(result) for result in results] == ["out of memory"] * 5
-    generator._decoder.step = working
+    generator._decoder.run = working
     assert [len(result) for result in await asyncio.gather(*_samples(generator, 5))] == [2] * 5
 
 
@@ -298,7 +298,7 @@ def _samples(generator, count):
     return [generator.sample("ab", n=2, key=f"k{i}", sampling=Sampling(30)) for i in range(count)]
 
 
-def _failing():
+def _failing(most):
     raise RuntimeError("out of memory")
 
 

@@ -57,7 +57,7 @@ class Rows:
             keys[row, :, length:] = values[row, :, length:] = torch.nan
         self.cache.append([(keys, values)], copies, np.array(lengths))
         for pool in (self.cache._pool.keys, self.cache._pool.values):
-            pool[0][self.cache._pool._free] = np.nan  # fresh memory may hold anything
+            pool[self.cache._pool._free] = np.nan  # fresh memory may hold anything
         for row, (length, count) in enumerate(zip(lengths, copies, strict=True)):
             self.keys += [keys[row, :, :length]] * count
             self.values += [values[row, :, :length]] * count
@@ -121,7 +121,7 @@ def test_pages_of_rows_that_left_are_used_again() -> None:
         rows.join([2 * PAGE], [3])
         rows.step()
         rows.leave(np.arange(len(rows.keys)) > 0)
-    assert len(rows.cache._pool.keys[0]) < 80
+    assert len(rows.cache._pool.keys) < 80
 
 
 def test_a_prompts_pages_stay_until_its_last_row_has_left() -> None:
@@ -136,7 +136,7 @@ def test_the_memory_is_freed_with_the_last_row() -> None:
     rows = Rows(2, 1, 8)
     rows.join([5], [2])
     rows.leave(np.array([True, True]))
-    assert not rows.cache._pool.keys
+    assert not rows.cache._pool.keys.size
 
 
 def said(threads: int, lengths: list[int]) -> Tensor:

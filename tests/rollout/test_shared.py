@@ -137,10 +137,10 @@ async def test_rows_that_nobody_waits_for_leave_all_ranks(load):
 async def test_memory_that_runs_out_on_one_rank_is_one_line_and_the_generator_remains_usable(load, rank):
     with shared(load) as (generator, others):
         decoder = [generator._decoder, *others][rank]
-        working, decoder.step = decoder.step, _out_of_memory
+        working, decoder.run = decoder.run, _out_of_memory
         with pytest.raises(UserError, match=f"lower generation.max_rows \\(now {ROWS}\\)"):
             await asyncio.gather(*(generator.sample("a", n=2, key=k, sampling=Sampling(40)) for k in "abc"))
-        decoder.step = working
+        decoder.run = working
         samples = await generator.sample("a", n=2, key="k", sampling=Sampling(30))
         assert samples == await make(load("qwen2")).sample("a", n=2, key="k", sampling=Sampling(30))
         assert [one.rows for one in (generator._decoder, *others)] == [0, 0]
@@ -162,5 +162,5 @@ async def test_after_a_failure_no_rank_keeps_rows(load):
         assert decoder.rows == 0
 
 
-def _out_of_memory():
+def _out_of_memory(most):
     raise torch.OutOfMemoryError("CUDA out of memory")

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from azr.models.vectors import LANES, compiled, products
 
-_TILE = 8
+TILE = 8
 """Rows of a tile. Its sums fill eight vector registers of 512 bits."""
 
-_add = products(_TILE)
+_add = products(TILE)
 
 
 def _multiply_all(
@@ -24,10 +24,10 @@ def _multiply_all(
 ) -> None:
     rows, inputs, outputs = x_RI.shape[0], x_RI.shape[1], out_RO.shape[1]
     for o in range(0, outputs, LANES):
-        for at in range(0, rows, _TILE):
+        for at in range(0, rows, TILE):
             # The last tile begins among the rows of the one before, and computes some of them again, to the same bits.
-            r = min(at, rows - _TILE)
-            for i in range(r, r + _TILE):
+            r = min(at, rows - TILE)
+            for i in range(r, r + TILE):
                 for lane in range(LANES):
                     out_RO[i, o + lane] = bias_O[o + lane]
             _add(out_RO, r * outputs + o, outputs, x_RI, r * inputs, inputs, 1, blocks, o * inputs, LANES, inputs)
@@ -64,7 +64,7 @@ class Dense:
 
     def __call__(self, x_RI: Tensor) -> Tensor:
         """The layers' outputs, [R, O], for at least 8 rows. A row's result depends on that row alone."""
-        assert len(x_RI) >= _TILE
+        assert len(x_RI) >= TILE
         out_RO = np.empty((len(x_RI), len(self.bias_O)), np.float32)
         multiply(x_RI.numpy(), self.blocks, self.bias_O, out_RO)
         return torch.from_numpy(out_RO)[:, : self._outputs]

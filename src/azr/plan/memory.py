@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from azr.config import Config
 from azr.learn.logprobs import MOST_LOGITS
 from azr.models.plain import is_plain
-from azr.rollout.local.lean import JOINED_BYTES
+from azr.rollout.local.lean import JOINED_BYTES, WHOLE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +144,17 @@ def count(shape: Shape, config: Config, *, width: int) -> Memory:
 def _joined(shape: Shape, config: Config, width: int) -> int:
     """Bytes of the second copy of the layers' weights that decoding in one process keeps from its first step on.
 
-    In float32 on a CPU it holds all linear layers; else the two products that join several.
+    In float32 on a CPU it holds all linear layers, of a small model the output layer too; else the two products that
+    join several.
     """
     model = config.model
     if not shape.plain or model.lora.rank or model.quantization != "none" or shape.linear * width > JOINED_BYTES:
         return 0
     single = shape.layers * shape.hidden * (shape.attention + shape.intermediate)
-    return (shape.linear if width == 4 else shape.linear - single) * width
+    if width < 4:
+        return (shape.linear - single) * width
+    head = shape.vocabulary * shape.hidden
+    return (shape.linear + (head if (shape.linear + head) * width <= WHOLE_BYTES else 0)) * width
 
 
 def longest(config: Config) -> int:

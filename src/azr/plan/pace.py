@@ -92,7 +92,7 @@ def measured(policy: LanguageModel, config: Config) -> Pace:
     for _ in range(2):  # the first warms up
         decoder.reset()
         read = _timed(lambda: decoder.admit(tickets)) / (rows * prompt)
-        sampled = _timed(lambda: [decoder.step() for _ in range(new)]) / (rows * new)
+        sampled = _timed(lambda: _run(decoder, new)) / (rows * new)
     if not config.selfplay.learn:
         return Pace(read, sampled, 0.0, 0.0, rows)
     learner = make_learner(config, policy)
@@ -173,6 +173,12 @@ def _truncated(settings: Any, config: Config, device: torch.device, layers: int)
     if config.model.lora.rank:
         adapters.attach(model, config.model.lora)
     return LanguageModel("", model.to(device), None, (-1,), (), None, adapted=config.model.lora.rank > 0)
+
+
+def _run(decoder: Decoder, tokens: int) -> None:
+    """Draw so many tokens per row."""
+    while tokens > 0:
+        tokens -= decoder.run(tokens)[0]
 
 
 def _timed(act: Callable[[], object]) -> float:

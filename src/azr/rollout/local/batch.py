@@ -102,13 +102,14 @@ class OwnBatch:
     def turn(self, steps: int) -> list[Finished]:
         """Decode; see `Batch`."""
         finished: list[Finished] = []
-        for _ in range(steps):
+        while steps and (self._decoder.rows or self._queue) and not self._replaced:
             if tickets := self._fitting():
                 finished += self._decoder.admit(tickets)
             if self._decoder.rows:
-                finished += self._decoder.step()
-            if self._replaced or not (self._decoder.rows or self._queue):
-                break
+                # Rows that wait get the slots of those that end at once.
+                done, ended = self._decoder.run(1 if self._queue else steps)
+                finished += ended
+                steps -= done
         return finished
 
     def restarted(self) -> OwnBatch:

@@ -65,7 +65,7 @@ class _Slots:
     def __init__(self, capacity: int) -> None:
         self.owner: list[tuple[Ticket, int]] = []
         self.streams: list[np.random.Generator] = []
-        self.cached = np.zeros(capacity, np.int64)  # tokens in the key-value cache
+        self.prompt = np.zeros(capacity, np.int64)  # tokens of the prompt
         self.drawn = np.zeros(capacity, np.int64)
         self.limit = np.zeros(capacity, np.int64)
         self.ended = np.zeros(capacity, bool)
@@ -78,12 +78,17 @@ class _Slots:
     def __len__(self) -> int:
         return len(self.owner)
 
+    @property
+    def cached(self) -> NDArray[np.int64]:
+        """Tokens in the key-value cache: all of a row but its newest."""
+        return (self.prompt + self.drawn - 1)[: len(self)]
+
     def add(self, ticket: Ticket, seed: int) -> None:
         first, sampling = len(self), ticket.sampling
         new = slice(first, first + len(ticket.rows))
         self.owner += [(ticket, row) for row in ticket.rows]
         self.streams += [stream(seed, ticket.key, row) for row in ticket.rows]
-        self.cached[new] = len(ticket.prompt_ids)
+        self.prompt[new] = len(ticket.prompt_ids)
         self.drawn[new] = 0
         self.limit[new] = sampling.max_new_tokens
         self.ended[new] = False
@@ -97,10 +102,22 @@ class _Slots:
             self.uniforms[row] = self.streams[row].random(_CHUNK)
         return self.uniforms[rows, column]
 
+    def prepare(self, most: int) -> int:
+        """Make room for more tokens in each row; returns for how many there is, at most `most`."""
+        at = self.drawn[: len(self)]
+        self.uniform(np.arange(len(self)))
+        steps = min(most, _CHUNK - int((at % _CHUNK).max()))
+        while at.max() + steps > self.ids.shape[1]:
+            self._widen()
+        return steps
+
+    def _widen(self) -> None:
+        self.ids, self.logprobs = (np.concatenate([a, np.zeros_like(a)], axis=1) for a in (self.ids, self.logprobs))
+
     def record(self, rows: NDArray[np.intp], ids: NDArray[np.int64], logprobs: NDArray[np.float32]) -> None:
         at = self.drawn[rows]
         if at.max() >= self.ids.shape[1]:
-            self.ids, self.logprobs = (np.concatenate([a, np.zeros_like(a)], axis=1) for a in (self.ids, self.logprobs))
+            self._widen()
         self.ids[rows, at], self.logprobs[rows, at] = ids, logprobs
         self.drawn[rows] += 1
 
@@ -156,6 +173,11 @@ class Decoder:
         """Rows that may still join."""
         return self._max_rows - self.rows
 
+    @property
+    def _nucleus(self) -> bool:
+        """Whether a row draws from a nucleus."""
+        return bool((self._slots.top_p[: self.rows] < 1).any())
+
     def reset(self) -> None:
         """Forget every row."""
         self._slots = _Slots(self._max_rows)
@@ -183,10 +205,28 @@ class Decoder:
         return self._harvest(first)
 
     @torch.inference_mode()
-    def step(self) -> list[Finished]:
+    def run(self, most: int) -> tuple[int, list[Finished]]:
+        """Draw up to `most` more tokens for every row; returns for how many steps, and the rows that have ended."""
+        if self._compiled and self._lean is not None and self._lean.takes_steps and not self._nucleus:
+            steps = self._several_steps(self._lean, most)
+        else:
+            self._step()
+            steps = 1
+        return steps, self._harvest(0)
+
+    def _several_steps(self, lean: LeanModel, most: int) -> int:
+        """Draw up to `most` tokens per row in one call; returns how many the longest row got."""
+        slots, rows = self._slots, self.rows
+        steps, before = slots.prepare(most), slots.drawn[:rows].copy()
+        assert not isinstance(self._cache, RowCache)
+        arrays = slots.ids, slots.logprobs, slots.drawn, slots.limit, slots.ended, slots.temperature, slots.uniforms
+        lean.steps(steps, self._cache, arrays, self._eos)
+        return int((slots.drawn[:rows] - before).max())
+
+    def _step(self) -> None:
         """Draw one more token for every row."""
         slots, rows = self._slots, self.rows
-        newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached[:rows]
+        newest_R, cached_R = slots.ids[np.arange(rows), slots.drawn[:rows] - 1], slots.cached
         if self._lean is not None:
             logits_RV = self._lean.step(newest_R, cached_R, self._cache)
         else:
@@ -195,9 +235,7 @@ class Decoder:
             mask_RC = np.arange(width) >= width - 1 - cached_R[:, None]
             logits_RV = self._forward(newest_R[:, None], mask_RC, cached_R[:, None], self._cache)
         self._cache.advance()
-        slots.cached[:rows] += 1
         self._draw(np.arange(rows), logits_RV)
-        return self._harvest(0)
 
     def _prefill(self, group: Sequence[Ticket]) -> Tensor:
         """Return the logits after each prompt, [P, V]; keys and values join the cache, once per row."""

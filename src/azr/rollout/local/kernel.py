@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from azr.models.dense import multiply
-from azr.models.vectors import HIDDEN, LANES, compiled, exponential, products, softmax
+from azr.models.vectors import HIDDEN, LANES, compiled, products, softmax
 
 PAGE = LANES
 """Tokens per page: one vector of scores."""
@@ -31,34 +30,37 @@ _add = products(1)
 
 def _attend(
     joined_RHD: NDArray[np.float32],
+    rows_R: NDArray[np.int64],
+    layer: int,
     cos_PD: NDArray[np.float32],
     sin_PD: NDArray[np.float32],
     keys: NDArray[np.float32],
     values: NDArray[np.float32],
-    tables_RN: NDArray[np.int64],
-    prompt_R: NDArray[np.int64],
-    own_R: NDArray[np.int64],
+    tables_SN: NDArray[np.int64],
+    prompt_S: NDArray[np.int64],
+    own_S: NDArray[np.int64],
     scale: np.float32,
     first: int,
     last: int,
     said_RHD: NDArray[np.float32],
 ) -> None:
-    width, heads, key_heads = joined_RHD.shape[2], said_RHD.shape[1], keys.shape[1]
+    width, heads, key_heads, layers = joined_RHD.shape[2], said_RHD.shape[1], keys.shape[2], keys.shape[1]
     half, whole, group = width // 2, width // PAGE * PAGE, heads // key_heads
     query_HD = np.empty((heads, width), np.float32)
-    scores = np.empty(heads * PAGE * tables_RN.shape[1], np.float32)
+    scores = np.empty(heads * PAGE * tables_SN.shape[1], np.float32)
     for r in range(first, last):
-        prompt, own = prompt_R[r], own_R[r]
+        slot = rows_R[r]
+        prompt, own = prompt_S[slot], own_S[slot]
         position, prompt_pages = prompt + own, (prompt + PAGE - 1) // PAGE
         newest, at = prompt_pages + own // PAGE, own % PAGE
-        page = tables_RN[r, newest]
+        page = tables_SN[slot, newest]
         for k in range(key_heads):
             for d in range(half):
-                low, high = joined_RHD[r, heads + k, d], joined_RHD[r, heads + k, d + half]
-                keys[page, k, d, at] = low * cos_PD[position, d] + high * sin_PD[position, d]
-                keys[page, k, d + half, at] = high * cos_PD[position, d + half] + low * sin_PD[position, d + half]
+                e, low, high = d + half, joined_RHD[r, heads + k, d], joined_RHD[r, heads + k, d + half]
+                keys[page, layer, k, d, at] = low * cos_PD[position, d] + high * sin_PD[position, d]
+                keys[page, layer, k, e, at] = high * cos_PD[position, e] + low * sin_PD[position, e]
             for d in range(width):
-                values[page, k, at, d] = joined_RHD[r, heads + key_heads + k, d]
+                values[page, layer, k, at, d] = joined_RHD[r, heads + key_heads + k, d]
         for h in range(heads):
             for d in range(half):
                 low, high = joined_RHD[r, h, d], joined_RHD[r, h, d + half]
@@ -68,9 +70,9 @@ def _attend(
         for c in range(heads * columns):
             scores[c] = 0
         for n in range(newest + 1):
-            page = tables_RN[r, n]
+            page = tables_SN[slot, n]
             for h in range(heads):
-                keys_at = (page * key_heads + h // group) * width * PAGE
+                keys_at = ((page * layers + layer) * key_heads + h // group) * width * PAGE
                 _add(scores, h * columns + n * PAGE, 0, query_HD, h * width, 0, 1, keys, keys_at, PAGE, width)
         for h in range(heads):
             start = h * columns
@@ -82,38 +84,40 @@ def _attend(
             for d in range(width):
                 said_RHD[r, h, d] = 0
         for n in range(newest + 1):
-            page, count = tables_RN[r, n], PAGE
+            page, count = tables_SN[slot, n], PAGE
             if n == newest:  # what lies behind was never written and could be NaN
                 count = at + 1
             elif n == prompt_pages - 1:
                 count = prompt - n * PAGE
             for h in range(heads):
                 k, start = h // group, h * columns + n * PAGE
-                values_at = (page * key_heads + k) * width * PAGE
+                values_at = ((page * layers + layer) * key_heads + k) * width * PAGE
                 for d in range(0, whole, PAGE):
                     said_at = (r * heads + h) * width + d
                     _add(said_RHD, said_at, 0, scores, start, 0, 1, values, values_at + d, width, count)
                 for d in range(whole, width):
                     for c in range(count):
-                        said_RHD[r, h, d] += scores[start + c] * values[page, k, c, d]
+                        said_RHD[r, h, d] += scores[start + c] * values[page, layer, k, c, d]
 
 
 attend = compiled(
     _attend,
-    "void(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,:,:,::1], float32[:,:,:,::1],"
-    " int64[:,::1], int64[::1], int64[::1], float32, int64, int64, float32[:,:,::1])",
+    "void(float32[:,:,::1], int64[::1], int64, float32[:,::1], float32[:,::1], float32[:,:,:,:,::1],"
+    " float32[:,:,:,:,::1], int64[:,::1], int64[::1], int64[::1], float32, int64, int64, float32[:,:,::1])",
 )
 """Write rows' newest keys and values into their pages, and attend to all of each row's tokens.
 
 Args:
     joined_RHD: queries, keys and values of the new tokens, not yet rotated: H, K and K heads.
+    rows_R: the slot of each row.
+    layer: the layer's number.
     cos_PD: cosines of each position.
     sin_PD: sines of each position, the first half negated (rotate_half's minus).
-    keys: [pages, K, D, PAGE].
-    values: [pages, K, PAGE, D].
-    tables_RN: pages of each row: its prompt's, then those of its own tokens.
-    prompt_R: tokens of its prompt, at least 1.
-    own_R: tokens of its own that the pages hold, without the new one.
+    keys: [pages, layers, K, D, PAGE].
+    values: [pages, layers, K, PAGE, D].
+    tables_SN: pages of each slot's row: its prompt's, then those of its own tokens.
+    prompt_S: tokens of its prompt, at least 1.
+    own_S: tokens of its own that the pages hold, without the new one.
     scale: factor of the scores.
     first: the first row to compute.
     last: the row after the last.
@@ -133,7 +137,8 @@ def _scaled(
             out_RE[r, e] = x_RE[r, e] * factor * weight_E[e]
 
 
-_scale_rows = compiled(_scaled, "void(float32[:,::1], float32[::1], float64, float32[:,::1])")
+scale_rows = compiled(_scaled, "void(float32[:,::1], float32[::1], float64, float32[:,::1])")
+"""RMS norm of rows [R, E], by a weight and an epsilon, to another array."""
 
 
 def normed(norm: Any, x_RE: Tensor) -> Tensor:
@@ -142,72 +147,5 @@ def normed(norm: Any, x_RE: Tensor) -> Tensor:
     torch makes several passes: for 36 rows of 128 it takes 18 µs, this 5 µs.
     """
     out_RE = torch.empty_like(x_RE)
-    _scale_rows(x_RE.numpy(), norm.weight.detach().numpy(), norm.variance_epsilon, out_RE.numpy())
+    scale_rows(x_RE.numpy(), norm.weight.detach().numpy(), norm.variance_epsilon, out_RE.numpy())
     return out_RE
-
-
-def _decode_layer(
-    x_RE: NDArray[np.float32],
-    first_E: NDArray[np.float32],
-    second_E: NDArray[np.float32],
-    epsilon: float,
-    qkv: NDArray[np.float32],
-    qkv_bias: NDArray[np.float32],
-    answer: NDArray[np.float32],
-    answer_bias: NDArray[np.float32],
-    gate_up: NDArray[np.float32],
-    gate_up_bias: NDArray[np.float32],
-    down: NDArray[np.float32],
-    down_bias: NDArray[np.float32],
-    cos_PD: NDArray[np.float32],
-    sin_PD: NDArray[np.float32],
-    keys: NDArray[np.float32],
-    values: NDArray[np.float32],
-    tables_RN: NDArray[np.int64],
-    prompt_R: NDArray[np.int64],
-    own_R: NDArray[np.int64],
-    scale: np.float32,
-) -> None:
-    rows, width, between = len(x_RE), keys.shape[2], down.shape[1]
-    normed_RE, change_RE = np.empty_like(x_RE), np.empty_like(x_RE)
-    joined_RHD = np.empty((rows, len(qkv_bias) // width, width), np.float32)
-    said_RHD = np.empty((rows, answer.shape[1] // width, width), np.float32)
-    both_RG, hidden_RF = np.empty((rows, 2 * between), np.float32), np.empty((rows, between), np.float32)
-    _scale_rows(x_RE, first_E, epsilon, normed_RE)
-    multiply(normed_RE, qkv, qkv_bias, joined_RHD.reshape(rows, len(qkv_bias)))
-    attend(joined_RHD, cos_PD, sin_PD, keys, values, tables_RN, prompt_R, own_R, scale, 0, rows, said_RHD)
-    multiply(said_RHD.reshape(rows, answer.shape[1]), answer, answer_bias, change_RE)
-    for r in range(rows):
-        for e in range(x_RE.shape[1]):
-            x_RE[r, e] += change_RE[r, e]
-    _scale_rows(x_RE, second_E, epsilon, normed_RE)
-    multiply(normed_RE, gate_up, gate_up_bias, both_RG)
-    for r in range(rows):
-        for f in range(between):  # silu(gate) * up
-            gate = max(both_RG[r, f], np.float32(-87))
-            hidden_RF[r, f] = gate / (np.float32(1) + exponential(-gate)) * both_RG[r, between + f]
-    multiply(hidden_RF, down, down_bias, change_RE)
-    for r in range(rows):
-        for e in range(x_RE.shape[1]):
-            x_RE[r, e] += change_RE[r, e]
-
-
-decode_layer = compiled(
-    _decode_layer,
-    "void(float32[:,::1], float32[::1], float32[::1], float64, float32[:,:,::1], float32[::1], float32[:,:,::1],"
-    " float32[::1], float32[:,:,::1], float32[::1], float32[:,:,::1], float32[::1], float32[:,::1], float32[:,::1],"
-    " float32[:,:,:,::1], float32[:,:,:,::1], int64[:,::1], int64[::1], int64[::1], float32)",
-)
-"""A layer of a decoding step, in place, for at least 8 rows.
-
-Args:
-    x_RE: what the layer gets, and what it passes on.
-    first_E: weight of the norm before the attention.
-    second_E: weight of the norm before the gated product.
-    epsilon: of both norms.
-    qkv: the layers of queries, keys and values as a `Dense`: its blocks, and then its biases. Likewise the others.
-    answer: the attention's output layer.
-    gate_up: gate and up projection.
-    down: down projection.
-    cos_PD: see `attend`, as all that follows.
-"""

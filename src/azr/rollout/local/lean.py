@@ -29,9 +29,13 @@ from azr.rollout.local.cache import RowCache
 if TYPE_CHECKING:
     from azr.models.dense import Dense
     from azr.rollout.local.paged import PagedCache
+    from azr.rollout.local.steps import Weights
 
 JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept again, joined or in blocks. Beyond it the products take the time."""
+
+WHOLE_BYTES = 64 * 2**20
+"""Models up to this size, without embeddings, decode in `steps.py`. For larger ones the products take the time."""
 
 _POSITIONS = 1024
 _FEW_ROWS = range(8, 257)
@@ -77,20 +81,14 @@ class _Layer:
             _Product(layers, join=join, few=few) for layers in ((q, k, v), (answer,), (gate, up), (down,))
         )
 
-    def for_kernel(self) -> tuple[Any, ...] | None:
-        """What `kernel.decode_layer` takes of the layer; None if it does not compute this one."""
+    def for_steps(self, epsilon: float) -> list[Dense] | None:
+        """The four products that `steps.decode` takes; None if it does not compute this layer."""
         norms = self.first_norm, self.second_norm
         dense = [product.dense for product in (self.qkv, self.answer, self.gate_up, self.down)]
-        if (
-            any(one is None or one.padded for one in dense)
-            or hasattr(self.attention, "q_norm")
-            or len({norm.variance_epsilon for norm in norms}) > 1
-            or self.mlp.config.hidden_act != "silu"
-        ):
-            return None
-        weights = (norm.weight.detach().numpy() for norm in norms)
-        arrays = (array for one in dense if one is not None for array in (one.blocks, one.bias_O))
-        return *weights, norms[0].variance_epsilon, *arrays
+        fit = [one for one in dense if one is not None and not one.padded]
+        plain = not hasattr(self.attention, "q_norm") and self.mlp.config.hidden_act == "silu"
+        same = all(norm.variance_epsilon == epsilon for norm in norms)
+        return fit if plain and same and len(fit) == len(dense) else None
 
 
 class LeanModel:
@@ -107,7 +105,7 @@ class LeanModel:
         self._head_width, self._scale = attention.head_dim, attention.scaling
         self._seen: list[tuple[int, int]] = []
         self._layers: list[_Layer] = []
-        self._for_kernel: list[tuple[Any, ...] | None] = []
+        self._whole: Weights | None = None
         self._cos_PD = self._sin_PD = torch.empty(0)
         self._normed: Callable[[Any, Tensor], Tensor] = normed
         if self.shares_prompts:
@@ -123,15 +121,17 @@ class LeanModel:
 
     def refresh(self) -> None:
         """Join the weights again if they have changed since the last call."""
-        layers = self._model.model.layers
-        weights = list(layers.parameters())
+        layers, head = self._model.model.layers, self._model.lm_head
+        weights = [*layers.parameters(), *head.parameters()]
         seen = [(weight.data_ptr(), weight._version) for weight in weights]
         if seen == self._seen:
             return
-        join = sum(weight.nbytes for weight in weights) <= JOINED_BYTES
-        few = self.shares_prompts and AVAILABLE
+        size, of_head = (sum(weight.nbytes for weight in part.parameters()) for part in (layers, head))
+        join = size <= JOINED_BYTES
+        small = self.shares_prompts and size + of_head <= WHOLE_BYTES
+        few = self.shares_prompts and (AVAILABLE or small)
         self._layers = [_Layer(layer, join=join, few=few) for layer in layers]
-        self._for_kernel = [layer.for_kernel() for layer in self._layers]
+        self._whole = self._for_steps() if small else None
         self._seen = seen
         self._cos_PD, self._sin_PD = rotary_tables(self._model, max(len(self._cos_PD), _POSITIONS))
 
@@ -185,14 +185,40 @@ class LeanModel:
         body, device = self._model.model, self._cos_PD.device
         x_RE = body.embed_tokens(torch.from_numpy(newest_R).to(device))
         attend = self._attention(cache, cached_R, x_RE)
-        whole = torch.get_num_threads() == 1 and len(x_RE) in _FEW_ROWS
-        for number, (layer, weights) in enumerate(zip(self._layers, self._for_kernel, strict=True)):
-            if whole and weights is not None and not isinstance(cache, RowCache):
-                cache.decode_layer(number, x_RE, weights, self._cos_PD, self._sin_PD, scale=self._scale)
-            else:
-                x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
+        for number, layer in enumerate(self._layers):
+            x_RE = self._answered(layer, x_RE, attend(number, self._projected(layer, x_RE)))
         logits_RV: Tensor = self._model.lm_head(self._normed(body.norm, x_RE))
         return logits_RV
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether `steps` can be used. It depends on the weights' shapes and the processor."""
+        return self._whole is not None
+
+    def steps(self, count: int, cache: PagedCache, slots: Sequence[Any], eos: NDArray[np.int64]) -> None:
+        """Draw up to `count` tokens per row, without a nucleus.
+
+        Args:
+            count: as many as `slots` have room for.
+            cache: the rows in flight. It counts the new tokens itself.
+            slots: `ids_ST` to `uniforms_SC` of `steps.decode`.
+            eos: tokens that end a row.
+        """
+        assert self._whole is not None
+        longest = cache.longest + count
+        if longest > len(self._cos_PD):
+            self._cos_PD, self._sin_PD = rotary_tables(self._model, 2 * longest)
+        cache.decode(count, self._whole.arrays, self._cos_PD, self._sin_PD, self._scale, (*slots, eos))
+
+    def _for_steps(self) -> Weights | None:
+        """The weights that `steps` uses; None if it does not compute this model."""
+        epsilon = self._model.model.norm.variance_epsilon
+        dense = [found for layer in self._layers if (found := layer.for_steps(epsilon)) is not None]
+        if len(dense) < len(self._layers):
+            return None
+        from azr.rollout.local.steps import Weights  # imports numba
+
+        return Weights.of(self._model, dense)
 
     def _attention(
         self, cache: RowCache | PagedCache, cached_R: NDArray[np.int64], like: Tensor

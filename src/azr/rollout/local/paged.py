@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from azr.models.vectors import in_threads
-from azr.rollout.local import kernel
+from azr.rollout.local import kernel, steps
 from azr.rollout.local.kernel import PAGE
 
 Layers: TypeAlias = Sequence[tuple[Tensor, Tensor]]
@@ -54,16 +54,24 @@ class PagedCache:
         self._prompt_R = np.concatenate([self._prompt_R, np.repeat(lengths, copies)])
         self._own_R = np.concatenate([self._own_R, np.zeros(sum(copies), np.int64)])
 
-    def begin(self) -> None:
-        """Give a page to each row whose newest token needs one; called before the layers of a step."""
-        full = np.flatnonzero(-(-self._prompt_R // PAGE) + self._own_R // PAGE == self._held_R)
-        if not len(full):
-            return
-        column_R = self._held_R[full]
-        if column_R.max() >= self._tables_RN.shape[1]:
-            self._tables_RN = _widened(self._tables_RN, int(column_R.max()) * 5 // 4 + 1)
-        self._tables_RN[full, column_R] = self._pool.take(np.ones(len(full), np.int64))
-        self._held_R[full] += 1
+    @property
+    def longest(self) -> int:
+        """The most tokens that it holds of a row."""
+        return int((self._prompt_R + self._own_R).max())
+
+    def begin(self, steps: int = 1) -> None:
+        """Give each row the pages that its next tokens need; called before the layers of a step.
+
+        Args:
+            steps: the number of tokens.
+        """
+        needed_R = -(-self._prompt_R // PAGE) + (self._own_R + steps - 1) // PAGE + 1
+        while len(short := np.flatnonzero(self._held_R < needed_R)):
+            column_R = self._held_R[short]
+            if column_R.max() >= self._tables_RN.shape[1]:
+                self._tables_RN = _widened(self._tables_RN, int(column_R.max()) * 5 // 4 + 1)
+            self._tables_RN[short, column_R] = self._pool.take(np.ones(len(short), np.int64))
+            self._held_R[short] += 1
 
     def attend(self, layer: int, joined_RHD: Tensor, cos_PD: Tensor, sin_PD: Tensor, *, scale: float) -> Tensor:
         """Attention of each row's newest token to its prompt, its tokens so far and itself, [R, H * D].
@@ -76,28 +84,32 @@ class PagedCache:
             scale: factor of the scores.
         """
         rows, joined_heads, width = joined_RHD.shape
-        keys, values = self._pool.keys[layer], self._pool.values[layer]
-        said_RHD = np.empty((rows, joined_heads - 2 * keys.shape[1], width), np.float32)
-        arrays = (joined_RHD.numpy(), cos_PD.numpy(), sin_PD.numpy(), keys, values)
-        tables = (self._tables_RN, self._prompt_R, self._own_R, np.float32(scale))
-        in_threads(rows, lambda first, last: kernel.attend(*arrays, *tables, first, last, said_RHD))
+        said_RHD = np.empty((rows, joined_heads - 2 * self._pool.keys.shape[2], width), np.float32)
+        arrays = joined_RHD.numpy(), np.arange(rows), layer, *self._pages(cos_PD, sin_PD, scale)
+        in_threads(rows, lambda first, last: kernel.attend(*arrays, first, last, said_RHD))
         return torch.from_numpy(said_RHD).flatten(1)
 
-    def decode_layer(
-        self, layer: int, x_RE: Tensor, weights: Sequence[Any], cos_PD: Tensor, sin_PD: Tensor, *, scale: float
+    def decode(
+        self, count: int, weights: Sequence[Any], cos_PD: Tensor, sin_PD: Tensor, scale: float, slots: Sequence[Any]
     ) -> None:
-        """Compute a whole layer of a decoding step, in place, on one thread.
+        """Draw up to `count` tokens for each row, and count them.
 
         Args:
-            layer: its number.
-            x_RE: what the layer gets, and what it passes on; at least 8 rows.
-            weights: arguments of `kernel.decode_layer`, from the first norm's weight to the last biases.
+            count: as many as the slots have room for.
+            weights: `Weights.arrays` of `steps.py`.
             cos_PD: cosines of each position.
             sin_PD: sines of each position, the first half negated.
             scale: factor of the scores.
+            slots: arguments of `steps.decode`, from `ids_ST` on.
         """
-        pages = self._pool.keys[layer], self._pool.values[layer], self._tables_RN, self._prompt_R, self._own_R
-        kernel.decode_layer(x_RE.numpy(), *weights, cos_PD.numpy(), sin_PD.numpy(), *pages, np.float32(scale))
+        self.begin(count)
+        arrays = *weights, *self._pages(cos_PD, sin_PD, scale), *slots
+        in_threads(len(self._own_R), lambda first, last: steps.decode(count, first, last, *arrays))
+
+    def _pages(self, cos_PD: Tensor, sin_PD: Tensor, scale: float) -> tuple[Any, ...]:
+        """Arguments of both kernels, from `cos_PD` to `scale`."""
+        tables = self._tables_RN, self._prompt_R, self._own_R
+        return cos_PD.numpy(), sin_PD.numpy(), self._pool.keys, self._pool.values, *tables, np.float32(scale)
 
     def advance(self) -> None:
         """Count the token that `attend` has written."""
@@ -125,13 +137,12 @@ class _Pool:
     """Pages of all layers.
 
     Attributes:
-        keys: of each layer, [pages, heads, width, PAGE].
-        values: of each layer, [pages, heads, PAGE, width].
+        keys: [pages, layers, heads, width, PAGE].
+        values: [pages, layers, heads, PAGE, width].
     """
 
     def __init__(self) -> None:
-        self.keys: list[NDArray[np.float32]] = []
-        self.values: list[NDArray[np.float32]] = []
+        self.keys, self.values = (np.empty((0, 0, 0, 0, 0), np.float32) for _ in range(2))
         self._uses = np.zeros(0, np.int64)  # rows that use each page
         self._free = np.zeros(0, np.int64)  # numbers of free pages, in order
 
@@ -143,17 +154,17 @@ class _Pool:
             used_PN: whether a prompt has an n-th page.
             uses: rows of each page.
         """
-        if not self.keys:
+        if not self.keys.size:
             _, heads, _, width = seen[0][0].shape
-            self.keys = [np.empty((0, heads, width, PAGE), np.float32) for _ in seen]
-            self.values = [np.empty((0, heads, PAGE, width), np.float32) for _ in seen]
+            self.keys = np.empty((0, len(seen), heads, width, PAGE), np.float32)
+            self.values = np.empty((0, len(seen), heads, PAGE, width), np.float32)
         pages = self.take(uses)
         prompt, number = np.nonzero(used_PN)
         # Columns behind the last token are never read: any column will do.
         columns = np.minimum(PAGE * number[:, None] + np.arange(PAGE), seen[0][0].shape[2] - 1)
-        for keys, values, (new_keys, new_values) in zip(self.keys, self.values, seen, strict=True):
-            keys[pages] = new_keys.numpy()[prompt[:, None], :, columns].transpose(0, 2, 3, 1)
-            values[pages] = new_values.numpy()[prompt[:, None], :, columns].transpose(0, 2, 1, 3)
+        for layer, (new_keys, new_values) in enumerate(seen):
+            self.keys[pages, layer] = new_keys.numpy()[prompt[:, None], :, columns].transpose(0, 2, 3, 1)
+            self.values[pages, layer] = new_values.numpy()[prompt[:, None], :, columns].transpose(0, 2, 1, 3)
         return pages
 
     def take(self, uses: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -171,13 +182,12 @@ class _Pool:
         self._free = np.sort(np.concatenate([self._free, unused]))
 
     def _grow(self, missing: int) -> None:
-        """Add pages, at least as many as are missing, layer by layer."""
+        """Add pages, at least as many as are missing."""
         before = len(self._uses)
-        after = before + missing + max(_SLACK, (before + missing) // 4)
-        for pools in (self.keys, self.values):
-            for number, pool in enumerate(pools):
-                pools[number] = np.empty((after, *pool.shape[1:]), np.float32)
-                pools[number][:before] = pool
+        after = before + missing + max(_SLACK, (before + missing) // 16)
+        for pool in (self.keys, self.values):
+            # In place where the system can: a copy would need the memory of both. No view of the pool outlives a call.
+            pool.resize((after, *pool.shape[1:]), refcheck=False)
         self._uses = np.concatenate([self._uses, np.zeros(after - before, np.int64)])
         self._free = np.concatenate([self._free, np.arange(before, after)])
 
