@@ -3,10 +3,10 @@
 For a small model, transformers' forward spends most of a decoding step on Python and on launching small operations.
 This one computes the same function with the same weights: one product for queries, keys and values, one for gate and
 up projection, keys and values written straight into the cache, and no mask where all rows have the same length. In
-float32 on a CPU a kernel of azr's own computes the attention of decoding steps (`kernel.py`), and prompts, padded on
-the right, are read by this pass too. It covers Llama, Qwen2 and Qwen3; other architectures, adapters and quantised
-weights use transformers' forward. Logits equal transformers' up to rounding (tests/rollout/test_lean.py); timings are
-in bench/generate.py.
+float32 on a CPU a kernel of azr's own computes the attention of decoding steps (`kernel.py`), or for a small model all
+of several steps (`steps.py`), and prompts, padded on the right, are read by this pass too. It covers Llama, Qwen2 and
+Qwen3; other architectures, adapters and quantised weights use transformers' forward. Logits equal transformers' up to
+rounding (tests/rollout/test_lean.py); timings are in bench/generate.py.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ class LeanModel:
     def refresh(self) -> None:
         """Join the weights again if they have changed since the last call."""
         layers, head = self._model.model.layers, self._model.lm_head
-        weights = [*layers.parameters(), *head.parameters()]
-        seen = [(weight.data_ptr(), weight._version) for weight in weights]
+        seen = [(weight.data_ptr(), weight._version) for weight in self._model.parameters()]
         if seen == self._seen:
             return
         size, of_head = (sum(weight.nbytes for weight in part.parameters()) for part in (layers, head))
@@ -192,7 +191,7 @@ class LeanModel:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether `steps` can be used. It depends on the weights' shapes and the processor."""
+        """Whether `steps` can be used: with a small Llama or Qwen2, in float32 on a CPU."""
         return self._whole is not None
 
     def steps(self, count: int, cache: PagedCache, slots: Sequence[Any], eos: NDArray[np.int64]) -> None:
