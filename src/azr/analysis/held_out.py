@@ -12,7 +12,7 @@ from azr.analysis.text import in_points
 from azr.types import Kind
 
 LENGTHS = 6
-"""Accuracy by length is told for at most this many groups of tasks."""
+"""Accuracy by length is shown for at most this many groups of tasks."""
 
 
 @dataclass(frozen=True)

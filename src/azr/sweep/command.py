@@ -29,7 +29,7 @@ def sweep(wanted: Sweep, folder: Path | None, jobs: int | None, say: Callable[[s
         wanted: the runs.
         folder: of the sweep; None: runs/sweep-PRESET.
         jobs: runs at a time; None: one for each GPU, or for each core if there is no GPU.
-        say: is told what happens.
+        say: called with each line about what happens.
 
     Raises:
         UserError: a setting is wrong, the folder holds something else, or runs failed.

@@ -62,7 +62,7 @@ class Runner:
         sweep: what the runs have in common, and their settings.
         configs: configuration of each setting.
         machine: what they share.
-        say: is told about each run that ends.
+        say: called with a line about each run that ends.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ from azr.rollout.local.cache import RowCache
 if TYPE_CHECKING:
     from azr.models.dense import Dense
     from azr.rollout.local.paged import PagedCache
-    from azr.rollout.local.steps import Weights
+    from azr.rollout.local.steps import Arrays, Weights
 
 JOINED_BYTES = 512 * 2**20
 """Layer weights of up to this size are kept again, joined or in blocks. Beyond it the products take the time."""
@@ -194,20 +194,20 @@ class LeanModel:
         """Whether `steps` can be used: with a small Llama or Qwen2, in float32 on a CPU."""
         return self._whole is not None
 
-    def steps(self, count: int, cache: PagedCache, slots: Sequence[Any], eos: NDArray[np.int64]) -> None:
+    def steps(self, count: int, cache: PagedCache, slots: Arrays, eos: NDArray[np.int64]) -> None:
         """Draw up to `count` tokens per row, without a nucleus.
 
         Args:
             count: as many as `slots` have room for.
             cache: the rows in flight. It counts the new tokens itself.
-            slots: `ids_ST` to `uniforms_SC` of `steps.decode`.
+            slots: see `steps.decode`.
             eos: tokens that end a row.
         """
         assert self._whole is not None
         longest = cache.longest + count
         if longest > len(self._cos_PD):
             self._cos_PD, self._sin_PD = rotary_tables(self._model, 2 * longest)
-        cache.decode(count, self._whole.arrays, self._cos_PD, self._sin_PD, self._scale, (*slots, eos))
+        cache.decode(count, self._whole, self._cos_PD, self._sin_PD, slots, eos, scale=self._scale)
 
     def _for_steps(self) -> Weights | None:
         """The weights that `steps` uses; None if it does not compute this model."""

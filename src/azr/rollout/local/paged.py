@@ -90,20 +90,29 @@ class PagedCache:
         return torch.from_numpy(said_RHD).flatten(1)
 
     def decode(
-        self, count: int, weights: Sequence[Any], cos_PD: Tensor, sin_PD: Tensor, scale: float, slots: Sequence[Any]
+        self,
+        count: int,
+        weights: steps.Weights,
+        cos_PD: Tensor,
+        sin_PD: Tensor,
+        slots: steps.Arrays,
+        eos: NDArray[np.int64],
+        *,
+        scale: float,
     ) -> None:
         """Draw up to `count` tokens for each row, and count them.
 
         Args:
             count: as many as the slots have room for.
-            weights: `Weights.arrays` of `steps.py`.
+            weights: of the model.
             cos_PD: cosines of each position.
             sin_PD: sines of each position, the first half negated.
+            slots: see `steps.decode`.
+            eos: tokens that end a row.
             scale: factor of the scores.
-            slots: arguments of `steps.decode`, from `ids_ST` on.
         """
         self.begin(count)
-        arrays = *weights, *self._pages(cos_PD, sin_PD, scale), *slots
+        arrays = weights.around, weights.layers, self._pages(cos_PD, sin_PD, scale), slots, eos
         in_threads(len(self._own_R), lambda first, last: steps.decode(count, first, last, *arrays))
 
     def _pages(self, cos_PD: Tensor, sin_PD: Tensor, scale: float) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,32 +20,24 @@ from azr.models.vectors import compiled, exponential
 from azr.rollout.local.draw import draw_one
 from azr.rollout.local.kernel import attend, scale_rows
 
+Arrays: TypeAlias = tuple[Any, ...]
+"""NumPy arrays and numbers, in the order that a kernel takes them."""
+
+_DENSE = "float32[:,:,:,::1], float32[:,::1]"
+_LAYERS = f"Tuple((float32[:,::1], float32[:,::1], float64, {_DENSE}, {_DENSE}, {_DENSE}, {_DENSE}))"
+_AROUND = "Tuple((float32[:,::1], float32[::1], float32[:,:,::1], float32[::1]))"
+_PAGES = (
+    "Tuple((float32[:,::1], float32[:,::1], float32[:,:,:,:,::1], float32[:,:,:,:,::1],"
+    " int64[:,::1], int64[::1], int64[::1], float32))"
+)
+_SLOTS = "Tuple((int64[:,::1], float32[:,::1], int64[::1], int64[::1], boolean[::1], float32[::1], float64[:,::1]))"
+
 
 def _layer(
-    x_RE: NDArray[np.float32],
-    rows_R: NDArray[np.int64],
-    rows: int,
-    layer: int,
-    first_LE: NDArray[np.float32],
-    second_LE: NDArray[np.float32],
-    epsilon: float,
-    qkv: NDArray[np.float32],
-    qkv_bias: NDArray[np.float32],
-    answer: NDArray[np.float32],
-    answer_bias: NDArray[np.float32],
-    gate_up: NDArray[np.float32],
-    gate_up_bias: NDArray[np.float32],
-    down: NDArray[np.float32],
-    down_bias: NDArray[np.float32],
-    cos_PD: NDArray[np.float32],
-    sin_PD: NDArray[np.float32],
-    keys: NDArray[np.float32],
-    values: NDArray[np.float32],
-    tables_SN: NDArray[np.int64],
-    prompt_S: NDArray[np.int64],
-    own_S: NDArray[np.int64],
-    scale: np.float32,
+    x_RE: NDArray[np.float32], rows_R: NDArray[np.int64], rows: int, layer: int, layers: Arrays, pages: Arrays
 ) -> None:
+    first_LE, second_LE, epsilon, qkv, qkv_bias, answer, answer_bias, gate_up, gate_up_bias, down, down_bias = layers
+    cos_PD, sin_PD, keys, values, tables_SN, prompt_S, own_S, scale = pages
     count, width, between = len(x_RE), keys.shape[3], down.shape[2]
     outputs, inputs = qkv_bias.shape[1], answer.shape[2]
     normed_RE, change_RE = np.empty_like(x_RE), np.empty_like(x_RE)
@@ -73,50 +65,22 @@ def _layer(
             x_RE[r, e] += change_RE[r, e]
 
 
-_WEIGHTS = "float32[:,::1], float32[:,::1], float64" + 4 * ", float32[:,:,:,::1], float32[:,::1]"
-_PAGES = (
-    "float32[:,::1], float32[:,::1], float32[:,:,:,:,::1], float32[:,:,:,:,::1], int64[:,::1], int64[::1], int64[::1],"
-    " float32"
-)
-_compute_layer = compiled(_layer, f"void(float32[:,::1], int64[::1], int64, int64, {_WEIGHTS}, {_PAGES})")
+_compute_layer = compiled(_layer, f"void(float32[:,::1], int64[::1], int64, int64, {_LAYERS}, {_PAGES})")
 
 
 def _decode(
     steps: int,
     first: int,
     last: int,
-    embedding_VE: NDArray[np.float32],
-    last_E: NDArray[np.float32],
-    head: NDArray[np.float32],
-    head_bias: NDArray[np.float32],
-    first_LE: NDArray[np.float32],
-    second_LE: NDArray[np.float32],
-    epsilon: float,
-    qkv: NDArray[np.float32],
-    qkv_bias: NDArray[np.float32],
-    answer: NDArray[np.float32],
-    answer_bias: NDArray[np.float32],
-    gate_up: NDArray[np.float32],
-    gate_up_bias: NDArray[np.float32],
-    down: NDArray[np.float32],
-    down_bias: NDArray[np.float32],
-    cos_PD: NDArray[np.float32],
-    sin_PD: NDArray[np.float32],
-    keys: NDArray[np.float32],
-    values: NDArray[np.float32],
-    tables_SN: NDArray[np.int64],
-    prompt_S: NDArray[np.int64],
-    own_S: NDArray[np.int64],
-    scale: np.float32,
-    ids_ST: NDArray[np.int64],
-    logprobs_ST: NDArray[np.float32],
-    drawn_S: NDArray[np.int64],
-    limit_S: NDArray[np.int64],
-    ended_S: NDArray[np.bool_],
-    temperature_S: NDArray[np.float32],
-    uniforms_SC: NDArray[np.float64],
+    around: Arrays,
+    layers: Arrays,
+    pages: Arrays,
+    slots: Arrays,
     eos: NDArray[np.int64],
 ) -> None:
+    embedding_VE, last_E, head, head_bias = around
+    first_LE, epsilon, own_S = layers[0], layers[2], pages[6]
+    ids_ST, logprobs_ST, drawn_S, limit_S, ended_S, temperature_S, uniforms_SC = slots
     size, width, chunk = embedding_VE.shape[0], embedding_VE.shape[1], uniforms_SC.shape[1]
     mass_V, sums = np.empty(size, np.float32), np.empty(size, np.float64)
     rows_R, rows = np.arange(first, last), last - first
@@ -131,10 +95,7 @@ def _decode(
             for e in range(width):
                 x_RE[r, e] = embedding_VE[token, e]
         for layer in range(len(first_LE)):
-            _compute_layer(
-                x_RE, rows_R, rows, layer, first_LE, second_LE, epsilon, qkv, qkv_bias, answer, answer_bias, gate_up,
-                gate_up_bias, down, down_bias, cos_PD, sin_PD, keys, values, tables_SN, prompt_S, own_S, scale,
-            )  # fmt: skip
+            _compute_layer(x_RE, rows_R, rows, layer, layers, pages)
         scale_rows(x_RE, last_E, epsilon, normed_RE)
         multiply(normed_RE, head, head_bias, logits_RV)
         going = 0
@@ -152,21 +113,18 @@ def _decode(
         rows = going
 
 
-decode = compiled(
-    _decode,
-    "void(int64, int64, int64, float32[:,::1], float32[::1], float32[:,:,::1], float32[::1],"
-    f" {_WEIGHTS}, {_PAGES}, int64[:,::1], float32[:,::1], int64[::1], int64[::1], boolean[::1], float32[::1],"
-    " float64[:,::1], int64[::1])",
-)
+decode = compiled(_decode, f"void(int64, int64, int64, {_AROUND}, {_LAYERS}, {_PAGES}, {_SLOTS}, int64[::1])")
 """Draw up to `steps` tokens for each row from slot `first` to `last` - 1, fewer for rows that end.
 
 Args:
     steps: as many as the pages, the uniform numbers and the arrays of tokens have room for.
     first: the first slot.
     last: the slot after the last.
-    embedding_VE: see `Weights.arrays`, as all up to `down_bias`.
-    cos_PD: see `kernel.attend`, as all up to `scale`.
-    ids_ST: see `decode._Slots`, as all up to `uniforms_SC`.
+    around: see `Weights`.
+    layers: see `Weights`.
+    pages: arguments of `kernel.attend` from `cos_PD` to `scale`.
+    slots: of `decode._Slots`: ids, log-probabilities, numbers of tokens drawn, limits, whether rows have ended,
+        temperatures, uniform numbers.
     eos: tokens that end a row.
 """
 
@@ -176,13 +134,15 @@ class Weights:
     """A small model's weights as `decode` takes them.
 
     Attributes:
-        arrays: token embeddings [V, E], weight of the last norm [E], output layer as a `Dense`, weights of the layers'
-            norms [L, E] each and their epsilon, and four products per layer, each as the blocks and biases of all
-            layers' `Dense` [L, ...]: queries, keys and values; attention output; gate and up projection; down
-            projection.
+        around: token embeddings [V, E], weight of the last norm [E], and the output layer as a `Dense`: its blocks and
+            biases.
+        layers: weights of the layers' norms [L, E] each, the epsilon of all norms, and four products per layer, each as
+            the blocks and biases of all layers' `Dense` [L, ...]: queries, keys and values; attention output; gate and
+            up projection; down projection.
     """
 
-    arrays: tuple[Any, ...]
+    around: Arrays
+    layers: Arrays
 
     @classmethod
     def of(cls, model: Any, dense: Sequence[Sequence[Dense]]) -> Weights:
@@ -196,13 +156,11 @@ class Weights:
         layers, last = model.model.layers, model.model.norm
         head = Dense([model.lm_head.weight], [model.lm_head.bias])
         norms = [[layer.input_layernorm, layer.post_attention_layernorm] for layer in layers]
-        first_LE, second_LE = (
-            np.stack([norm.weight.detach().numpy() for norm in each]) for each in zip(*norms, strict=True)
-        )
-        arrays = [array for product in zip(*dense, strict=True) for array in _stacked(product)]
+        norms_LE = (np.stack([norm.weight.detach().numpy() for norm in each]) for each in zip(*norms, strict=True))
+        products = (array for product in zip(*dense, strict=True) for array in _stacked(product))
         embedding_VE, last_E = (module.weight.detach().numpy() for module in (model.model.embed_tokens, last))
         around = embedding_VE, last_E, head.blocks, head.bias_O
-        return cls((*around, first_LE, second_LE, float(last.variance_epsilon), *arrays))
+        return cls(around, (*norms_LE, float(last.variance_epsilon), *products))
 
 
 def _stacked(products: Sequence[Dense]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
