@@ -111,3 +111,30 @@ async def test_a_member_at_a_latch_waits_with_its_crew_until_the_latch_opens():
 
     await gather([at_the_latch(), asks()])
     assert seen == [True, False]
+
+
+async def test_a_member_is_busy_from_the_end_of_its_last_nested_one():
+    waits = []
+
+    async def outer():
+        crew = current_member().crew
+        crew.watchers.add(lambda: waits.append(crew.waits()))
+        await gather([asyncio.sleep(0)])
+
+    await gather([outer()])
+    assert waits == [False, True]  # when the nested one has ended, and when `outer` has
+
+
+async def test_whoever_watches_a_crew_is_called_when_a_member_waits_at_a_latch():
+    calls, latch = [], Latch(1)
+
+    async def waits():
+        current_member().crew.watchers.add(lambda: calls.append(current_member().crew.waits()))
+        await latch.wait()
+
+    async def opens():
+        await asyncio.sleep(0)
+        assert calls == [False]  # this one is busy
+        latch.arrive()
+
+    await gather([waits(), opens()])

@@ -20,7 +20,7 @@ class Crew:
 
     Attributes:
         members: coroutines that have not ended.
-        watchers: called each time a member ends.
+        watchers: called each time a member ends, or waits at a latch.
     """
 
     def __init__(self) -> None:
@@ -34,6 +34,12 @@ class Crew:
     def leave(self, member: Member) -> None:
         """Remove a member that has ended."""
         self.members.discard(member)
+        if member.outer is not None:
+            member.outer.inner -= 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Call the watchers."""
         for watcher in tuple(self.watchers):
             watcher()
 
@@ -44,11 +50,14 @@ class Member:
 
     Attributes:
         crew: its crew.
+        outer: the member whose gather it belongs to; None in the outermost.
         answers: results that it has requested from an engine.
-        inner: number of its own gathers in progress; their members then count instead of it.
+        inner: number of members of its own gathers that have not ended, which count instead of it. When the last one has
+            ended, it is busy: it will go on in the next turn of the event loop.
     """
 
     crew: Crew
+    outer: Member | None = None
     answers: set[asyncio.Future[Any]] = field(default_factory=set)
     inner: int = 0
 
@@ -87,6 +96,7 @@ class Latch:
         self._waiting.append(future)
         if member is not None:
             member.answers.add(future)
+            member.crew.tell()
         try:
             await future
         finally:
@@ -111,19 +121,14 @@ async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """
     outer = current_member()
     crew = Crew() if outer is None else outer.crew
-    if outer is not None:
-        outer.inner += 1
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [_start(group, coroutine, Member(crew)) for coroutine in coroutines]
+            tasks = [_start(group, coroutine, Member(crew, outer)) for coroutine in coroutines]
     except BaseExceptionGroup as failures:
         failure: BaseException = failures
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
         raise failure from None
-    finally:
-        if outer is not None:
-            outer.inner -= 1
     return [task.result() for task in tasks]
 
 
@@ -131,6 +136,8 @@ def _start(group: asyncio.TaskGroup, coroutine: Coroutine[Any, Any, T], member: 
     context = copy_context()
     context.run(_member.set, member)
     member.crew.members.add(member)
+    if member.outer is not None:
+        member.outer.inner += 1
     task = group.create_task(coroutine, context=context)
     task.add_done_callback(lambda _: member.crew.leave(member))
     return task
