@@ -52,8 +52,8 @@ class Member:
         crew: its crew.
         outer: the member whose gather it belongs to; None in the outermost.
         answers: results that it has requested from an engine.
-        inner: number of members of its own gathers that have not ended, which count instead of it. Once the last one has
-            ended it is busy, although it goes on only in the next turn of the event loop.
+        inner: number of members of its own gathers that have not ended, which count instead of it. Once the last one
+            has ended it is busy, although it goes on only in the next turn of the event loop.
     """
 
     crew: Crew
