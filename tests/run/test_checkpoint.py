@@ -1,9 +1,16 @@
 """Checkpoints: whole or absent."""
 
+import itertools
+import os
+import sys
+
 import pytest
 
 from azr.errors import UserError
 from azr.run.checkpoint import Checkpoints, State, check_resumable, read_buffer, read_state
+from tests.runs import forkserver
+
+DIED = 9
 
 
 def save_weights(folder):
@@ -69,6 +76,42 @@ def test_a_step_that_is_played_again_replaces_its_checkpoint(tmp_path):
     checkpoints.save(State(1, {}), ['"old"'], save_weights)
     path = checkpoints.save(State(1, {}), ['"new"'], save_weights)
     assert read_buffer(path) == ['"new"']
+
+
+def _save_and_die(folder, state, buffer, nth):
+    """Save a checkpoint, and exit at once before the n-th change to the file system."""
+    changes = itertools.count(1)
+
+    def die(event, arguments):
+        changes_something = event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir"} or (
+            event == "open" and isinstance(arguments[1], str) and arguments[1] != "r"
+        )
+        if changes_something and next(changes) == nth:
+            os._exit(DIED)
+
+    sys.addaudithook(die)
+    Checkpoints(folder, keep=1).save(state, buffer, save_weights)
+
+
+@pytest.mark.parametrize("last", [0, 1], ids=["of the same step", "of the next step"])
+def test_a_process_that_dies_while_it_saves_leaves_the_checkpoint_from_before_or_the_new_one(tmp_path, last):
+    old, new = (State(0, {}, seconds=1.0), ['"old"']), (State(last, {}, seconds=2.0), ['"new"'])
+    for nth in itertools.count(1):
+        run = tmp_path / str(nth)
+        run.mkdir()
+        Checkpoints(run, keep=1).save(*old, save_weights)
+        process = forkserver.Process(target=_save_and_die, args=(run, *new, nth))
+        process.start()
+        process.join()
+        newest = Checkpoints(run, keep=1).newest()
+        assert newest is not None, nth
+        assert (read_state(newest), read_buffer(newest)) in (old, new), nth
+        path = Checkpoints(run, keep=1).save(*new, save_weights)
+        assert list((run / "checkpoints").iterdir()) == [path], nth
+        assert (read_state(path), read_buffer(path)) == new
+        if process.exitcode != DIED:
+            break
+    assert nth > 10  # it died at many places
 
 
 @pytest.mark.parametrize(("file", "read"), [("state.json", read_state), ("buffer.jsonl", read_buffer)])

@@ -18,6 +18,8 @@ from azr.errors import UserError
 from azr.run.directory import CONFIG, EVENTS, RunDirectory, explained, read_jsonl
 
 STATE, BUFFER = "state.json", "buffer.jsonl"
+PARTIAL, REPLACED = ".partial-", ".replaced-"
+"""How the name of a folder begins that is being written or deleted, and of one whose successor gets its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Checkpoints:
         Raises:
             UserError: there is none.
         """
-        found = {int(path.name): path for path in self._complete()}
+        found = {step_of(path): path for path in self._complete()}
         if not found or (step is not None and step not in found):
             there = f"there are {', '.join(map(str, found))}; checkpoint.keep decides how many are kept"
             which = "" if step is None else f" after step {step}"
@@ -67,33 +69,50 @@ class Checkpoints:
         Raises:
             UserError: the disk is full or not writable; the earlier checkpoints are untouched.
         """
-        final = self._folder / f"{state.step:06d}"
-        partial = self._folder / f".partial-{state.step:06d}"
+        final, partial, replaced = (self._folder / f"{mark}{state.step:06d}" for mark in ("", PARTIAL, REPLACED))
         with explained(self._folder):
             self._folder.mkdir(exist_ok=True)
-            for left_over in self._folder.glob(".partial-*"):
-                shutil.rmtree(left_over)
+            self._clear()
             partial.mkdir()
             save_learner(partial)
             (partial / BUFFER).write_text("".join(f"{line}\n" for line in buffer), encoding="utf-8")
             (partial / STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
             for path in (*partial.rglob("*"), partial):  # the rename must not reach the disk before the contents
                 _sync(path)
-            if final.exists():  # played again after a resume from an older one
-                _remove(final)
+            if final.exists():  # of the same step: seeding saves one after every batch
+                final.rename(replaced)
             partial.rename(final)
             _sync(self._folder)
             for old in self._complete()[: -self._keep]:
                 _remove(old)
+            self._clear()
         return final
 
     def _complete(self) -> list[Path]:
-        """Complete checkpoints, sorted by step as a number: as text, 1000000 would come before 999999."""
-        found = (path for path in self._folder.glob("[0-9]*") if path.name.isdecimal() and (path / STATE).is_file())
-        return sorted(found, key=lambda path: int(path.name))
+        """Complete checkpoints, sorted by step as a number: as text, 1000000 would come before 999999.
+
+        A replaced one counts if a process was killed before the new one had its name.
+        """
+        paths = (*self._folder.glob(f"{REPLACED}[0-9]*"), *self._folder.glob("[0-9]*"))
+        named = (path for path in paths if path.name.removeprefix(REPLACED).isdecimal())
+        found = {step_of(path): path for path in named if (path / STATE).is_file()}
+        return [found[step] for step in sorted(found)]
+
+    def _clear(self) -> None:
+        """Delete what is not a checkpoint: half-written ones, and those that were replaced by a complete one."""
+        for partial in self._folder.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial)
+        for replaced in self._folder.glob(f"{REPLACED}*"):
+            if replaced not in self._complete():
+                _remove(replaced)
 
 
 _STATE = TypeAdapter(State)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written, by the name of its folder."""
+    return int(checkpoint.name.removeprefix(REPLACED))
 
 
 def check_resumable(run: Path) -> None:
@@ -158,7 +177,7 @@ def reading(checkpoint: Path, file: str) -> Iterator[None]:
 def advice(checkpoint: Path) -> str:
     """What to do about a checkpoint that cannot be read, as part of an error message."""
     run = checkpoint.parent.parent
-    older = [path.name for path in Checkpoints(run, keep=1)._complete() if int(path.name) < int(checkpoint.name)]
+    older = [path.name for path in Checkpoints(run, keep=1)._complete() if step_of(path) < step_of(checkpoint)]
     if not older:
         return f"it was changed: restore it; to start afresh: azr train {run / CONFIG}"
     return f"it was changed: restore it, or remove {checkpoint} to go on from the checkpoint before, {older[-1]}"
@@ -166,7 +185,7 @@ def advice(checkpoint: Path) -> str:
 
 def _remove(checkpoint: Path) -> None:
     """Rename first: a half-deleted checkpoint must not look complete."""
-    doomed = checkpoint.with_name(f".partial-{checkpoint.name}-old")
+    doomed = checkpoint.with_name(f"{PARTIAL}{checkpoint.name}-old")
     checkpoint.rename(doomed)
     shutil.rmtree(doomed)
 

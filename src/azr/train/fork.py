@@ -73,7 +73,7 @@ class Fork:
 
     def _fill(self, folder: Path) -> None:
         with explained(self._checkpoint, remedy="the parent may have removed it meanwhile; fork again"):
-            shutil.copytree(self._checkpoint, folder / "checkpoints" / self._checkpoint.name)
+            shutil.copytree(self._checkpoint, folder / "checkpoints" / f"{self._state.step:06d}")
         for name, length in self._state.lengths.items():
             _copy(self._parent / name, folder / name, length)
         shutil.copyfile(self._parent / SEED, folder / SEED)
