@@ -125,3 +125,20 @@ def test_failures_that_pass_are_repeated_by_the_client(apprentice, train):
         done, run = train(fake)
     assert done.returncode == 0, done.stderr
     whole(run, steps=3)
+
+
+def test_a_run_can_be_exported_and_forked(apprentice, train, tmp_path, environment):
+    with serving(apprentice) as fake:
+        done, run = train(fake, "checkpoint.keep=3")
+        assert done.returncode == 0, done.stderr
+        saved = {step: json.loads((run / f"checkpoints/00000{step}/tinker.json").read_text())["path"] for step in (1, 3)}
+        done = azr("export", run, "--to", "exported", cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        done = azr("train", "--fork", f"{run}@1", "learner.lr=1e-3", cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert [request.path for request in fake.asked("load_weights")] == [saved[3], saved[1]]
+    assert [request.optimizer for request in fake.asked("load_weights")] == [False, True]
+    assert (tmp_path / "exported" / "adapter_model.safetensors").read_bytes() == b"weights"
+    assert "3 steps" in (tmp_path / "exported" / "README.md").read_text()
+    (fork,) = (path for path in (tmp_path / "runs").iterdir() if path != run)
+    whole(fork, steps=3)
