@@ -10,6 +10,8 @@ every step the length and depth of the new tasks. `bench/climb_figure.py` draws 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ def verdict(table: dict[str, Any]) -> Iterator[str]:
                 f"{arm}, seed {one['seed']}, {one['seconds']:.0f} s: {shown(accuracies(first))} -> "
                 f"{shown(accuracies(last))}; statements {rise(one['length'])}, depth {rise(one['depth'])}, valid "
                 f"{rise(one['valid'])}; {one['tokens'] / 1e6:.2f} million tokens learnt from"
-                f"; alarms: {', '.join(one['alarms']) or 'none'}"
+                f"; alarms: {counted_alarms(one['alarms'])}"
             )
         for length, before in accuracies(runs[0]["held_out"][0]).items():
             gains = [of[length] - before for of in after[arm].values()]
@@ -130,6 +132,12 @@ def rise(values: Sequence[float | None]) -> str:
     """The median over the first and over the last steps."""
     known = np.array(values, float)
     return f"{np.nanmedian(known[:EDGE]):.3g} -> {np.nanmedian(known[-EDGE:]):.3g}"
+
+
+def counted_alarms(alarms: Sequence[str]) -> str:
+    """Alarms that differ in their step and percentage only, with the number of their steps."""
+    alike = Counter(re.sub(r"\d+%", "N%", re.sub(r" in step \d+", "", alarm)) for alarm in alarms)
+    return ", ".join(f"{alarm} ({steps} steps)" for alarm, steps in alike.items()) or "none"
 
 
 def shown(values: Mapping[str, float]) -> str:

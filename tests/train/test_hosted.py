@@ -131,7 +131,9 @@ def test_a_run_can_be_exported_and_forked(apprentice, train, tmp_path, environme
     with serving(apprentice) as fake:
         done, run = train(fake, "checkpoint.keep=3")
         assert done.returncode == 0, done.stderr
-        saved = {step: json.loads((run / f"checkpoints/00000{step}/tinker.json").read_text())["path"] for step in (1, 3)}
+        saved = {
+            step: json.loads((run / f"checkpoints/00000{step}/tinker.json").read_text())["path"] for step in (1, 3)
+        }
         done = azr("export", run, "--to", "exported", cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr
         done = azr("train", "--fork", f"{run}@1", "learner.lr=1e-3", cwd=tmp_path, env=environment)
