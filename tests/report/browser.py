@@ -53,10 +53,10 @@ class Visit:
         self.page.wait_for_selector("body[data-ready]", state="attached")
 
     def numbers(self, figure: str) -> list[list[str]]:
-        """The table behind a figure, opened by keyboard."""
+        """The table behind a figure, opened by keyboard; non-breaking spaces as spaces."""
         self.page.focus(f"#figure-{figure} details.data summary")
         self.page.keyboard.press("Enter")
-        cells = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        cells = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.replaceAll('\\u00a0', ' ')))"
         self.page.wait_for_selector(f"#figure-{figure} details.data tbody tr")
         found: list[list[str]] = self.page.eval_on_selector_all(f"#figure-{figure} details.data tbody tr", cells)
         return found
@@ -70,8 +70,8 @@ class Visit:
         pytest.fail(f"never came true: {expression}")
 
     def text(self, selector: str) -> str:
-        """Of the first element that matches."""
-        return self.page.text_content(selector) or ""
+        """Of the first element that matches; non-breaking spaces as spaces."""
+        return (self.page.text_content(selector) or "").replace("\u00a0", " ")
 
     def close(self) -> None:
         """Nothing may have been complained of, and nothing but the page itself been asked for."""

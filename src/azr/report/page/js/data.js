@@ -35,7 +35,7 @@ async function layer(run, name, step) {
 }
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
-const percent = (value, digits = 0) => (isNumber(value) ? `${(100 * value).toFixed(digits)} %` : "–");
+const percent = (value, digits = 0) => (isNumber(value) ? `${(100 * value).toFixed(digits)}\u00a0%` : "–");
 const decimal = (value, digits = 2) => (isNumber(value) ? value.toFixed(digits) : "–");
 const signed = (value, digits = 2) => (isNumber(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}` : "–");
 const points = (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
