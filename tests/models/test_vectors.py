@@ -1,5 +1,8 @@
 """Parts of the kernels that numba compiles."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +64,19 @@ def test_threads_share_the_items_and_leave_none_out(threads: int, count: int, sh
         torch.set_num_threads(before)
     assert len(seen) == shares
     assert sorted(i for first, last in seen for i in range(first, last)) == list(range(count))
+
+
+def test_a_kernel_is_compiled_anew_when_one_that_it_calls_in_another_file_has_changed(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    head = "from azr.models.vectors import compiled\n"
+    caller = "from called import add\ntwice = compiled(lambda x: 2.0 * add(x), 'float64(float64)')\n"
+    (tmp_path / "caller.py").write_text(head + caller)
+    found = []
+    for number in (1.0, 25.0, 1.0):
+        (tmp_path / "called.py").write_text(head + f"add = compiled(lambda x: x + {number}, 'float64(float64)')\n")
+        importlib.invalidate_caches()
+        for name in ("called", "caller"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module("caller")
+        found.append((module.twice(1.0), sum(module.twice.stats.cache_hits.values())))
+    assert found == [(4.0, 0), (52.0, 0), (4.0, 1)]

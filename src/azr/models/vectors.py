@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,14 +36,29 @@ def compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any]
     """Compile, or load what an earlier process compiled.
 
     numba keeps compiled code beside the function's file, or in the user's cache directory, or in NUMBA_CACHE_DIR. If
-    none of them can be written, every process compiles for itself.
+    none of them can be written, every process compiles for itself. numba compiles anew when that file has changed, but
+    not when a kernel of another file that the function calls has. So the name that it keeps code under says what all
+    of these files contain.
     """
     options: dict[str, Any] = {"fastmath": _RELAXED, "error_model": "numpy", "nogil": True}
+    function.__qualname__ += f"_{_digest(function)}"
     try:
         kernel: Callable[..., Any] = njit(signature, cache=True, **options)(function)
     except (RuntimeError, OSError):  # no directory, or a full disk
         kernel = njit(signature, **options)(function)
     return kernel
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    """Of the files whose kernels a function may call, its own and this one among them."""
+    files: set[str] = set()
+    left = [function]
+    while left:
+        one = left.pop()
+        if (file := one.__code__.co_filename) not in files:
+            files.add(file)
+            left += [found.py_func for found in one.__globals__.values() if hasattr(found, "py_func")]
+    return sha256(b"".join(Path(file).read_bytes() for file in sorted({*files, __file__}))).hexdigest()[:12]
 
 
 def _exponential(x: np.float32) -> np.float32:
