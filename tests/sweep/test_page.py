@@ -30,7 +30,7 @@ def page(tmp_path_factory) -> Path:
 def test_the_page_shows_the_table_and_draws_every_curve(page, width):
     with chromium() as browser:
         seen = Visit(browser, page, width=width)
-        cells = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.replace(/[\u2212\u2013]/g, '-')))"
+        cells = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent.replace(/[\u2212\u2013]/g, '-').replace(/\u00a0/g, ' ')))"
         first, second = seen.page.eval_on_selector_all("#settings tbody tr", cells)
         assert first == ["a", "3", "20.0 %", "50.0 %", "50.0 %", "+30.0-19.7 to +79.7", "-"]
         assert second[0] == HOSTILE
