@@ -1,7 +1,8 @@
 """Proposals and attempts through the real sandbox: what is accepted, what is rejected and why, what is right."""
 
 import json
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
@@ -258,6 +259,33 @@ def test_shares_decide_how_often_proposals_build_on_what(composite, extend, join
     found = draw_foundation(config, DEDUCTION, [PAIR, OTHER], np.random.default_rng(seed))
     ways = {"composite": composite, "extended": composite + extend, "joined": composite + extend + join}
     assert (found and found.way) == next((way for way, limit in ways.items() if drawn < limit), None)
+
+
+@dataclass
+class Drawn:
+    """A generator that draws one number."""
+
+    number: float
+
+    def random(self) -> float:
+        return self.number
+
+
+@pytest.mark.parametrize(
+    ("born", "invented"), [((0, 0), 0.1), ((0, 100), 0.05), ((200, 100), 0.025), ((300, 0), 0.0125)]
+)
+def test_the_share_of_inventions_halves_again_and_again(born, invented):
+    config = CONFIG.model_copy(update={"extend_share": 0.45, "join_share": 0.45, "invented_half_life": 100.0})
+    references = [replace(task, born=step) for task, step in zip((PAIR, OTHER), born, strict=True)]
+    drawn = [draw_foundation(config, DEDUCTION, references, Drawn((at + 0.5) / 1600)) for at in range(1600)]
+    ways = Counter(found and found.way for found in drawn)
+    assert ways[None] == 1600 * invented
+    assert ways["extended"] == ways["joined"]
+
+
+def test_nothing_is_built_in_place_of_inventions_without_a_way_to_build():
+    config = CONFIG.model_copy(update={"invented_half_life": 1.0})
+    assert draw_foundation(config, DEDUCTION, [replace(PAIR, born=100)], np.random.default_rng(0)) is None
 
 
 # Proposals of a size that is asked for

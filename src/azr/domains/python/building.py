@@ -53,16 +53,28 @@ def draw_foundation(
     """
     if kind not in (DEDUCTION, ABDUCTION):
         return None
+    composite, extend, join = _shares(config, references)
     drawn = rng.random()
-    if (drawn := drawn - config.composite_share) < 0:
+    if (drawn := drawn - composite) < 0:
         return _first("composite", ((syntax.helper_of(task.data["program"]), (task,)) for task in references))
-    if (drawn := drawn - config.extend_share) < 0:
+    if (drawn := drawn - extend) < 0:
         programs = ((task.data["program"], (task,)) for task in references)
         return _first("extended", (found for found in programs if syntax.extended(found[0], "pass") is not None))
-    if drawn - config.join_share < 0:
+    if drawn - join < 0:
         pairs = ((one, other) for one in references for other in references if one is not other)
         return _first("joined", ((syntax.joined(*(task.data["program"] for task in pair)), pair) for pair in pairs))
     return None
+
+
+def _shares(config: PythonConfig, references: Sequence[Task]) -> tuple[float, float, float]:
+    """Shares of the three ways, at the step in which the newest reference was accepted."""
+    shares = config.composite_share, config.extend_share, config.join_share
+    built, half_life = sum(shares), config.invented_half_life
+    if half_life is None or built == 0:
+        return shares
+    invented = (1 - built) * 0.5 ** (max((task.born for task in references), default=0) / half_life)
+    composite, extend, join = (share / built * (1 - invented) for share in shares)
+    return composite, extend, join
 
 
 def _first(way: Way, found: Iterable[tuple[str | None, tuple[Task, ...]]]) -> Foundation | None:

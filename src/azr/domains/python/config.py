@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from azr.config import DomainConfig, Share
 from azr.types import ABDUCTION, DEDUCTION, ERROR, INDUCTION, Kind
@@ -35,6 +35,11 @@ class PythonConfig(DomainConfig):
     )
     join_share: Share = Field(
         0.0, description="share of them that write an input for two references' programs, one after the other"
+    )
+    invented_half_life: PositiveFloat | None = Field(
+        None,
+        description="steps in which the share of deduction and abduction proposals that invent a program halves, in"
+        " favour of those that build on a reference; null: it does not",
     )
     sizes: Annotated[int, Field(ge=0)] = Field(
         0,
